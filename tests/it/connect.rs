@@ -143,7 +143,7 @@ async fn d21_the_configured_request_timeout_applies() {
     assert!(taken >= Duration::from_millis(1400), "{taken:?}");
     assert!(taken < Duration::from_secs(8), "{taken:?}");
     assert!(error.message.contains(etcd.address()), "{}", error.message);
-    etcd.go_on();
+    etcd.resume();
     store.range(RangeRequest::key("root/k")).await.unwrap();
 }
 

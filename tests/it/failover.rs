@@ -81,7 +81,7 @@ async fn each_member_in_turn_can_hang() {
         assert!(started.elapsed() < 3 * REQUEST_TIMEOUT);
         put_until_success(&store, value_put).await;
         assert_eq!(value(&store).await, value_put.as_bytes());
-        members[index].go_on();
+        members[index].resume();
     }
 }
 
@@ -96,7 +96,7 @@ async fn a_lease_outlives_the_leader() {
         assert!(error.is_transient() && Instant::now() < deadline, "{error}");
     }
     assert!(store.lease_keep_alive(lease).await.unwrap());
-    members[leading].go_on();
+    members[leading].resume();
 }
 
 #[tokio::test]

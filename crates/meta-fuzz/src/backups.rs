@@ -15,25 +15,25 @@ use sha2::{Digest as _, Sha256};
 use super::bytes::Bytes;
 use super::wire::{bytes_field, number_field};
 
-/// What is allocated for a file beyond a multiple of its size: buffers and first allocations.
+/// Memory in addition to the multiple of the file size: buffers and initial allocations.
 const FIXED_BYTES: u64 = 4 << 20;
-/// Pairs of the smallest frames, sorted and turned into entries, are so many times as large.
-const TIMES: u64 = 64;
-/// The most that one block of the native format may take, plain and compressed.
+/// Maximum memory per byte of the file; entries of the smallest frames need the most.
+const BYTES_PER_BYTE: u64 = 64;
+/// Maximum memory for one block of the native format, compressed and decompressed.
 const BLOCK_BYTES: u64 = 120 << 20;
 
 const MAGIC: &[u8] = b"\x89MMB\r\n\x1a\n";
 
-/// A header of our own format.
+/// A valid header of the native format.
 pub const USUAL_HEADER: &[u8] = br#"{"tool_version":"1","created_at":"","cluster_id":"","revision":1,"meta_root":"a","source_version":null}"#;
 
-/// The first byte chooses how the rest becomes a file: as it is, or with the lengths and checksums put
-/// right that keep a fuzzer out.
+/// The first byte selects how the rest becomes a file: unchanged, or with valid lengths and
+/// checksums, which a fuzzer does not find.
 pub fn run(input: &[u8]) {
     check(&file(input));
 }
 
-/// The file that an input stands for.
+/// The file that an input describes.
 pub fn file(input: &[u8]) -> Vec<u8> {
     let mut input = Bytes::new(input);
     match input.byte() % 8 {
@@ -48,7 +48,7 @@ pub fn file(input: &[u8]) -> Vec<u8> {
     }
 }
 
-/// What holds for any file: it is refused, or it is whole, in order and below its root.
+/// Checks that a file is either rejected, or complete, sorted and below its root.
 fn check(file: &[u8]) {
     for (hint, tolerance) in [
         (None, Tolerance::default()),
@@ -71,7 +71,8 @@ fn check(file: &[u8]) {
             1
         };
         assert!(
-            measured.bytes_max <= FIXED_BYTES + blocks + TIMES * unpacked * file.len() as u64,
+            measured.bytes_max
+                <= FIXED_BYTES + blocks + BYTES_PER_BYTE * unpacked * file.len() as u64,
             "{} bytes for a file of {}",
             measured.bytes_max,
             file.len()
@@ -82,7 +83,7 @@ fn check(file: &[u8]) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("backup");
         std::fs::write(&path, file).unwrap();
-        let backup = Backup::open_with(&path, hint, tolerance).expect("the bytes were right");
+        let backup = Backup::open_with(&path, hint, tolerance).expect("the bytes are valid");
         assert_eq!(backup.summary().digest, summary.digest);
         let prefix = format!("{}/", summary.meta_root).into_bytes();
         let entries: Vec<_> = backup.entries().unwrap().map(Result::unwrap).collect();
@@ -96,13 +97,13 @@ fn check(file: &[u8]) {
             );
         }
         for format in [OutputFormat::Native, OutputFormat::Official] {
-            written_again(&backup, &folder.path().join(format.to_string()), format);
+            check_round_trip(&backup, &folder.path().join(format.to_string()), format);
         }
     }
 }
 
-/// What can be read can be written, and reads the same.
-fn written_again(backup: &Backup, path: &std::path::Path, format: OutputFormat) {
+/// Checks that the entries can be written and that the new file has the same content.
+fn check_round_trip(backup: &Backup, path: &std::path::Path, format: OutputFormat) {
     let summary = backup.summary();
     let header = Header {
         meta_root: summary.meta_root.clone(),
@@ -119,12 +120,12 @@ fn written_again(backup: &Backup, path: &std::path::Path, format: OutputFormat) 
     }
     let written = writer.finish().unwrap();
     assert_eq!(written.digest, summary.digest);
-    let again = Backup::open(path).unwrap();
-    assert_eq!(again.summary().digest, summary.digest);
-    assert_eq!(again.summary().meta_root, summary.meta_root);
+    let reopened = Backup::open(path).unwrap();
+    assert_eq!(reopened.summary().digest, summary.digest);
+    assert_eq!(reopened.summary().meta_root, summary.meta_root);
 }
 
-/// Frames with right lengths; a chunk is the message in one.
+/// Frames with valid lengths; each chunk is a message.
 fn frames(input: &mut Bytes<'_>) -> Vec<u8> {
     let mut file = Vec::new();
     while !input.is_empty() {
@@ -135,8 +136,8 @@ fn frames(input: &mut Bytes<'_>) -> Vec<u8> {
     file
 }
 
-/// The output of `etcdctl get -w protobuf` with right lengths: revision, count, then entries of a lease, a key
-/// and a value.
+/// The output of `etcdctl get -w protobuf` with valid lengths. The input has revision and count,
+/// then entries with lease, key and value.
 fn response(input: &mut Bytes<'_>) -> Vec<u8> {
     let (mut file, mut header) = (Vec::new(), Vec::new());
     number_field(&mut header, 3, u64::from(input.byte()));
@@ -153,7 +154,7 @@ fn response(input: &mut Bytes<'_>) -> Vec<u8> {
     file
 }
 
-/// An entry as both JSON forms have it.
+/// An entry of both JSON formats.
 fn json_entry(input: &mut Bytes<'_>) -> String {
     let lease = input.byte();
     let (key, value) = (
@@ -163,7 +164,8 @@ fn json_entry(input: &mut Bytes<'_>) -> String {
     format!(r#"{{"key":"{key}","value":"{value}","lease":{lease}}}"#)
 }
 
-/// The output of `inspect --raw`: the number of entries, whether these are all, then the entries.
+/// The output of `inspect --raw`. The input has the number of entries and whether they are
+/// complete, then the entries.
 fn lines(input: &mut Bytes<'_>) -> Vec<u8> {
     let (entries, complete) = (input.byte(), input.byte() < 128);
     let mut file = String::new();
@@ -177,7 +179,7 @@ fn lines(input: &mut Bytes<'_>) -> Vec<u8> {
     file.into_bytes()
 }
 
-/// The output of `etcdctl get -w json`: revision, count, then entries.
+/// The output of `etcdctl get -w json`. The input has revision and count, then entries.
 fn json(input: &mut Bytes<'_>) -> Vec<u8> {
     let (revision, count) = (input.byte(), input.byte());
     let mut entries = Vec::new();
@@ -189,14 +191,14 @@ fn json(input: &mut Bytes<'_>) -> Vec<u8> {
         .into_bytes()
 }
 
-/// The bytes as a gzip stream.
+/// Compresses the bytes with gzip.
 pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
-/// The prefix of the first block of our own format.
+/// The prologue of the native format.
 pub fn prologue() -> Vec<u8> {
     let mut file = [MAGIC, &1_u32.to_le_bytes()].concat();
     let crc = crc32fast::hash(&file);
@@ -204,8 +206,8 @@ pub fn prologue() -> Vec<u8> {
     file
 }
 
-/// A file of our own format with right checksums. First a chunk with the header (none: a usual one), then
-/// blocks; what they hold, and the counts that the tail gives, may be wrong.
+/// A file in the native format with valid checksums. The input has a chunk with the header (empty:
+/// a valid one), then blocks, whose content and counts may be invalid.
 fn native(input: &mut Bytes<'_>) -> Vec<u8> {
     let mut file = prologue();
     let header = match input.chunk() {
@@ -252,7 +254,7 @@ fn native(input: &mut Bytes<'_>) -> Vec<u8> {
     file
 }
 
-/// Appends a block with right checksums.
+/// Appends a block with valid checksums.
 pub fn block(file: &mut Vec<u8>, mark: [u8; 4], payload: &[u8], raw: usize, entries: u32) {
     let mut head = mark.to_vec();
     for number in [payload.len(), raw] {
@@ -266,7 +268,7 @@ pub fn block(file: &mut Vec<u8>, mark: [u8; 4], payload: &[u8], raw: usize, entr
     file.extend_from_slice(payload);
 }
 
-/// A database file with whole pages of 512 bytes, right checksums of its meta pages and a right hash.
+/// A database file of 512-byte pages with valid checksums of its meta pages and a valid hash.
 pub fn snapshot(database: &[u8]) -> Vec<u8> {
     const PAGE: usize = 512;
     let mut file = database.to_vec();

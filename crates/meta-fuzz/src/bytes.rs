@@ -1,28 +1,30 @@
-//! Takes an input apart from its front. Never fails: an input that ends early gives zeros and nothing,
-//! so that every input means something.
+//! Reads structured data from the front of an input.
+//!
+//! Reading never fails: at the end of the input it returns zeros and empty slices, so that every
+//! input is valid.
 
-/// The rest of an input.
+/// The unread part of an input.
 pub struct Bytes<'i> {
     rest: &'i [u8],
 }
 
 impl<'i> Bytes<'i> {
-    /// Starts at the front of `input`.
+    /// Reads from the start of `input`.
     pub fn new(input: &'i [u8]) -> Self {
         Self { rest: input }
     }
 
-    /// Whether nothing is left.
+    /// Whether everything was read.
     pub fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
-    /// The next byte.
+    /// Reads a byte.
     pub fn byte(&mut self) -> u8 {
         self.take(1).first().copied().unwrap_or_default()
     }
 
-    /// Eight bytes as a number, little-endian.
+    /// Reads a little-endian number of eight bytes.
     pub fn number(&mut self) -> u64 {
         let mut bytes = [0; 8];
         let taken = self.take(8);
@@ -30,19 +32,19 @@ impl<'i> Bytes<'i> {
         u64::from_le_bytes(bytes)
     }
 
-    /// A length of two bytes, little-endian, and so many bytes.
+    /// Reads a little-endian length of two bytes, then that number of bytes.
     pub fn chunk(&mut self) -> &'i [u8] {
         let length = usize::from(self.byte()) | usize::from(self.byte()) << 8;
         self.take(length)
     }
 
-    /// A length of one byte, and so many bytes.
+    /// Reads a length of one byte, then that number of bytes.
     pub fn short_chunk(&mut self) -> &'i [u8] {
         let length = usize::from(self.byte());
         self.take(length)
     }
 
-    /// All bytes that are left.
+    /// Reads all remaining bytes.
     pub fn rest(&mut self) -> &'i [u8] {
         self.take(self.rest.len())
     }
@@ -54,14 +56,14 @@ impl<'i> Bytes<'i> {
     }
 }
 
-/// Writes what [`Bytes::chunk`] reads.
+/// Appends the encoding that [`Bytes::chunk`] reads.
 pub fn push_chunk(out: &mut Vec<u8>, bytes: &[u8]) {
     let length = u16::try_from(bytes.len()).expect("seeds are small");
     out.extend_from_slice(&length.to_le_bytes());
     out.extend_from_slice(bytes);
 }
 
-/// Writes what [`Bytes::short_chunk`] reads.
+/// Appends the encoding that [`Bytes::short_chunk`] reads.
 pub fn push_short_chunk(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(u8::try_from(bytes.len()).expect("keys of seeds are short"));
     out.extend_from_slice(bytes);

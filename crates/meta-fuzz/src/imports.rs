@@ -1,4 +1,4 @@
-//! Archives, and data folders of etcd with their write-ahead logs.
+//! Archives, and etcd data folders with write-ahead logs.
 
 use std::fs;
 use std::io::{Cursor, Write as _};
@@ -10,15 +10,15 @@ use tempfile::TempDir;
 use super::backups::gzip;
 use super::bytes::Bytes;
 
-/// What is allocated for a file beyond a multiple of its size: buffers of three nested decompressors, of
-/// which zstd has a window.
+/// Memory in addition to the multiple of the file size: buffers of nested decompressors, of which
+/// zstd has a window.
 const FIXED_BYTES: u64 = 48 << 20;
-const TIMES: u64 = 1 << 12;
+const BYTES_PER_BYTE: u64 = 1 << 12;
 
 const DATABASE: &[u8] = include_bytes!("../../../testdata/backups/etcd-3.5.1.snapshot.db");
 
 thread_local! {
-    /// A data folder whose log changes with each input.
+    /// A data folder whose log is replaced for each input.
     static DATA: TempDir = data_folder();
 }
 
@@ -31,7 +31,7 @@ fn data_folder() -> TempDir {
     folder
 }
 
-/// The first byte chooses what the rest becomes.
+/// The first byte selects how the rest is used.
 pub fn run(input: &[u8]) {
     let mut input = Bytes::new(input);
     match input.byte() % 6 {
@@ -48,7 +48,8 @@ fn open(path: &Path) -> Result<Backup, BackupError> {
     Backup::open_with(path, Some("a/meta"), Tolerance::ALL)
 }
 
-/// An archive is refused or read, in memory of a multiple of its size; twice with the same result.
+/// Checks that an archive is rejected or read, with memory in proportion to its size, and that it
+/// reads the same again.
 fn archive(file: &[u8]) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
@@ -56,7 +57,7 @@ fn archive(file: &[u8]) {
     let mut outcome = None;
     let measured = allocation_counter::measure(|| outcome = Some(open(&path)));
     assert!(
-        measured.bytes_max <= FIXED_BYTES + TIMES * file.len() as u64,
+        measured.bytes_max <= FIXED_BYTES + BYTES_PER_BYTE * file.len() as u64,
         "{} bytes for a file of {}",
         measured.bytes_max,
         file.len()
@@ -74,7 +75,7 @@ fn archive(file: &[u8]) {
     );
 }
 
-/// Whatever the log holds, the database is read, and a note says what is known of the log.
+/// Checks that the database is read independent of the log, with a note about the log.
 fn log(folder: &Path, input: &mut Bytes<'_>) {
     let mut file = Vec::new();
     if input.byte() < 128 {
@@ -107,7 +108,7 @@ fn log(folder: &Path, input: &mut Bytes<'_>) {
     assert!(is_noted, "{notes:?}");
 }
 
-/// A name and a content for each member.
+/// A tar archive; the input has a name and a content for each member.
 fn tar(input: &mut Bytes<'_>) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     while !input.is_empty() {
@@ -130,7 +131,7 @@ fn zip(input: &mut Bytes<'_>) -> Vec<u8> {
         let (name, content) = (input.short_chunk(), input.chunk());
         let name = String::from_utf8_lossy(name);
         let options = zip::write::SimpleFileOptions::default();
-        // A name that was used before is refused.
+        // A repeated name is rejected.
         if writer.start_file(name, options).is_ok() {
             writer.write_all(content).unwrap();
         }

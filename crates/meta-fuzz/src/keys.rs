@@ -1,4 +1,4 @@
-//! Keys: families, ids and names, timestamps, ranges, the meta root.
+//! Keys: families, ids, names, timestamps, ranges, the meta root.
 
 use milvus_meta::keys::{
     Family, Key, KeyRange, LogKind, LogPath, MetaRoot, clean_join, push_timestamp, split_timestamp,
@@ -7,8 +7,8 @@ use milvus_meta::keys::{
 
 use super::bytes::Bytes;
 
-/// The first byte chooses: from 0 on a family whose prefix goes in front, else the bytes as they are,
-/// or a root of three texts.
+/// The first byte selects a family, whose prefix is added to the rest; or the rest is a key without
+/// a prefix, or the three texts of a root.
 pub fn run(input: &[u8]) {
     let mut input = Bytes::new(input);
     let selector = input.byte();
@@ -33,12 +33,12 @@ fn relative(relative: &[u8]) {
         assert_eq!(Family::of_near(relative, *guess), family);
     }
     let root = MetaRoot::new("a", "meta", "kv").unwrap();
-    let whole = root.join(relative);
-    assert_eq!(root.strip(&whole), Some(relative));
-    assert!(root.range().contains(&whole));
+    let key_below_root = root.join(relative);
+    assert_eq!(root.strip(&key_below_root), Some(relative));
+    assert!(root.range().contains(&key_below_root));
     for other in Family::ALL {
         let ranges = other.ranges(&root);
-        let is_in = ranges.iter().any(|range| range.contains(&whole));
+        let is_in = ranges.iter().any(|range| range.contains(&key_below_root));
         assert_eq!(is_in, *other == family, "{other:?}");
     }
 
@@ -73,9 +73,9 @@ fn root(input: &mut Bytes<'_>) {
     };
     assert_eq!(root.meta_root(), cleaned);
     assert!(!cleaned.ends_with('/') && !cleaned.contains("//"));
-    let ours = root.range();
-    assert!(ours.contains(&root.lock_key()) && ours.contains(&root.session_id_key()));
-    assert!(!ours.contains(format!("{}/x", root.kv_root()).as_bytes()));
-    assert!(!ours.contains(format!("{cleaned}2/x").as_bytes()));
+    let range = root.range();
+    assert!(range.contains(&root.lock_key()) && range.contains(&root.session_id_key()));
+    assert!(!range.contains(format!("{}/x", root.kv_root()).as_bytes()));
+    assert!(!range.contains(format!("{cleaned}2/x").as_bytes()));
     assert_eq!(root.strip(&root.join(b"x")), Some(&b"x"[..]));
 }

@@ -1,14 +1,13 @@
-//! What has to hold for every input: one module for each fuzz target, each with `run(input)`, which
-//! panics where something does not hold.
+//! Properties that must hold for every input: one module per fuzz target, with a function
+//! `run(input)` that panics if a property is violated.
 //!
-//! The fuzz targets call these with what libFuzzer makes up; the ordinary tests call them with the
-//! corpus in `fuzz/corpus` (`tests/it/corpus.rs` includes this file). Checksums would keep a fuzzer out
-//! for ever, so where a format has them the input describes a file and the harness makes it.
+//! The fuzz targets call these functions with inputs from libFuzzer, and `tests/it/corpus.rs` with
+//! the corpus in `fuzz/corpus`. A fuzzer cannot generate valid checksums, so for formats with
+//! checksums the input describes a file that the harness constructs.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
-    unreachable_pub,
-    reason = "a harness panics where something does not hold, and is a crate in one place and a module in another"
+    reason = "a harness panics if a property is violated"
 )]
 
 pub mod backups;

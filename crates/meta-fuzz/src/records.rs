@@ -1,4 +1,4 @@
-//! Records of every family: what a whole migration makes of them.
+//! Records of all families, and their migration.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -19,15 +19,15 @@ use milvus_meta::verify::Checker;
 use super::bytes::{Bytes, push_chunk, push_short_chunk};
 use super::wire;
 
-/// Keys and values, keys relative to the meta root.
+/// Keys relative to the meta root, with their values.
 type Image = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// How a value is spelt in the input.
+/// The encodings of a value in the input.
 const RAW: u8 = 0;
 const TOKENS: u8 = 1;
 const IS_TOMBSTONE: u8 = 2;
 
-/// The first byte chooses form and policy; entries follow: family, the key behind its prefix, the value.
+/// The first byte selects form and policy. Entries follow: family, the rest of the key, the value.
 pub fn run(input: &[u8]) {
     let mut input = Bytes::new(input);
     let selector = input.byte();
@@ -71,7 +71,7 @@ fn image(input: &mut Bytes<'_>) -> Image {
     image
 }
 
-/// The input that gives these entries; `None` when one of them cannot be written.
+/// Encodes entries as an input; `None` if one cannot be encoded.
 pub fn seed(selector: u8, entries: &[(Vec<u8>, Vec<u8>)]) -> Option<Vec<u8>> {
     let mut out = vec![selector];
     for (key, value) in entries {
@@ -144,7 +144,7 @@ fn check(image: &Image, form: CollectionForm, policy: OnBrokenRecord) {
     assert_eq!(migration.plan(layout, 1), backward.plan(layout, 1));
     assert!(migration.findings().is_sorted());
     if policy == OnBrokenRecord::Skip {
-        // What names no key is wrong with the metadata as a whole: there is no record to leave out.
+        // A finding without a key concerns the metadata as a key_below_root: there is no record to skip.
         let mut findings = migration.findings().iter();
         let refused = findings.find(|it| it.severity == Severity::Error && !it.key.is_empty());
         assert_eq!(refused, None);
@@ -153,23 +153,23 @@ fn check(image: &Image, form: CollectionForm, policy: OnBrokenRecord) {
     entries(image).for_each(|entry| detector.push(&entry));
     assert_eq!(detector.layout(), layout);
 
-    parts(&migration, image);
+    check_parts(&migration, image);
     let after = apply(&migration, image);
-    untouched(image, &after, &migration);
+    check_unrelated_keys(image, &after, &migration);
     if !matches!(layout, Layout::V2_1 | Layout::Empty) {
         return;
     }
     let plan = migration.plan(layout, 1);
     let difference = plan.put.cast_signed() - plan.delete.cast_signed();
     assert_eq!(image.len() as i64 + difference, after.len() as i64);
-    resumed(&migration, image, form, policy);
+    check_resume(&migration, image, form, policy);
     if !migration.has_errors() && form != CollectionForm::Embedded {
-        verified(&after, (image, &migration));
+        check_verification(&after, (image, &migration));
     }
 }
 
-/// Each part is in order, and each write is where it may be.
-fn parts(migration: &Migration, image: &Image) {
+/// Checks that each part of the plan is sorted, and that each write is in a permitted range.
+fn check_parts(migration: &Migration, image: &Image) {
     let root = root();
     let staged: Vec<Put> = migration.staged().collect();
     assert_eq!(staged.len() as u64, migration.staged_count());
@@ -184,7 +184,7 @@ fn parts(migration: &Migration, image: &Image) {
     }
     for put in &staged {
         assert!(new.iter().any(|range| range.contains(&put.key)));
-        // Milvus may have keys of logs of segments there, and these stay.
+        // Milvus may have its own keys of segment logs there, which must be kept.
         let relative = root.strip(&put.key).unwrap();
         let is_logs = LogKind::ALL
             .iter()
@@ -198,38 +198,38 @@ fn parts(migration: &Migration, image: &Image) {
             Family::Collection | Family::CollectionSnapshot
         ));
     }
-    let is_there = |put: &Put| image.contains_key(root.strip(&put.key).unwrap());
-    let told = |puts: &[Put], is_wrong: &dyn Fn(&Put) -> bool| -> Vec<String> {
+    let exists = |put: &Put| image.contains_key(root.strip(&put.key).unwrap());
+    let keys_of = |puts: &[Put], is_wrong: &dyn Fn(&Put) -> bool| -> Vec<String> {
         let wrong = puts.iter().filter(|put| is_wrong(put));
         wrong
             .map(|put| put.key.escape_ascii().to_string())
             .collect()
     };
-    assert!(told(migration.rewrites(), &|put| !is_there(put)).is_empty());
-    let over = told(migration.history(), &is_there);
+    assert!(keys_of(migration.rewrites(), &|put| !exists(put)).is_empty());
+    let overwritten = keys_of(migration.history(), &exists);
     assert!(
-        over.is_empty() || migration.has_errors(),
-        "written over: {over:?}"
+        overwritten.is_empty() || migration.has_errors(),
+        "overwritten: {overwritten:?}"
     );
-    // etcd refuses a transaction that puts and deletes one key.
+    // etcd rejects a transaction that puts and deletes the same key.
     let removed = |put: &Put| {
         let mut ranges = migration.removals().iter();
         ranges.any(|range| range.contains(&put.key))
     };
     for puts in [&staged[..], migration.history(), migration.rewrites()] {
-        assert!(told(puts, &removed).is_empty());
+        assert!(keys_of(puts, &removed).is_empty());
     }
     assert_eq!(migration.leftovers(), leftover_ranges(&root));
-    let mut gone: Vec<&KeyRange> = migration
+    let mut removed: Vec<&KeyRange> = migration
         .removals()
         .iter()
         .chain(migration.leftovers())
         .collect();
-    gone.sort();
-    for neighbours in gone.windows(2) {
-        assert!(neighbours[0].end <= neighbours[1].start, "ranges overlap");
+    removed.sort();
+    for pair in removed.windows(2) {
+        assert!(pair[0].end <= pair[1].start, "ranges overlap");
     }
-    assert!(gone.iter().all(|range| !range.is_empty()));
+    assert!(removed.iter().all(|range| !range.is_empty()));
 }
 
 fn apply(migration: &Migration, image: &Image) -> Image {
@@ -247,10 +247,10 @@ fn apply(migration: &Migration, image: &Image) -> Image {
     after
 }
 
-/// What a migration does not concern stays as it is, byte for byte; what it takes away, it says.
-fn untouched(before: &Image, after: &Image, migration: &Migration) {
+/// Checks that unrelated keys are unchanged, and that every removed key is in the plan.
+fn check_unrelated_keys(before: &Image, after: &Image, migration: &Migration) {
     use milvus_meta::keys::Evidence;
-    let gone: Vec<_> = migration
+    let removed: Vec<_> = migration
         .removals()
         .iter()
         .chain(migration.leftovers())
@@ -263,8 +263,8 @@ fn untouched(before: &Image, after: &Image, migration: &Migration) {
         } else if family.evidence() == Evidence::Both {
             assert_eq!(after.get(key), Some(value), "{}", key.escape_ascii());
         } else if !after.contains_key(key) {
-            let whole = root().join(key);
-            assert!(gone.iter().any(|range| range.contains(&whole)));
+            let key_below_root = root().join(key);
+            assert!(removed.iter().any(|range| range.contains(&key_below_root)));
         }
     }
     for (key, value) in after {
@@ -274,8 +274,14 @@ fn untouched(before: &Image, after: &Image, migration: &Migration) {
     }
 }
 
-/// After the commit, whatever part of the rewrites was done, continuing ends where the plan ends.
-fn resumed(migration: &Migration, image: &Image, form: CollectionForm, policy: OnBrokenRecord) {
+/// Checks that after the commit, continuing with any part of the rewrites done leads to the planned
+/// result.
+fn check_resume(
+    migration: &Migration,
+    image: &Image,
+    form: CollectionForm,
+    policy: OnBrokenRecord,
+) {
     if form == CollectionForm::Database || migration.has_errors() {
         return;
     }
@@ -284,11 +290,11 @@ fn resumed(migration: &Migration, image: &Image, form: CollectionForm, policy: O
     for done in [0, 1, 2] {
         let mut now = image.clone();
         now.retain(|key, _| {
-            let whole = root.join(key);
+            let key_below_root = root.join(key);
             !migration
                 .removals()
                 .iter()
-                .any(|range| range.contains(&whole))
+                .any(|range| range.contains(&key_below_root))
         });
         let rewrites = migration.rewrites().iter().enumerate();
         let rewritten = rewrites.filter(|(at, _)| done == 2 || (done == 1 && at % 2 == 0));
@@ -314,8 +320,9 @@ fn resumed(migration: &Migration, image: &Image, form: CollectionForm, policy: O
     }
 }
 
-/// The result passes our own verification, unless the source holds what nobody can fix.
-fn verified(after: &Image, (before, migration): (&Image, &Migration)) {
+/// Checks that verification accepts the result, unless the source has problems that a migration
+/// cannot fix.
+fn check_verification(after: &Image, (before, migration): (&Image, &Migration)) {
     let mut checker = Checker::new(root());
     entries(after).for_each(|entry| checker.push(&entry));
     let findings = checker.finish();
@@ -326,17 +333,18 @@ fn verified(after: &Image, (before, migration): (&Image, &Migration)) {
                 && milvus_meta::entry::printable(&root().join(key)) == finding.key
         })
     };
-    // What is odd about a collection stays so, and both say it.
-    let is_told = |code: &str| {
-        let mut told = migration.findings().iter();
-        told.any(|finding| finding.code == code)
+    // Some problems of a collection remain, and both the migration and the verification report
+    // them.
+    let is_reported = |code: &str| {
+        let mut reported = migration.findings().iter();
+        reported.any(|finding| finding.code == code)
     };
-    // A snapshot at the last moment there is stays, and nothing can be written behind it.
+    // A snapshot at the maximum timestamp remains, and no later snapshot can be written.
     let last = format!("_ts{}", u64::MAX);
     let is_known = |code: &str| match code {
         "snapshot-contradicts" => after.keys().any(|key| key.ends_with(last.as_bytes())),
-        "collection-without-parts" => is_told("collection-without-partitions"),
-        "id-mismatch" => is_told(code),
+        "collection-without-parts" => is_reported("collection-without-partitions"),
+        "id-mismatch" => is_reported(code),
         _ => false,
     };
     let errors: Vec<_> = findings

@@ -1,4 +1,4 @@
-//! Texts that people or programs wrote: index parameters, the configuration file, the journal,
+//! Texts written by users or programs: index parameters, the configuration file, the journal,
 //! durations, versions.
 
 use std::path::Path;
@@ -12,7 +12,7 @@ use milvus_meta::release::Release;
 use milvus_meta::transform::{CollectionForm, OnBrokenRecord, Options, SegmentForm, Source};
 use prost::Message as _;
 
-/// The first byte chooses what the rest is read as.
+/// The first byte selects the kind of text.
 pub fn run(input: &[u8]) {
     let Some((selector, rest)) = input.split_first() else {
         return;
@@ -32,7 +32,7 @@ pub fn run(input: &[u8]) {
     }
 }
 
-/// An index definition with this text as its build parameters.
+/// Migrates an index definition with this text as its build parameters.
 fn params(json: &[u8]) {
     let Ok(json) = std::str::from_utf8(json) else {
         return;
@@ -56,7 +56,10 @@ fn params(json: &[u8]) {
         Family::of(relative) == Family::FieldIndex
     });
     let Some(written) = written else {
-        assert!(migration.has_errors(), "left out without a word");
+        assert!(
+            migration.has_errors(),
+            "an index was omitted without a finding"
+        );
         return;
     };
     assert!(!migration.has_errors(), "{:?}", migration.findings());
@@ -69,11 +72,11 @@ fn params(json: &[u8]) {
     };
     for (name, member) in members {
         let found = pairs.iter().find(|pair| pair.key == name);
-        became(&member, found.map(|pair| &pair.value), json);
+        check_parameter(&member, found.map(|pair| &pair.value), json);
     }
 }
 
-/// A collection with an index whose build parameters are this text: keys and values.
+/// A collection with an index with these build parameters: keys and values.
 fn indexed_collection(json: &str) -> [(&'static str, Vec<u8>); 2] {
     let pair = |key: &str, value: &str| v2_1::common::KeyValuePair {
         key: key.to_owned(),
@@ -115,29 +118,29 @@ fn indexed_collection(json: &str) -> [(&'static str, Vec<u8>); 2] {
     ]
 }
 
-/// Whether a parameter became what its JSON says.
-fn became(member: &serde_json::Value, found: Option<&String>, json: &str) {
+/// Checks that a parameter has the value of its JSON member.
+fn check_parameter(member: &serde_json::Value, found: Option<&String>, json: &str) {
     match member {
         serde_json::Value::String(text) => assert_eq!(found, Some(text)),
         serde_json::Value::Bool(value) => assert_eq!(found, Some(&value.to_string())),
         serde_json::Value::Number(number) if number.is_f64() => {
-            // serde_json is not exact to the last digit.
-            let told: f64 = found.unwrap().parse().unwrap();
+            // serde_json does not round the last digit correctly.
+            let written_value: f64 = found.unwrap().parse().unwrap();
             let read = number.as_f64().unwrap();
-            assert!((told - read).abs() <= read.abs() * 1e-14, "{json}");
+            assert!((written_value - read).abs() <= read.abs() * 1e-14, "{json}");
         }
         serde_json::Value::Number(number) => {
             assert_eq!(found, Some(&number.to_string()), "{json}");
         }
         serde_json::Value::Array(_) | serde_json::Value::Object(_) => {
-            let told: serde_json::Value = serde_json::from_str(found.unwrap()).unwrap();
-            assert_eq!(told, *member);
+            let written_value: serde_json::Value = serde_json::from_str(found.unwrap()).unwrap();
+            assert_eq!(written_value, *member);
         }
         serde_json::Value::Null => {}
     }
 }
 
-/// A configuration file of these bytes.
+/// Reads a configuration file with this content.
 fn config(text: &[u8]) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("migration.yaml");
@@ -158,7 +161,7 @@ fn config(text: &[u8]) {
             assert_eq!(format!("{config:?}"), format!("{again:?}"));
             if let Some(login) = &config.connection.login {
                 let password = login.password.expose();
-                // What the file says elsewhere, too, is no secret.
+                // Text that also occurs elsewhere in the file is not checked.
                 let text = String::from_utf8_lossy(text);
                 if password.len() > 8 && text.matches(password).count() == 1 {
                     assert!(!format!("{config:?}").contains(password));

@@ -1,7 +1,7 @@
-//! Protobuf messages as tokens: whatever the fuzzer does to the bytes, the result is a well-formed
-//! message, so that it comes past the wire format and to what the fields mean.
+//! Protobuf messages as tokens: any change by the fuzzer yields a well-formed message, so that it
+//! tests the meaning of the fields and not the parser.
 //!
-//! A token is one byte: the field's number in the low four bits (0 ends the message), its kind in the
+//! A token is one byte: the field number in the low four bits (0 ends the message), its kind in the
 //! next three.
 
 use super::bytes::{Bytes, push_chunk};
@@ -15,7 +15,7 @@ const FIXED_32: u8 = 5;
 const HIGH_NUMBER: u8 = 6;
 const DEPTH_MAX: u32 = 12;
 
-/// The message that the tokens in front stand for.
+/// Decodes the tokens at the front of the input to a message.
 pub fn message(input: &mut Bytes<'_>) -> Vec<u8> {
     let mut out = Vec::new();
     fields(input, &mut out, 0);
@@ -57,14 +57,14 @@ fn varint_field(out: &mut Vec<u8>, number: u64, value: u64) {
     push_varint(out, value);
 }
 
-/// Appends a field of bytes.
+/// Appends a bytes field.
 pub fn bytes_field(out: &mut Vec<u8>, number: u64, bytes: &[u8]) {
     push_varint(out, number << 3 | 2);
     push_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
-/// Appends a field that is a number.
+/// Appends a varint field.
 pub fn number_field(out: &mut Vec<u8>, number: u64, value: u64) {
     push_varint(out, number << 3);
     push_varint(out, value);
@@ -78,8 +78,8 @@ fn push_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push((value & 0x7f) as u8);
 }
 
-/// The tokens of a message, without the end; `None` when it has what tokens cannot say. A field of bytes
-/// that reads as a message is taken for one, unless it is text.
+/// Encodes a message as tokens, without the end; `None` if a field has no encoding. A bytes field
+/// that parses as a message is encoded as a message, unless it is text.
 pub fn tokens(message: &[u8]) -> Option<Vec<u8>> {
     use milvus_meta::codec::wire::{self, Content};
     let mut out = Vec::new();

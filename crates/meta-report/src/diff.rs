@@ -1,4 +1,4 @@
-//! What differs between two states of the metadata, by family and collection.
+//! The differences between two states of the metadata, by family and collection.
 
 use std::collections::BTreeMap;
 
@@ -9,20 +9,20 @@ use milvus_meta::entry::printable;
 use milvus_meta::keys::{Family, Key, MetaRoot, Object};
 use milvus_meta::model::CollectionId;
 
-/// How a key differs.
+/// The kind of difference of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Change {
-    /// It is only in the second state.
+    /// The key is only in the second state.
     Added,
-    /// It has another value in the second state.
+    /// The value differs.
     Changed,
-    /// It is only in the first state.
+    /// The key is only in the first state.
     Removed,
 }
 
 impl Change {
-    /// The word for it.
+    /// The name in reports.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -32,7 +32,7 @@ impl Change {
         }
     }
 
-    /// The same with the two states exchanged.
+    /// The change from the second state to the first.
     #[must_use]
     pub fn reversed(self) -> Self {
         match self {
@@ -43,12 +43,12 @@ impl Change {
     }
 }
 
-/// How many keys differ.
+/// Number of differing keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ChangeCounts {
     /// Keys only in the second state.
     pub added: u64,
-    /// Keys with another value.
+    /// Keys with different values.
     pub changed: u64,
     /// Keys only in the first state.
     pub removed: u64,
@@ -63,61 +63,61 @@ impl ChangeCounts {
         }
     }
 
-    /// All of them.
+    /// The sum of the counts.
     #[must_use]
     pub fn total(self) -> u64 {
         self.added + self.changed + self.removed
     }
 }
 
-/// A key that differs.
+/// A differing key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyChange {
-    /// How.
+    /// The kind of difference.
     pub change: Change,
     /// The complete key, printable.
     pub key: String,
 }
 
-/// What differs in one family.
+/// The differences in one family.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct FamilyDiff {
     /// The family's name.
     pub name: String,
-    /// How many keys.
+    /// Number of differing keys.
     #[serde(flatten)]
     pub counts: ChangeCounts,
-    /// The first keys, in their order.
+    /// The first differing keys, in key order.
     pub keys: Vec<KeyChange>,
 }
 
-/// What differs in the records of one collection.
+/// The differences in the records of one collection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CollectionDiff {
-    /// Its id.
+    /// The id.
     pub id: String,
-    /// Its name, where one of the states has its record.
+    /// The name, if one of the states contains the collection's record.
     pub name: Option<String>,
-    /// How many keys.
+    /// Number of differing keys.
     #[serde(flatten)]
     pub counts: ChangeCounts,
 }
 
-/// What differs between two states.
+/// The differences between two states.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct DiffReport {
-    /// How many keys.
+    /// Number of differing keys.
     #[serde(flatten)]
     pub counts: ChangeCounts,
-    /// Keys that are the same in both.
+    /// Number of equal keys.
     pub equal: u64,
-    /// By family, in the order of the keys.
+    /// By family, in key order.
     pub families: Vec<FamilyDiff>,
-    /// By collection, in the order of the ids; keys that belong to no collection are left out.
+    /// By collection, in order of ids. Keys without a collection are omitted.
     pub collections: Vec<CollectionDiff>,
 }
 
-/// Collects differences, which come in the order of the keys.
+/// Collects differences, which must be added in key order.
 #[derive(Debug)]
 pub struct DiffBuilder {
     root: MetaRoot,
@@ -129,7 +129,7 @@ pub struct DiffBuilder {
 }
 
 impl DiffBuilder {
-    /// Begins a report that lists so many keys of each family.
+    /// Starts a report with at most `keys_max` keys per family.
     #[must_use]
     pub fn new(root: MetaRoot, keys_max: usize) -> Self {
         Self {
@@ -142,16 +142,16 @@ impl DiffBuilder {
         }
     }
 
-    /// Adds a key and its value in either state; no change for a key that is the same in both.
+    /// Adds a key with its value in either state. `None`: the value is the same in both.
     pub fn add(&mut self, change: Option<Change>, key: &[u8], value: &[u8]) {
-        self.take_name(key, value);
+        self.record_name(key, value);
         match change {
             Some(change) => self.count(change, key),
             None => self.equal += 1,
         }
     }
 
-    fn take_name(&mut self, key: &[u8], value: &[u8]) {
+    fn record_name(&mut self, key: &[u8], value: &[u8]) {
         let parsed = self.root.strip(key).map(Key::parse);
         let Some(Key::Plain(object) | Key::Snapshot(object, _)) = parsed else {
             return;
@@ -178,7 +178,7 @@ impl DiffBuilder {
         }
     }
 
-    /// The report.
+    /// Returns the report.
     #[must_use]
     pub fn finish(self) -> DiffReport {
         let mut counts = ChangeCounts::default();
@@ -208,19 +208,19 @@ impl DiffBuilder {
 }
 
 impl DiffReport {
-    /// The same with the two states exchanged.
+    /// The differences from the second state to the first.
     #[must_use]
     pub fn reversed(mut self) -> Self {
-        let turn =
+        let swap =
             |counts: &mut ChangeCounts| std::mem::swap(&mut counts.added, &mut counts.removed);
-        turn(&mut self.counts);
+        swap(&mut self.counts);
         for family in &mut self.families {
-            turn(&mut family.counts);
+            swap(&mut family.counts);
             let keys = family.keys.iter_mut();
             keys.for_each(|key| key.change = key.change.reversed());
         }
         let collections = self.collections.iter_mut();
-        collections.for_each(|collection| turn(&mut collection.counts));
+        collections.for_each(|collection| swap(&mut collection.counts));
         self
     }
 }
@@ -255,9 +255,9 @@ mod tests {
             ),
             ("7", 1)
         );
-        let turned = diff.clone().reversed();
-        assert_eq!(turned.counts.removed, 1);
-        assert_eq!(turned.families[1].keys[0].change, Change::Added);
-        assert_eq!(turned.reversed(), diff);
+        let reversed = diff.clone().reversed();
+        assert_eq!(reversed.counts.removed, 1);
+        assert_eq!(reversed.families[1].keys[0].change, Change::Added);
+        assert_eq!(reversed.reversed(), diff);
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::BackupRef;
 
-/// What a recorded run did.
+/// The result of a recorded run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunResult {
@@ -23,54 +23,54 @@ pub enum RunResult {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RunRecord {
-    /// What it did.
+    /// The result.
     pub result: RunResult,
-    /// The id of the run that began it, in the journal and in logs.
+    /// The id of the run that started it, as in the journal and in logs.
     pub run: String,
-    /// When it began, RFC 3339.
+    /// The start time, RFC 3339.
     pub started_at: String,
-    /// When it finished, RFC 3339.
+    /// The end time, RFC 3339.
     pub finished_at: String,
     /// The version of this program.
     pub tool_version: String,
-    /// The host or pod that ran it; empty where it is unknown.
+    /// The host or pod name; empty if unknown.
     pub host: String,
-    /// The release that wrote the metadata, where it was given.
+    /// The release that wrote the metadata, if specified.
     pub source_version: Option<String>,
-    /// The release that reads the metadata afterwards.
+    /// The release that reads the metadata after the run.
     pub target_version: Option<String>,
-    /// The backup that was written, or restored from.
+    /// The backup that was written or restored.
     pub backup: Option<BackupRef>,
-    /// The families that were restored, where it was not all of them.
+    /// The restored families; empty for all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub families: Vec<String>,
-    /// Keys put.
+    /// Number of keys put.
     pub put: u64,
-    /// Keys that got another value.
+    /// Number of keys whose value was replaced.
     pub rewrite: u64,
-    /// Keys deleted.
+    /// Number of keys deleted.
     pub delete: u64,
 }
 
-/// The run that the journal records as unfinished.
+/// An unfinished run in the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnfinishedRun {
     /// The command that resumes it.
     pub command: String,
-    /// How far it has come.
+    /// The phase that was reached.
     pub phase: String,
-    /// When it began, RFC 3339.
+    /// The start time, RFC 3339.
     pub started_at: String,
-    /// When its progress was last recorded, RFC 3339.
+    /// The time of the last journal update, RFC 3339.
     pub updated_at: String,
-    /// Its backup.
+    /// The backup of the run.
     pub backup: Option<BackupRef>,
 }
 
 /// The runs of a meta root.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryReport {
-    /// The run that is unfinished, if there is one.
+    /// The unfinished run, if any.
     pub unfinished: Option<UnfinishedRun>,
     /// Finished runs, newest first.
     pub runs: Vec<RunRecord>,

@@ -1,4 +1,4 @@
-//! Ids in JSON: strings, as protobuf's JSON has 64-bit numbers.
+//! Ids as JSON strings, like 64-bit numbers in protobuf's JSON.
 
 use serde::{Deserialize, Deserializer, Serializer, de};
 
@@ -13,7 +13,7 @@ pub(crate) fn serialize<S: Serializer>(id: &i64, serializer: S) -> Result<S::Ok,
     serializer.collect_str(id)
 }
 
-/// Also reads a number, which reports held before.
+/// Also accepts a number, as in reports of earlier versions.
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
     match Id::deserialize(deserializer)? {
         Id::Number(id) => Ok(id),

@@ -1,6 +1,6 @@
-//! What the use cases report: plain data, the JSON of the command line's contract.
+//! Reports of the use cases: plain data, which is also the JSON output of the command line.
 //!
-//! `cli` renders these as text or JSON; nothing here prints.
+//! `cli` renders them as text or JSON; nothing in this crate prints.
 
 mod id;
 
@@ -19,110 +19,111 @@ use milvus_meta::finding::Finding;
 use milvus_meta::layout::Layout;
 use milvus_meta::transform::PlanReport;
 
-/// A backup that was written or found again.
+/// A backup that was written, or an existing one with the same content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupReport {
     /// The path of the file.
     pub path: String,
     /// `native` or `official`.
     pub format: String,
-    /// Entries in it.
+    /// Number of entries.
     pub entries: u64,
     /// The file's size in bytes.
     pub bytes: u64,
-    /// The etcd revision it shows.
+    /// The etcd revision.
     pub revision: i64,
     /// SHA-256 of the content, in hexadecimal.
     pub digest: String,
-    /// Keys on a lease (sessions) that were left out.
+    /// Number of leased keys (sessions) that were omitted.
     pub skipped_leased: u64,
 }
 
-/// The backup as `migrate` mentions it.
+/// The backup in the report of `migrate`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupRef {
     /// The path of the file.
     pub path: String,
-    /// Entries in it.
+    /// Number of entries.
     pub entries: u64,
     /// SHA-256 of the content, in hexadecimal.
     pub digest: String,
 }
 
-/// How a migration ended well.
+/// The outcome of a successful migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MigrateOutcome {
     /// This run finished the migration.
     Migrated,
-    /// The 2.2 layout was there already.
+    /// The metadata already had the 2.2 layout.
     AlreadyMigrated,
     /// This run finished the repair.
     Repaired,
-    /// Nothing is wrong with the 2.2 metadata.
+    /// The 2.2 metadata has no problems.
     NothingToRepair,
     /// There is nothing to migrate, or the target keeps the 2.1 layout.
     NothingToDo,
 }
 
-/// Wall-clock seconds by phase.
+/// Duration of each phase in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Seconds {
     /// Reading the metadata.
     pub read: f64,
-    /// Deciding what becomes of it.
+    /// Transforming it.
     pub transform: f64,
-    /// Writing and checking the backup, as far as it did not overlap with reading.
+    /// Writing and verifying the backup, without the time that overlaps with reading.
     pub backup: f64,
     /// Writing to etcd.
     pub write: f64,
-    /// Reading back and comparing.
+    /// Read-back verification.
     pub verify: f64,
-    /// All of it.
+    /// The total time.
     pub total: f64,
 }
 
-/// What `migrate` did.
+/// The report of `migrate`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MigrateReport {
-    /// How it ended.
+    /// The outcome.
     pub outcome: MigrateOutcome,
-    /// Whether an interrupted run was carried on.
+    /// Whether an interrupted run was resumed.
     pub resumed: bool,
-    /// The plan that was carried out; `None` when nothing had to be planned.
+    /// The plan that was applied; `None` if no plan was needed.
     pub plan: Option<PlanReport>,
-    /// The backup made before the first write; `None` without one.
+    /// The backup written before the first change; `None` without one.
     pub backup: Option<BackupRef>,
-    /// Whether the result was read back and found right.
+    /// Whether the result was verified.
     pub verified: bool,
-    /// Where the time went.
+    /// Duration of each phase.
     pub seconds: Seconds,
 }
 
-/// A live session, or what is left of one until its lease ends.
+/// A session of a running component, or of a stopped one whose lease has not expired.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionReport {
     /// The component's role, for example `rootcoord`.
     pub role: String,
     /// The complete key.
     pub key: String,
-    /// The address it registered; empty where unknown.
+    /// The address in the session; empty if unknown.
     pub address: String,
-    /// The lease; 0 for none. A string in JSON: it exceeds what a JSON number holds for most programs.
+    /// The lease; 0 for none. A string in JSON, because it exceeds the exact range of JSON numbers
+    /// in most programs.
     #[serde(with = "id")]
     pub lease: i64,
-    /// Seconds until the lease ends unless it is renewed; -1 where unknown.
+    /// Seconds until the lease expires unless it is renewed; -1 if unknown.
     pub ttl: i64,
 }
 
 impl SessionReport {
-    /// Whether it has no lease: then it never expires.
+    /// Whether the session has no lease and therefore never expires.
     #[must_use]
     pub fn stays(&self) -> bool {
         self.lease == 0
     }
 
-    /// When it goes, in words.
+    /// A phrase with the time of expiry.
     #[must_use]
     pub fn ending(&self) -> String {
         match self.ttl {
@@ -133,125 +134,125 @@ impl SessionReport {
     }
 }
 
-/// What a family holds.
+/// The size of a family.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct FamilyStatus {
     /// The family's name: its prefix relative to the meta root.
     pub name: String,
-    /// Keys in it.
+    /// Number of keys.
     pub keys: u64,
-    /// Bytes of its keys and values.
+    /// Size of keys and values in bytes.
     pub bytes: u64,
 }
 
-/// What etcd says of itself; sizes in bytes.
+/// The status of etcd; sizes in bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct EtcdReport {
-    /// Version of the server; the lowest when members differ.
+    /// The lowest server version of all members.
     pub version: String,
-    /// Members that answered.
+    /// Number of members that responded.
     pub members: usize,
     /// Size of the largest database file.
     pub db_size: u64,
-    /// The most that any member has in use.
+    /// The largest size in use of any member.
     pub db_size_in_use: u64,
-    /// Space quota where the server tells it, else etcd's default of 2 GiB.
+    /// The space quota; etcd's default of 2 GiB if the server does not report it.
     pub quota: u64,
     /// Raised alarms.
     pub alarms: Vec<String>,
 }
 
-/// What is in etcd.
+/// The report of `status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StatusReport {
-    /// The layout the keys show.
+    /// The layout of the metadata.
     pub layout: Layout,
-    /// The families that hold keys.
+    /// The families with keys.
     pub families: Vec<FamilyStatus>,
-    /// Registered components.
+    /// The registered components.
     pub sessions: Vec<SessionReport>,
-    /// Who holds the migration lock.
+    /// The holder of the migration lock.
     pub lock: Option<SessionReport>,
-    /// The journal of a migration, as it is in etcd.
+    /// The journal of a migration, as stored in etcd.
     pub journal: Option<serde_json::Value>,
-    /// Why the journal cannot be read, where that is so: then nothing will be changed.
+    /// Why the journal is unreadable, if it is. Commands that write are then refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub journal_error: Option<String>,
     /// The cluster.
     pub etcd: EtcdReport,
-    /// What is wrong with 2.2 metadata, worst first.
+    /// Problems in 2.2 metadata, by severity.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
 }
 
-/// What `verify` found.
+/// The report of `verify`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerifyReport {
-    /// Whether nothing is wrong.
+    /// Whether there are no problems.
     pub ok: bool,
-    /// Keys that should be there and are not.
+    /// Number of missing keys.
     pub missing: u64,
-    /// Keys with another value than they should have.
+    /// Number of keys with an unexpected value.
     pub different: u64,
-    /// Keys that should not be there.
+    /// Number of unexpected keys.
     pub extra: u64,
-    /// What is wrong, key by key (the first thousand), worst first.
+    /// The problems, by key (the first thousand), ordered by severity.
     pub findings: Vec<Finding>,
 }
 
-/// How a rollback or restore ended well.
+/// The outcome of a successful rollback or restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RestoreOutcome {
-    /// Keys were put or deleted, and now everything is as the backup holds it.
+    /// Keys were put or deleted, and etcd now matches the backup.
     Restored,
     /// A dry run found keys to put or delete; nothing was written.
     WouldRestore,
-    /// It was so already.
+    /// etcd already matched the backup.
     #[default]
     Unchanged,
 }
 
-/// Values in a backup that name the root path at which it was made: a restore to another root does not change them.
+/// Values in a backup that contain its root path, which a restore to another root does not change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OldRoot {
     /// The root path.
     pub root: String,
-    /// How many values.
+    /// Number of values.
     pub values: u64,
-    /// The first of their keys, as they are restored.
+    /// Their first keys, below the new root.
     pub keys: Vec<String>,
 }
 
-/// What `rollback` or `restore` did.
+/// The report of `rollback` or `restore`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RestoreReport {
-    /// How it ended.
+    /// The outcome.
     pub outcome: RestoreOutcome,
-    /// Keys put.
+    /// Number of keys put.
     pub put: u64,
-    /// Keys deleted.
+    /// Number of keys deleted.
     pub delete: u64,
-    /// Keys left alone although the backup does not hold them.
+    /// Number of keys kept although the backup does not contain them.
     pub kept: u64,
-    /// Whether the result was read back and found right.
+    /// Whether the result was verified.
     pub verified: bool,
-    /// The backup that is restored; none where only staged keys are deleted.
+    /// The restored backup; `None` if only staged keys are deleted.
     #[serde(default)]
     pub backup: Option<BackupRef>,
-    /// The families that are restored, where it is not all of them.
+    /// The restored families; empty for all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub families: Vec<String>,
-    /// A dry run's diff: what would be added, changed and removed in etcd.
+    /// The diff of a dry run: the keys that would be added, changed and removed in etcd.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub diff: Option<DiffReport>,
-    /// For a restore to another root: what names the old one.
+    /// For a restore to another root: the values with the old root.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old_root: Option<OldRoot>,
-    /// Whether just what was staged goes: nothing is compared with a backup then, but counted.
+    /// Whether only staged keys are deleted. They are counted, not compared with a backup.
     #[serde(skip)]
     pub discards: bool,
-    /// Whether a repair is rolled back, and not a migration.
+    /// Whether a repair is rolled back, not a migration.
     #[serde(skip)]
     pub undoes_repair: bool,
 }

@@ -1,6 +1,6 @@
-//! Words of commands that can be pasted into a shell.
+//! Quoting for commands that users can paste into a shell.
 
-/// A word as a POSIX shell takes it: quoted where it has to be.
+/// A word for a POSIX shell, quoted if necessary.
 #[must_use]
 pub fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+[]".contains(c);

@@ -148,10 +148,8 @@ impl EtcdStore {
         Err(join_errors(errors.into_iter().map(|(_, error)| error)))
     }
 
-    /// Sends a request to the member in use and, if that may help, to the next ones.
-    ///
-    /// It repeats rounds over all members while the cluster elects a leader, for at most `limit`
-    /// per member.
+    /// Sends a request to the member in use and, if that may help, to the next ones. It repeats
+    /// rounds over all members while the cluster elects a leader, for at most `limit` per member.
     async fn call<R, Sent>(
         &self,
         repeat: Repeat,

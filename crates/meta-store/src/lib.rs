@@ -157,9 +157,7 @@ impl Op {
 }
 
 /// A transaction: if every comparison is true, all operations are applied at one revision; else
-/// none.
-///
-/// It must not write a key twice.
+/// none. It must not write a key twice.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Txn {
     /// The conditions.
@@ -211,9 +209,8 @@ pub struct ClusterStatus {
     pub alarms: Vec<String>,
 }
 
-/// A key-value store with etcd's semantics.
-///
-/// Each error says whether the request may have been applied ([`StoreError::applied`]).
+/// A key-value store with etcd's semantics. Each error says whether the request may have been
+/// applied ([`StoreError::applied`]).
 pub trait Store: Clone + Send + Sync + 'static {
     /// Reads a range.
     fn range(
@@ -240,10 +237,8 @@ pub trait Store: Clone + Send + Sync + 'static {
         lease: i64,
     ) -> impl Future<Output = Result<Option<Duration>, StoreError>> + Send;
 
-    /// Waits until a key of the range changes after `revision`.
-    ///
-    /// Returns at once if `revision` is compacted, because changes since are unknown. There is no
-    /// timeout; callers set one.
+    /// Waits until a key of the range changes after `revision`. Returns at once if `revision` is
+    /// compacted, because changes since are unknown. There is no timeout; callers set one.
     fn wait_for_change(
         &self,
         range: KeyRange,

@@ -94,9 +94,8 @@ impl<S: Store> Scan<S> {
         Self::in_parts(store, range, &[], revision, limits).await
     }
 
-    /// Starts a scan of a range with keys of several kinds.
-    ///
-    /// The ascending `cuts` divide it into parts, each with its own estimate of key density.
+    /// Starts a scan of a range with keys of several kinds. The ascending `cuts` divide it into
+    /// parts, each with its own estimate of key density.
     ///
     /// # Errors
     /// As [`Self::new`].
@@ -174,7 +173,6 @@ impl<S: Store> Scan<S> {
     }
 
     /// Returns the next entries in ascending key order, never an empty page; `None` at the end.
-    ///
     /// After an error, the scan returns no more entries.
     ///
     /// # Errors

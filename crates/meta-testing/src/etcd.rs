@@ -1,7 +1,7 @@
-//! Real etcd servers on free loopback ports, each in a folder of its own.
+//! Real etcd servers on free loopback ports, each with its own folder.
 //!
-//! A server is started through a small shell that waits on its standard input: when the test process
-//! ends, however it ends, the shell kills the server and removes its folder.
+//! A small shell script starts each server and waits on its standard input. When the test process
+//! ends for any reason, the script kills the server and removes its folder.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 
 use meta_store::etcd::{EtcdStore, Options};
 
-/// How long a server may take until it serves, on a busy machine.
+/// Maximum time until a server is ready on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// The shell starts the server and prints its process id; so again for each line of its input, after
-/// having killed it. It ends with its input.
+/// Starts the server and prints its process id. For each input line it kills and restarts the
+/// server; at the end of its input it exits.
 const WATCHER: &str = r#"folder=$1; shift
 end() { kill -9 "$server" 2>/dev/null; wait "$server" 2>/dev/null; }
 start() { "$@" >&2 </dev/null & server=$!; echo "$server"; }
@@ -27,22 +27,22 @@ while read -r _; do end; start "$@"; done
 end
 rm -rf "$folder""#;
 
-/// What a server is asked to do differently.
+/// Configuration of a server.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// Space quota.
     pub quota_bytes: Option<u64>,
-    /// Operations in one transaction, at most.
+    /// Maximum number of operations in a transaction.
     pub max_txn_ops: Option<u32>,
-    /// Size of a request, at most.
+    /// Maximum size of a request.
     pub max_request_bytes: Option<u32>,
-    /// How many revisions are kept by compaction every few minutes.
+    /// Number of revisions that automatic compaction keeps, every few minutes.
     pub keep_revisions: Option<u64>,
     /// TLS of the client port.
     pub tls: Option<ServerTls>,
-    /// TLS with a certificate that etcd makes for itself.
+    /// TLS with a self-signed certificate that etcd generates.
     pub auto_tls: bool,
-    /// Another server than the usual one.
+    /// Path of the server, if not the default one.
     pub server: Option<PathBuf>,
     /// Further command line arguments.
     pub arguments: Vec<String>,
@@ -55,11 +55,11 @@ pub struct ServerTls {
     pub cert: PathBuf,
     /// The key of the certificate.
     pub key: PathBuf,
-    /// Only clients with a certificate of this authority are let in.
+    /// Require client certificates of this CA.
     pub client_ca: Option<PathBuf>,
 }
 
-/// A running server. It ends when this is dropped.
+/// A running server. It is killed on drop.
 #[derive(Debug)]
 pub struct Etcd {
     watcher: Child,
@@ -70,8 +70,8 @@ pub struct Etcd {
     folder: PathBuf,
 }
 
-/// Where a server is going to listen, and in which cluster.
-struct Place {
+/// Ports and cluster of a member.
+struct Node {
     name: String,
     folder: PathBuf,
     client_port: u16,
@@ -79,14 +79,14 @@ struct Place {
     members: String,
 }
 
-/// One server for all tests that keep below a root path of their own.
+/// A server shared by all tests that use their own root path.
 pub fn shared() -> &'static Etcd {
-    // When it does not start, the first test says why and the others fail at once.
+    // If it does not start, the first test reports the reason and the others fail at once.
     static SHARED: LazyLock<Etcd> = LazyLock::new(|| Etcd::start(Settings::default()));
     &SHARED
 }
 
-/// A root path that no other test uses.
+/// Returns a unique root path.
 pub fn own_root() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -94,15 +94,15 @@ pub fn own_root() -> String {
 }
 
 impl Etcd {
-    /// Starts a server and waits until it serves.
+    /// Starts a server and waits until it is ready.
     pub fn start(settings: Settings) -> Self {
         let mut cluster = Self::start_cluster(1, &settings);
         cluster.remove(0)
     }
 
-    /// Starts a cluster of `count` members and waits until all of them serve.
+    /// Starts a cluster of `count` members and waits until all are ready.
     pub fn start_cluster(count: usize, settings: &Settings) -> Vec<Self> {
-        // Somebody else may take a free port before the server does.
+        // Another process may take a free port before the server does.
         for _ in 0..5 {
             if let Some(members) = try_start(count, settings) {
                 return members;
@@ -111,34 +111,34 @@ impl Etcd {
         panic!("etcd found no free port in five attempts");
     }
 
-    /// Where it listens, with the scheme.
+    /// The client URL.
     pub fn endpoint(&self) -> &str {
         &self.endpoint
     }
 
-    /// Where it listens, without the scheme.
+    /// The client address, without the scheme.
     pub fn address(&self) -> &str {
         self.endpoint.split("://").nth(1).unwrap()
     }
 
-    /// Its data folder, removed when it ends.
+    /// The data folder, which is removed on drop.
     pub fn data(&self) -> PathBuf {
         self.folder.join("data")
     }
 
-    /// Connects to it.
+    /// Connects to the server.
     pub async fn connect(&self) -> EtcdStore {
         EtcdStore::connect(&Options::for_endpoint(&self.endpoint))
             .await
             .unwrap()
     }
 
-    /// Ends it as a power failure would.
+    /// Kills the server, like a power failure.
     pub fn kill(&mut self) {
         self.signal("KILL");
     }
 
-    /// Starts it again on its data, after a kill if it still runs, and waits until it serves.
+    /// Kills the server if it is running, starts it on the same data, and waits until it is ready.
     pub fn restart(&mut self) {
         self.watcher
             .stdin
@@ -153,17 +153,17 @@ impl Etcd {
         );
     }
 
-    /// Stops it where it stands: it still has its connections, but answers nothing.
+    /// Suspends the process: connections remain open, but requests are not answered.
     pub fn stop(&mut self) {
         self.signal("STOP");
     }
 
-    /// Lets it continue.
-    pub fn go_on(&mut self) {
+    /// Resumes the process.
+    pub fn resume(&mut self) {
         self.signal("CONT");
     }
 
-    /// `false` when a port was taken.
+    /// Returns `false` if a port was taken.
     fn wait_until_ready(&self, deadline: Instant) -> bool {
         let log = self.log.lock().unwrap();
         let mut seen = Vec::new();
@@ -173,10 +173,10 @@ impl Etcd {
                 Ok(line) if line.contains("address already in use") => return false,
                 Ok(line) => seen.push(line),
                 Err(RecvTimeoutError::Timeout) => {
-                    panic!("etcd does not serve in time:\n{}", seen.join("\n"))
+                    panic!("etcd is not ready in time:\n{}", seen.join("\n"))
                 }
                 Err(RecvTimeoutError::Disconnected) => {
-                    panic!("etcd ended:\n{}", seen.join("\n"))
+                    panic!("etcd exited:\n{}", seen.join("\n"))
                 }
             }
         }
@@ -197,7 +197,7 @@ impl Drop for Etcd {
     }
 }
 
-/// `None` when a port was taken.
+/// Returns `None` if a port was taken.
 fn try_start(count: usize, settings: &Settings) -> Option<Vec<Etcd>> {
     let scheme = if settings.tls.is_some() || settings.auto_tls {
         "https"
@@ -210,14 +210,14 @@ fn try_start(count: usize, settings: &Settings) -> Option<Vec<Etcd>> {
         .collect();
     let started: Vec<Etcd> = (0..count)
         .map(|index| {
-            let place = Place {
+            let node = Node {
                 name: format!("m{index}"),
                 folder: own_folder(),
                 client_port: ports[index],
                 peer_port: ports[count + index],
                 members: members.join(","),
             };
-            launch(&place, scheme, settings)
+            launch(&node, scheme, settings)
         })
         .collect();
     let deadline = Instant::now() + START_LIMIT;
@@ -225,13 +225,13 @@ fn try_start(count: usize, settings: &Settings) -> Option<Vec<Etcd>> {
     ready.then_some(started)
 }
 
-fn launch(place: &Place, scheme: &str, settings: &Settings) -> Etcd {
-    let endpoint = format!("{scheme}://127.0.0.1:{}", place.client_port);
+fn launch(node: &Node, scheme: &str, settings: &Settings) -> Etcd {
+    let endpoint = format!("{scheme}://127.0.0.1:{}", node.client_port);
     let mut watcher = Command::new("sh")
         .args(["-c", WATCHER, "etcd-watcher"])
-        .arg(&place.folder)
+        .arg(&node.folder)
         .arg(settings.server.clone().unwrap_or_else(binary))
-        .args(arguments(place, &endpoint, settings))
+        .args(arguments(node, &endpoint, settings))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -241,7 +241,7 @@ fn launch(place: &Place, scheme: &str, settings: &Settings) -> Etcd {
     let (sender, log) = channel();
     let stderr = BufReader::new(watcher.stderr.take().unwrap());
     std::thread::spawn(move || {
-        // Reads to the end even when nobody listens any more: a full pipe would stop the server.
+        // Reads to the end even if the receiver was dropped: a full pipe would block the server.
         for line in stderr.lines().map_while(Result::ok) {
             let _ = sender.send(line);
         }
@@ -252,7 +252,7 @@ fn launch(place: &Place, scheme: &str, settings: &Settings) -> Etcd {
         pids,
         log: Mutex::new(log),
         endpoint,
-        folder: place.folder.clone(),
+        folder: node.folder.clone(),
     }
 }
 
@@ -262,16 +262,16 @@ fn read_pid(pids: &Mutex<BufReader<ChildStdout>>) -> u32 {
     pid.trim().parse().unwrap()
 }
 
-fn arguments(place: &Place, endpoint: &str, settings: &Settings) -> Vec<String> {
-    let peer = format!("http://127.0.0.1:{}", place.peer_port);
+fn arguments(node: &Node, endpoint: &str, settings: &Settings) -> Vec<String> {
+    let peer = format!("http://127.0.0.1:{}", node.peer_port);
     let mut arguments = vec![
-        format!("--name={}", place.name),
-        format!("--data-dir={}", place.folder.join("data").display()),
+        format!("--name={}", node.name),
+        format!("--data-dir={}", node.folder.join("data").display()),
         format!("--listen-client-urls={endpoint}"),
         format!("--advertise-client-urls={endpoint}"),
         format!("--listen-peer-urls={peer}"),
         format!("--initial-advertise-peer-urls={peer}"),
-        format!("--initial-cluster={}", place.members),
+        format!("--initial-cluster={}", node.members),
         "--logger=zap".to_owned(),
         "--log-level=info".to_owned(),
     ];
@@ -303,7 +303,7 @@ fn arguments(place: &Place, endpoint: &str, settings: &Settings) -> Vec<String> 
     arguments
 }
 
-/// Free ports on the loopback address.
+/// Returns free ports on the loopback address.
 pub fn free_ports(count: usize) -> Vec<u16> {
     let listeners: Vec<_> = (0..count)
         .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
@@ -322,7 +322,7 @@ fn own_folder() -> PathBuf {
         .keep()
 }
 
-/// The server that the tests run on; `scripts/etcd` gets one.
+/// The server for tests; `scripts/etcd` downloads one.
 pub fn binary() -> PathBuf {
     if let Some(given) = std::env::var_os("ETCD_BIN").filter(|given| !given.is_empty()) {
         return given.into();
@@ -333,33 +333,38 @@ pub fn binary() -> PathBuf {
     on_path
         .chain(cached)
         .find(|candidate| candidate.is_file())
-        .unwrap_or_else(|| panic!("no etcd is here to test with: run scripts/etcd to get one"))
+        .unwrap_or_else(|| panic!("no etcd server found: run scripts/etcd to download one"))
 }
 
-/// A server that keeps what it has acknowledged when it is killed: etcd 3.5.0 to 3.5.2 may lose a
-/// transaction then (etcd's issue 13766), and so make the members of a cluster differ.
-pub fn that_may_be_killed() -> PathBuf {
-    let usual = binary();
-    let told = Command::new(&usual).arg("--version").output().unwrap();
-    let told = String::from_utf8_lossy(&told.stdout).into_owned();
-    let forgets = ["3.5.0", "3.5.1", "3.5.2"]
+/// A server that keeps acknowledged writes when it is killed. etcd 3.5.0 to 3.5.2 may lose a
+/// transaction (etcd issue 13766), after which members differ.
+pub fn crash_safe_binary() -> PathBuf {
+    let default_server = binary();
+    let version_output = Command::new(&default_server)
+        .arg("--version")
+        .output()
+        .unwrap();
+    let version_output = String::from_utf8_lossy(&version_output.stdout).into_owned();
+    let is_affected = ["3.5.0", "3.5.1", "3.5.2"]
         .iter()
-        .any(|version| told.contains(&format!("etcd Version: {version}\n")));
-    if !forgets {
-        return usual;
+        .any(|version| version_output.contains(&format!("etcd Version: {version}\n")));
+    if !is_affected {
+        return default_server;
     }
     cached("3.4").unwrap_or_else(|| {
-        panic!("no etcd is here that may be killed: run scripts/etcd 3.4 to get one")
+        panic!(
+            "no etcd server found that keeps acknowledged writes when killed: run scripts/etcd 3.4"
+        )
     })
 }
 
-/// A server of this release line, if `scripts/etcd` has fetched one.
+/// The server of this release line, if `scripts/etcd` downloaded it.
 pub fn cached(line: &str) -> Option<PathBuf> {
     let server = cache().join("etcd").join(line).join("etcd");
     server.is_file().then_some(server)
 }
 
-/// Where the scripts keep what they got.
+/// The folder in which the scripts store downloads.
 pub fn cache() -> PathBuf {
     let folder = |name: &str| {
         let value = std::env::var_os(name).filter(|value| !value.is_empty())?;

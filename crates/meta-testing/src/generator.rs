@@ -1,45 +1,45 @@
-//! Makes realistic 2.1 metadata of any size from a seed.
+//! Generates realistic 2.1 metadata of any size from a seed.
 //!
-//! Everything is computed from the position and the seed, nothing is kept: a million segment indexes
-//! stream out in ascending key order, the same every time. Records have the shapes, sizes and
-//! proportions of `testdata/examples/medium`: about 1.4 segment indexes a segment, its logs in its record,
-//! data and file paths in index builds, a few segments that were too small to be indexed.
+//! Each record is computed from its position and the seed; nothing is stored. A million segment
+//! indexes are generated in ascending key order, the same every time. Records have the form, sizes
+//! and proportions of `testdata/examples/medium`: about 1.4 segment indexes per segment, logs in
+//! segment records, data and file paths in index builds, and a few segments too small for an index.
 
 use milvus_meta::entry::Entry;
 use milvus_meta::proto::v2_1::{common, data, etcd, index, internal, milvus, query, schema};
 use prost::Message;
 
-/// Ids of collections, and of what belongs to a collection, begin here.
+/// First id of a collection. Ids of its partitions and indexes are close to it.
 const COLLECTIONS_FROM: i64 = 436_365_149_619_355_664;
-/// From one collection to the next.
+/// Distance between collection ids.
 const COLLECTION_STRIDE: i64 = 65_536_000_021;
-/// Ids of segments and builds begin here: behind those of any collection.
+/// First id of a segment, greater than those of all collections.
 const SEGMENTS_FROM: i64 = 536_365_637_798_330_000;
-/// From one segment to the next: its binlogs and builds have ids in between.
+/// Distance between segment ids, which leaves space for ids of binlogs and builds.
 const SEGMENT_STRIDE: i64 = 29;
 
 const VECTOR_FIELD: i64 = 101;
 const SCALAR_FIELD: i64 = 100;
 /// The fields of insert logs: row id, timestamp, key, vector.
 const BINLOG_FIELDS: [i64; 4] = [0, 1, SCALAR_FIELD, VECTOR_FIELD];
-/// One segment of so many is too small for an index.
+/// One of this number of segments is too small for an index.
 const UNINDEXED_ONE_IN: u64 = 40;
 
-/// How much metadata, and which.
+/// Size and seed of the metadata.
 #[derive(Debug, Clone, Copy)]
 pub struct Generator {
-    /// Exactly so many records below `root-coord/segment-index/`.
+    /// The exact number of records below `root-coord/segment-index/`.
     pub segment_indexes: u64,
-    /// The same seed gives the same bytes.
+    /// The same seed generates the same bytes.
     pub seed: u64,
 }
 
-/// One collection of the instance.
+/// A collection.
 #[derive(Debug, Clone, Copy)]
 struct Collection {
     id: i64,
     number: u64,
-    /// Its first segment, counted over all collections.
+    /// The number of its first segment, counted over all collections.
     first_segment: u64,
     segments: u64,
     segment_indexes: u64,
@@ -47,7 +47,7 @@ struct Collection {
     seed: u64,
 }
 
-/// One segment of a collection, with what lies on it.
+/// A segment of a collection.
 #[derive(Debug, Clone, Copy)]
 struct Segment {
     id: i64,
@@ -58,7 +58,7 @@ struct Segment {
 }
 
 impl Generator {
-    /// All entries below `root`, ascending.
+    /// Generates all entries below `root` in ascending key order.
     pub fn entries(self, root: &str) -> impl Iterator<Item = Entry> {
         let prefix = format!("{root}/");
         let pairs = self
@@ -153,7 +153,7 @@ impl Generator {
             .filter(|collection| collection.number.is_multiple_of(3))
     }
 
-    /// As many collections as half the root of the number of segment indexes.
+    /// The number of collections is half the square root of the number of segment indexes.
     fn collections(self) -> impl Iterator<Item = Collection> {
         let count = (self.segment_indexes.isqrt() / 2).max(1);
         let mut first_segment = 0;
@@ -177,7 +177,7 @@ impl Generator {
 }
 
 impl Collection {
-    /// Two of three collections in seven have an index on their key beside the one on their vectors.
+    /// Four of seven collections have a scalar index in addition to the vector index.
     fn indexes(&self) -> u64 {
         1 + u64::from(self.number % 7 < 4)
     }
@@ -208,12 +208,12 @@ impl Collection {
         self.id + 10 + signed(which)
     }
 
-    /// Segments in the order of their ids.
+    /// The segments in order of their ids.
     fn by_id(self) -> impl Iterator<Item = Segment> {
         (0..self.segments).map(move |position| self.segment(position))
     }
 
-    /// Segments in the order of their partitions, then of their ids.
+    /// The segments in order of their partitions, then ids.
     fn by_partition(self) -> impl Iterator<Item = Segment> {
         (0..self.partitions).flat_map(move |partition| {
             let positions = (partition..self.segments).step_by(usize_of(self.partitions));
@@ -225,7 +225,7 @@ impl Collection {
         let number = self.first_segment + position;
         let chance = mix(self.seed ^ number);
         let is_indexed = !chance.is_multiple_of(UNINDEXED_ONE_IN);
-        // The last segment takes what is left of the wanted number.
+        // The last segment has the remaining indexes.
         let rest = self.segment_indexes - position * self.indexes();
         Segment {
             id: SEGMENTS_FROM + signed(number) * SEGMENT_STRIDE + signed(chance % 3),
@@ -240,7 +240,7 @@ impl Collection {
         }
     }
 
-    /// The logs of a field, one file a kind as a flushed segment has them.
+    /// The logs of a field: one file, as in a flushed segment.
     fn logs(&self, folder: &str, segment: Segment, field: i64) -> data::FieldBinlog {
         let place = format!("{}/{}/{}/{field}", self.id, segment.partition, segment.id);
         data::FieldBinlog {
@@ -264,7 +264,7 @@ impl Collection {
         }
     }
 
-    /// As 2.1.0 writes it: with its logs, and an empty list of deletes.
+    /// The record as 2.1.0 writes it: with logs, and with an empty list of delete logs.
     fn segment_record(&self, segment: Segment) -> (String, Vec<u8>) {
         let key = format!(
             "datacoord-meta/s/{}/{}/{}",
@@ -513,7 +513,7 @@ fn pair(key: &str, value: &str) -> common::KeyValuePair {
     }
 }
 
-/// A number that looks like chance and always comes out the same.
+/// A deterministic pseudorandom number (SplitMix64).
 fn mix(number: u64) -> u64 {
     let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,10 +1,10 @@
-//! Test doubles and helpers for tests and benchmarks: a store in memory with scripted faults, real etcd
-//! servers, generated metadata. Nothing here is shipped.
+//! Test doubles and helpers for tests and benchmarks: an in-memory store with scripted faults, real
+//! etcd servers, generated metadata. Not shipped.
 
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
-    reason = "a helper of a test panics where the test cannot continue"
+    reason = "a test helper panics if the test cannot continue"
 )]
 
 pub mod etcd;

@@ -1,10 +1,10 @@
-//! A store in memory with etcd's semantics, and an instrument: it counts requests, records
-//! transactions, and takes scripted faults.
+//! An in-memory store with etcd's semantics, which also counts requests, records transactions and
+//! injects scripted faults.
 //!
-//! A [`MemoryStore`] is one process' handle on shared [`MemoryState`] data. Clones are the same process:
-//! they share the request count, the script and the fate. [`MemoryStore::reopen`] gives another
-//! process on the same data, [`MemoryStore::fork`] an independent copy of the data. Leases run on
-//! tokio's clock, so tests with paused time take no time.
+//! A [`MemoryStore`] is a handle of one process to a shared [`MemoryState`]. Its clones belong to
+//! the same process: they share request count, script and crash state. [`MemoryStore::reopen`]
+//! returns a handle of another process to the same data, [`MemoryStore::fork`] an independent copy.
+//! Leases use tokio's clock, so tests with paused time do not wait.
 
 use std::collections::BTreeMap;
 use std::future::{Future, pending};
@@ -29,23 +29,23 @@ pub use state::{Limits, MemoryState, TxnRecord};
 
 use fault::{Script, Verdict};
 
-/// The name under which the store appears in [`MemberStatus`].
+/// The endpoint of the store in [`MemberStatus`].
 pub const MEMORY_ENDPOINT: &str = "memory";
 
-/// One process' handle on a store in memory.
+/// A handle of one process to an in-memory store.
 #[derive(Clone)]
 pub struct MemoryStore {
     shared: Arc<Shared>,
     process: Arc<Process>,
 }
 
-/// What all processes see.
+/// The data shared by all processes.
 struct Shared {
     state: Mutex<MemoryState>,
     changed: Notify,
 }
 
-/// What belongs to one process.
+/// The data of one process.
 #[derive(Default)]
 struct Process {
     script: Mutex<Script>,
@@ -59,19 +59,19 @@ impl Default for MemoryStore {
 }
 
 impl MemoryStore {
-    /// An empty store with etcd's default limits.
+    /// Creates an empty store with etcd's default limits.
     #[must_use]
     pub fn new() -> Self {
         Self::with_state(MemoryState::new(Limits::default()))
     }
 
-    /// An empty store with the given limits.
+    /// Creates an empty store with these limits.
     #[must_use]
     pub fn with_limits(limits: Limits) -> Self {
         Self::with_state(MemoryState::new(limits))
     }
 
-    /// A store that holds `entries`, each put at a revision of its own, in the order given.
+    /// Creates a store with `entries`, each put at its own revision in this order.
     #[must_use]
     pub fn with_entries<'e>(entries: impl IntoIterator<Item = &'e Entry>) -> Self {
         let store = Self::new();
@@ -93,7 +93,7 @@ impl MemoryStore {
         }
     }
 
-    /// Another process on the same data: no faults, not crashed, its requests counted from one.
+    /// Returns a handle of a new process to the same data, without faults and requests.
     #[must_use]
     pub fn reopen(&self) -> Self {
         Self {
@@ -102,7 +102,7 @@ impl MemoryStore {
         }
     }
 
-    /// An independent copy of the data as it is, without the record of transactions.
+    /// Returns an independent copy of the current data, without recorded transactions.
     #[must_use]
     pub fn fork(&self) -> Self {
         let mut state = self.state().clone();
@@ -110,14 +110,14 @@ impl MemoryStore {
         Self::with_state(state)
     }
 
-    /// Looks at the data.
+    /// Reads the data.
     pub fn look<R>(&self, reader: impl FnOnce(&MemoryState) -> R) -> R {
         let mut state = self.state();
         state.expire_leases(Instant::now());
         reader(&state)
     }
 
-    /// Changes the data behind everybody's back: no request is counted.
+    /// Changes the data as another process; no request is counted.
     pub fn change<R>(&self, change: impl FnOnce(&mut MemoryState) -> R) -> R {
         let result = {
             let mut state = self.state();
@@ -128,50 +128,51 @@ impl MemoryStore {
         result
     }
 
-    /// Every key that stands, in ascending order.
+    /// The existing keys in ascending order.
     #[must_use]
     pub fn dump(&self) -> Vec<Entry> {
         self.look(MemoryState::entries)
     }
 
-    /// The transactions of all processes so far, in the order they were decided.
+    /// The transactions of all processes in the order of their execution.
     #[must_use]
     pub fn transactions(&self) -> Vec<TxnRecord> {
         self.look(|state| state.transactions().to_vec())
     }
 
-    /// How many requests of each kind this process has made.
+    /// Number of requests of this process by kind.
     #[must_use]
     pub fn counts(&self) -> BTreeMap<RequestKind, u64> {
         self.script().counts().clone()
     }
 
-    /// How many requests this process has made.
+    /// Number of requests of this process.
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.script().ordinal()
     }
 
-    /// Lets `fault` happen at the `ordinal`-th request of this process, counted from 1. Several
-    /// faults at one request happen in the order they were added, up to the first that ends it.
+    /// Injects `fault` at the request number `ordinal` of this process, starting at 1. Several
+    /// faults at one request are applied in the order in which they were added, up to the first
+    /// that ends the request.
     pub fn fault_at(&self, ordinal: u64, fault: Fault) {
         self.script().add(ordinal, fault);
     }
 
-    /// Asks `hook` before every request of this process which faults shall happen at it. The hook must
+    /// Calls `hook` before every request of this process to get the faults to inject. The hook must
     /// not use this process' handle.
     pub fn fault_when(&self, hook: impl FnMut(&Request<'_>) -> Vec<Fault> + Send + 'static) {
         self.script().set_hook(Box::new(hook));
     }
 
-    /// Whether this process was ended by a fault.
+    /// Whether a fault crashed this process.
     #[must_use]
     pub fn is_crashed(&self) -> bool {
         self.script().is_crashed()
     }
 
-    /// Waits until this process is ended by a fault. A test selects between this and the work, so
-    /// that the work is dropped where it stands, as a killed process would be.
+    /// Waits until this process has crashed. A test selects between this and the work, which is
+    /// then dropped at its current await point, like that of a killed process.
     pub async fn crashed(&self) {
         loop {
             let notified = self.process.crashed.notified();
@@ -182,7 +183,7 @@ impl MemoryStore {
         }
     }
 
-    /// Ends this process now: every later request of it fails.
+    /// Crashes this process: all later requests fail.
     pub fn crash(&self) {
         self.script().crash();
         self.process.crashed.notify_waiters();
@@ -202,7 +203,6 @@ impl MemoryStore {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs one request under the script.
     async fn request<R>(
         &self,
         kind: RequestKind,
@@ -210,23 +210,23 @@ impl MemoryStore {
         txn: Option<&Txn>,
         work: impl FnOnce(&mut MemoryState, u64) -> Result<R, StoreError>,
     ) -> Result<R, StoreError> {
-        // A real store never answers at once: others get their turn.
+        // A real store never responds without yielding to other tasks.
         tokio::task::yield_now().await;
         let verdict = self.script().begin(kind, range, txn);
-        match self.carry_out(verdict, work) {
+        match self.execute(verdict, work) {
             Some(result) => result,
             None => pending().await,
         }
     }
 
-    /// Does what the verdict says; `None` when the request shall never be answered.
-    fn carry_out<R>(
+    /// Executes the verdict; `None` if the request must never be answered.
+    fn execute<R>(
         &self,
         verdict: Verdict,
         work: impl FnOnce(&mut MemoryState, u64) -> Result<R, StoreError>,
     ) -> Option<Result<R, StoreError>> {
-        for meanwhile in verdict.before {
-            self.change(meanwhile);
+        for change in verdict.before {
+            self.change(change);
         }
         if let Some(error) = verdict.refuse {
             if verdict.crash {
@@ -238,8 +238,8 @@ impl MemoryStore {
             return None;
         }
         let result = self.change(|state| work(state, verdict.ordinal));
-        for meanwhile in verdict.after {
-            self.change(meanwhile);
+        for change in verdict.after {
+            self.change(change);
         }
         if verdict.crash {
             self.crash();

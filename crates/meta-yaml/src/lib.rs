@@ -1,15 +1,15 @@
-//! Reads a YAML file as a flat list of settings, as forgivingly as the official tool does.
+//! Reads a YAML file as a flat list of settings, as leniently as the official tool.
 //!
-//! A serde reader would turn scalars into numbers and back (a password `0123` would change) and refuse
-//! repeated keys, which the template of the Milvus operator writes. So this works on the parser's
-//! events: scalars stay the text of the file, repeats stay repeats, and every setting
-//! knows its line.
+//! A serde reader would convert scalars to numbers and back (a password `0123` would change) and
+//! reject repeated keys, which the Milvus Operator's template contains. This reader uses the
+//! parser's events instead: scalars keep their text, repeated keys are kept, and every setting has
+//! its line.
 
 use saphyr_parser::{Event, Parser, ScalarStyle, StrInput};
 
-/// Deeper than any configuration; it bounds the recursion.
+/// Maximum nesting, which limits the recursion. No configuration is that deep.
 const DEPTH_MAX: usize = 32;
-/// More settings than any configuration has; it bounds what aliases can blow up.
+/// Maximum number of settings, which limits the expansion of aliases.
 const SETTINGS_MAX: usize = 10_000;
 
 /// One setting of the file.
@@ -17,35 +17,35 @@ const SETTINGS_MAX: usize = 10_000;
 pub struct Setting {
     /// The path as written, joined with dots.
     pub path: String,
-    /// The line of the value, counted from 1.
+    /// The line of the value, starting at 1.
     pub line: usize,
     /// The value.
     pub value: Value,
 }
 
-/// What a setting is set to.
+/// The value of a setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
-    /// Nothing: `key:` or `key: null`.
+    /// No value: `key:` or `key: null`.
     Null,
-    /// A scalar, as written.
+    /// A scalar as written.
     Text(String),
     /// A list of scalars.
     List(Vec<String>),
-    /// A list that holds more than scalars.
+    /// A list with items other than scalars.
     Nested,
 }
 
-/// Why the text is no configuration.
+/// The reason why the text is not a configuration.
 #[derive(Debug, PartialEq, Eq)]
 pub struct YamlError {
-    /// The line, counted from 1.
+    /// The line, starting at 1.
     pub line: usize,
-    /// What is wrong.
+    /// The problem.
     pub message: String,
 }
 
-/// The settings of the first document, in the order of the document.
+/// The settings of the first document in document order.
 pub fn parse(text: &str) -> Result<Vec<Setting>, YamlError> {
     let mut reader = Reader {
         parser: Parser::new_from_str(text),
@@ -75,7 +75,7 @@ pub fn parse(text: &str) -> Result<Vec<Setting>, YamlError> {
     Ok(settings)
 }
 
-/// The form in which keys are compared: the official tool ignores case and the characters `/ _ .`.
+/// Converts a path for comparison: the official tool ignores case and the characters `/ _ .`.
 pub fn normalize(path: &str) -> String {
     path.chars()
         .filter(|character| !matches!(character, '/' | '_' | '.'))
@@ -177,7 +177,7 @@ impl<'t> Reader<'t> {
                 message: "an alias refers to itself".to_owned(),
             });
         };
-        // A list or map behind an alias could hold aliases in turn and grow without bounds.
+        // A list or map could contain aliases and expand without limit.
         match &node.kind {
             Kind::Scalar(_) => Ok(node.clone()),
             Kind::List(_) | Kind::Map(_) => Err(YamlError {
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn nested_and_dotted_keys_are_the_same_after_normalizing() {
+    fn normalized_paths_ignore_case_and_separators() {
         for path in [
             "etcd.rootPath",
             "etcd_rootpath",
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn scalars_keep_their_text() {
+    fn scalars_are_not_converted() {
         assert_eq!(
             texts("a: 0123\nb: 1e5\nc: yes\nd: '~'\ne: ~\nf:\ng: \"\"\n"),
             [
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn repeated_keys_stay_repeated_in_file_order() {
+    fn repeated_keys_are_kept_in_file_order() {
         assert_eq!(
             texts("etcd:\n  endpoints: a:1\n  endpoints: [b:2, c:3]\netcd.endpoints: d:4\n"),
             [
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_knows_its_line() {
+    fn an_error_has_its_line() {
         let error = parse("cmd:\n  type: run\n config: [\n").unwrap_err();
         assert!(error.line >= 3, "{error:?}");
         assert_eq!(parse("- a\n").unwrap_err().line, 1);
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn aliases_of_single_values_work_and_bombs_do_not() {
+    fn only_aliases_of_single_values_are_accepted() {
         assert_eq!(
             texts("a: &x v\nb: *x\n"),
             [("a".to_owned(), text("v")), ("b".to_owned(), text("v"))]

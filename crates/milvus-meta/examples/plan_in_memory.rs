@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         target: Release::LATEST_2_2,
     };
 
-    // The entries of the instance, in any order.
+    // The entries of the instance in any order.
     let mut source = Source::new(root.clone(), options);
     let key = root.join(b"root-coord/collection/445");
     source.push(&Entry::new(key, collection().encode_to_vec()));

@@ -295,7 +295,7 @@ async fn a_second_signal_ends_the_run_at_once() {
     running.signal("INT");
     running.end().expect(130);
     within(Duration::from_secs(5), started);
-    etcd.go_on();
+    etcd.resume();
 }
 
 #[tokio::test]
@@ -313,5 +313,5 @@ async fn sigterm_ends_a_run_while_etcd_hangs() {
         .says("ended by SIGTERM")
         .says("# resumes");
     within(Duration::from_secs(10), started);
-    etcd.go_on();
+    etcd.resume();
 }

@@ -8,7 +8,7 @@ use meta_store::etcd::{EtcdStore, Options};
 use meta_store::{Compare, Op, RangeRequest, Store, Txn};
 use milvus_meta::transform::CollectionForm;
 
-use crate::support::etcd::{Etcd, Settings, that_may_be_killed};
+use crate::support::etcd::{Etcd, Settings, crash_safe_binary};
 use crate::support::hooked::{Hooked, Moment};
 use crate::support::migration::Case;
 use crate::support::process::end_lock_lease;
@@ -63,7 +63,7 @@ fn commits(txn: &Txn, case: &Case) -> bool {
 
 async fn cluster() -> (Members, EtcdStore) {
     let settings = Settings {
-        server: Some(that_may_be_killed()),
+        server: Some(crash_safe_binary()),
         ..Settings::default()
     };
     let members = Etcd::start_cluster(3, &settings);
@@ -177,7 +177,7 @@ async fn a_member_that_hangs_loses_nothing() {
         let hooked = at(place, &case, &store, move || {
             stopped.lock().unwrap()[member].stop();
         });
-        let mend = || members.lock().unwrap()[member].go_on();
+        let mend = || members.lock().unwrap()[member].resume();
         migrate_and_roll_back(&case, &store, &hooked, mend, &format!("{place:?}")).await;
     }
 }

@@ -314,7 +314,7 @@ async fn d21_a_run_ends_in_time_when_etcd_hangs() {
         let failed = migrate(&hooked, &options, &Environment::silent()).await;
         let failed = failed.unwrap_err();
         assert!(started.elapsed() < Duration::from_secs(20));
-        etcd.lock().unwrap().go_on();
+        etcd.lock().unwrap().resume();
         let EngineErrorKind::Store { action, source } = &*failed.failure else {
             panic!("{failed:?}");
         };
@@ -349,5 +349,5 @@ async fn d26_an_etcd_that_hangs_is_named_in_seconds() {
         assert!(said.contains(etcd.endpoint()), "{said}");
         assert!(said.contains("no answer"), "{said}");
     }
-    etcd.go_on();
+    etcd.resume();
 }

@@ -31,9 +31,8 @@ use crate::ConnectProblem as Problem;
 /// A server sends its alert immediately after the handshake.
 const ALERT_WAIT: Duration = Duration::from_secs(1);
 
-/// Returns the cause why the member at `endpoint` is unreachable, and a description.
-///
-/// `None` if the connection succeeds or the cause is unknown.
+/// Returns the cause why the member at `endpoint` is unreachable, and a description. `None` if the
+/// connection succeeds or the cause is unknown.
 pub(super) async fn diagnose(
     endpoint: &str,
     tls: Option<&TlsSetup>,
@@ -120,7 +119,6 @@ async fn expects_tls(stream: TcpStream, authority: &str) -> Option<(Problem, Str
     }
 }
 
-/// The TLS error inside an I/O error.
 fn tls_error(error: &io::Error) -> Option<&TlsError> {
     let inner: &(dyn Error + 'static) = error.get_ref()?;
     inner.downcast_ref::<TlsError>()

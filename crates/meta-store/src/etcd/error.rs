@@ -62,7 +62,6 @@ const MESSAGES: &[(&str, StoreErrorKind, Applied)] = {
     ]
 };
 
-/// Converts an error of the client.
 pub(super) fn failure(endpoint: &str, error: &EtcdError) -> StoreError {
     let (kind, applied, reason) = match error {
         EtcdError::GRpcStatus(status) => {

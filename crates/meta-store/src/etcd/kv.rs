@@ -47,7 +47,6 @@ impl Kv {
         Ok(kv)
     }
 
-    /// Obtains a new token if a user is configured.
     pub(super) async fn log_in(&self, client: &Client) -> Result<(), EtcdError> {
         let Some(login) = &self.login else {
             return Ok(());

@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::tls::{Tls, TlsSetup};
 use crate::{StoreError, StoreErrorKind};
 
-/// The default client port of etcd.
 const DEFAULT_PORT: u16 = 2379;
 
 /// A secret that debug output redacts.
@@ -79,7 +78,6 @@ impl Options {
         }
     }
 
-    /// The endpoints with scheme and port.
     pub(super) fn endpoints(&self) -> Result<Vec<String>, StoreError> {
         if self.endpoints.is_empty() {
             return Err(invalid("no etcd endpoint is given"));
@@ -124,7 +122,7 @@ fn normalize(endpoint: &str, tls: bool) -> Result<String, StoreError> {
     if authority.contains('@') {
         // The message omits the endpoint, because the part before the @ is a secret.
         return Err(invalid(
-            "an etcd endpoint must not hold a user or password: give those by their own settings",
+            "an etcd endpoint must not contain a user or password: use the settings for user and password",
         ));
     }
     match scheme {

@@ -85,7 +85,6 @@ impl TlsSetup {
         })
     }
 
-    /// Whether a client certificate is presented.
     pub(super) fn has_identity(&self) -> bool {
         self.identity.is_some()
     }
@@ -95,7 +94,6 @@ impl TlsSetup {
         self.server_name.as_deref().unwrap_or(host)
     }
 
-    /// Configures a gRPC endpoint.
     pub(super) fn apply(&self, endpoint: Endpoint) -> Result<Endpoint, tonic::transport::Error> {
         let mut config = ClientTlsConfig::new();
         if let Some(name) = &self.server_name {

@@ -1,4 +1,4 @@
-//! Scripted faults: what shall happen at which request of a process.
+//! Scripted faults of the requests of a process.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,70 +13,70 @@ pub enum RequestKind {
     Range,
     /// A transaction.
     Txn,
-    /// A new lease.
+    /// Grant a lease.
     LeaseGrant,
-    /// A lease renewed.
+    /// Renew a lease.
     LeaseKeepAlive,
-    /// A lease ended.
+    /// Revoke a lease.
     LeaseRevoke,
-    /// A lease asked for its remaining time.
+    /// Query the remaining time of a lease.
     LeaseRemaining,
-    /// A wait for a change.
+    /// Wait for a change.
     Wait,
-    /// The status of the cluster.
+    /// Query the status of the cluster.
     Status,
-    /// A compaction.
+    /// Compact.
     Compact,
-    /// A defragmentation.
+    /// Defragment.
     Defragment,
 }
 
-/// A request about to be carried out, as a hook sees it.
+/// A request before its execution, for a hook.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'r> {
-    /// Its number among all requests of the process, counted from 1.
+    /// The number of the request in its process, starting at 1.
     pub ordinal: u64,
-    /// What it is.
+    /// The kind.
     pub kind: RequestKind,
-    /// The read, where it is one.
+    /// The read, for a range request.
     pub range: Option<&'r RangeRequest>,
-    /// The transaction, where it is one.
+    /// The transaction, for a transaction request.
     pub txn: Option<&'r Txn>,
 }
 
-/// What another program does to the data.
+/// A change by another process.
 pub type Change = Box<dyn FnOnce(&mut MemoryState) + Send>;
 
-/// Something that happens at a request.
+/// A fault at a request.
 pub enum Fault {
-    /// Nothing is applied and the request fails with this error.
+    /// The request fails with this error and is not applied.
     Refuse(StoreError),
-    /// The request is applied, and its reply lost: a time-out that may have been applied.
+    /// The request is applied, but its reply is lost: the error is a timeout with unknown outcome.
     LoseReply,
-    /// The process ends before the request is applied; all its later requests fail.
+    /// The process crashes before the request is applied; all later requests fail.
     CrashBefore,
-    /// The request is applied and the process ends without hearing of it; all its later requests fail.
+    /// The process crashes after the request is applied, without a reply; all later requests fail.
     CrashAfter,
-    /// Nothing is applied and no answer ever comes; later requests work.
+    /// The request is not applied and never answered; later requests work.
     Hang,
-    /// Somebody else changes the data just before the request is carried out.
+    /// Another process changes the data immediately before the request.
     Before(Change),
-    /// Somebody else changes the data just after the request was carried out, before its reply.
+    /// Another process changes the data after the request and before the reply.
     After(Change),
 }
 
 impl Fault {
-    /// Somebody else changes the data just before the request is carried out.
+    /// Another process changes the data immediately before the request.
     pub fn before(change: impl FnOnce(&mut MemoryState) + Send + 'static) -> Self {
         Self::Before(Box::new(change))
     }
 
-    /// Somebody else changes the data just after the request was carried out.
+    /// Another process changes the data after the request and before the reply.
     pub fn after(change: impl FnOnce(&mut MemoryState) + Send + 'static) -> Self {
         Self::After(Box::new(change))
     }
 
-    /// The request never reaches the store.
+    /// The request does not reach the store.
     #[must_use]
     pub fn unreachable() -> Self {
         Self::Refuse(StoreError::not_applied(
@@ -85,7 +85,7 @@ impl Fault {
         ))
     }
 
-    /// The server takes fewer operations in a transaction.
+    /// The server's limit of operations per transaction is lower.
     #[must_use]
     pub fn too_many_ops() -> Self {
         Self::Refuse(StoreError::not_applied(
@@ -94,7 +94,7 @@ impl Fault {
         ))
     }
 
-    /// The space quota is used up. As with etcd, the caller cannot know whether the write went through.
+    /// The space quota is exhausted. As in etcd, the write may have been applied.
     #[must_use]
     pub fn no_space() -> Self {
         Self::Refuse(StoreError::unknown(
@@ -118,10 +118,10 @@ impl fmt::Debug for Fault {
     }
 }
 
-/// A hook that is asked before every request.
+/// A hook that is called before every request.
 pub(super) type Hook = Box<dyn FnMut(&Request<'_>) -> Vec<Fault> + Send>;
 
-/// What is decided for one request.
+/// The decision about one request.
 #[derive(Default)]
 pub(super) struct Verdict {
     pub(super) ordinal: u64,
@@ -134,7 +134,7 @@ pub(super) struct Verdict {
 }
 
 impl Verdict {
-    /// Adds a fault; `false` when it ends the request, so that no later fault matters.
+    /// Adds a fault. Returns `false` if it ends the request, so that later faults have no effect.
     fn add(&mut self, fault: Fault) -> bool {
         match fault {
             Fault::Before(change) => self.before.push(change),
@@ -160,7 +160,7 @@ impl Verdict {
     }
 }
 
-/// The script of one process, and its count of requests.
+/// The faults and the request count of one process.
 #[derive(Default)]
 pub(super) struct Script {
     ordinal: u64,
@@ -195,7 +195,7 @@ impl Script {
         self.crashed = true;
     }
 
-    /// Counts a request and decides what happens at it.
+    /// Counts a request and decides which faults apply.
     pub(super) fn begin(
         &mut self,
         kind: RequestKind,
@@ -233,7 +233,7 @@ impl Script {
     }
 }
 
-/// A dead process hears nothing. The kind is not transient, so that nothing is tried again.
+/// A crashed process receives no reply. The kind is not transient, so that there are no retries.
 fn crash_error() -> StoreError {
     StoreError::unknown(StoreErrorKind::Other, "the process has crashed (scripted)")
 }

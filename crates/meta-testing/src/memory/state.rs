@@ -1,4 +1,4 @@
-//! The data behind a memory store: keys with their history, leases, limits.
+//! The data of an in-memory store: keys with their history, leases, limits.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -14,17 +14,18 @@ mod transaction;
 
 use lease::Lease;
 
-/// What etcd adds to each stored version of a key, roughly, in bytes.
+/// Approximate overhead of each stored version of a key in etcd, in bytes.
 const VERSION_OVERHEAD_BYTES: u64 = 64;
 
-/// What the store takes, as an etcd server is configured.
+/// The limits of the store, as configured for an etcd server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Most comparisons, and most operations, of one transaction (`--max-txn-ops`).
+    /// Maximum number of comparisons, and of operations, in a transaction (`--max-txn-ops`).
     pub max_txn_ops: usize,
-    /// Largest request in bytes (`--max-request-bytes`).
+    /// Maximum size of a request in bytes (`--max-request-bytes`).
     pub max_request_bytes: usize,
-    /// Space quota in bytes (`--quota-backend-bytes`); `None`: no limit, and none reported.
+    /// Space quota in bytes (`--quota-backend-bytes`); `None` for no limit, and no quota in the
+    /// status.
     pub quota_bytes: Option<u64>,
 }
 
@@ -38,21 +39,20 @@ impl Default for Limits {
     }
 }
 
-/// A transaction as it was decided.
+/// An executed transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TxnRecord {
-    /// The number of the request in its process, counted from 1.
+    /// The number of the request in its process, starting at 1.
     pub ordinal: u64,
-    /// What was asked.
+    /// The transaction.
     pub txn: Txn,
-    /// Whether the comparisons held.
+    /// Whether all comparisons were true.
     pub succeeded: bool,
-    /// The store's revision afterwards; where it was applied and changed something, the revision of
-    /// the change.
+    /// The store's revision after the transaction, which is that of its changes if there are any.
     pub revision: i64,
 }
 
-/// One version of a key; without a value the key was deleted.
+/// A version of a key; without a value it is a deletion.
 #[derive(Debug, Clone)]
 struct Version {
     create_revision: i64,
@@ -61,7 +61,7 @@ struct Version {
     lease: i64,
 }
 
-/// The data: everything that the processes share.
+/// The data shared by all processes.
 #[derive(Debug, Clone)]
 pub struct MemoryState {
     cluster: u64,
@@ -81,7 +81,7 @@ impl MemoryState {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
             cluster: 0,
-            // A fresh etcd stands at revision 1.
+            // A new etcd is at revision 1.
             revision: 1,
             compacted: 0,
             keys: BTreeMap::new(),
@@ -107,12 +107,12 @@ impl MemoryState {
         self.limits
     }
 
-    /// Sets other limits.
+    /// Changes the limits.
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
     }
 
-    /// Sets the id of the cluster that answers; 0, the initial value, means unknown.
+    /// Sets the cluster id in replies; initially 0, which means unknown.
     pub fn set_cluster(&mut self, cluster: u64) {
         self.cluster = cluster;
     }
@@ -122,7 +122,7 @@ impl MemoryState {
         self.apply(&[Op::put(key.to_vec(), value.to_vec())]);
     }
 
-    /// Puts a key on a new lease, as a component's session, and returns the lease.
+    /// Puts a key with a new lease, like the session of a component, and returns the lease.
     pub fn put_leased(&mut self, key: &[u8], value: &[u8], ttl: Duration) -> i64 {
         let lease = self.add_lease(ttl);
         self.apply(&[Op::Put {
@@ -133,30 +133,30 @@ impl MemoryState {
         lease
     }
 
-    /// Loses a key with its history and without a new revision, as a corrupt database file does.
+    /// Removes a key with its history and without a new revision, like a corrupt database file.
     pub fn lose(&mut self, key: &[u8]) {
         self.keys.remove(key);
     }
 
-    /// Deletes every key of a range and says how many there were.
+    /// Deletes the keys of a range and returns their number.
     pub fn delete(&mut self, range: &KeyRange) -> usize {
         self.apply(&[Op::Delete(range.clone())])
     }
 
-    /// The entry that stands at `key`.
+    /// The entry at `key`.
     #[must_use]
     pub fn get(&self, key: &[u8]) -> Option<Entry> {
         let version = self.keys.get(key)?.last()?;
         entry_of(key, version)
     }
 
-    /// Every key that stands, in ascending order.
+    /// The existing keys in ascending order.
     #[must_use]
     pub fn entries(&self) -> Vec<Entry> {
         self.entries_at(self.revision)
     }
 
-    /// Every key that stood at `revision`, in ascending order.
+    /// The keys that existed at `revision`, in ascending order.
     #[must_use]
     pub fn entries_at(&self, revision: i64) -> Vec<Entry> {
         self.keys
@@ -165,7 +165,7 @@ impl MemoryState {
             .collect()
     }
 
-    /// Raises the alarm `NOSPACE`: from then on puts and new leases are refused.
+    /// Raises the alarm `NOSPACE`: puts and new leases are rejected.
     pub fn raise_no_space(&mut self) {
         self.no_space = true;
     }
@@ -175,21 +175,21 @@ impl MemoryState {
         self.no_space = false;
     }
 
-    /// The transactions recorded so far.
+    /// The recorded transactions.
     #[must_use]
     pub fn transactions(&self) -> &[TxnRecord] {
         &self.transactions
     }
 
-    /// Forgets the recorded transactions.
+    /// Clears the recorded transactions.
     pub fn forget_transactions(&mut self) {
         self.transactions.clear();
     }
 
-    /// Forgets all history before `revision`.
+    /// Compacts the history before `revision`.
     ///
     /// # Errors
-    /// As etcd: when that is compacted already, or is in the future.
+    /// As etcd: if the revision is already compacted, or in the future.
     pub fn compact(&mut self, revision: i64) -> Result<(), StoreError> {
         if revision <= self.compacted {
             return Err(compacted());
@@ -200,8 +200,8 @@ impl MemoryState {
         self.compacted = revision;
         let mut in_use = 0;
         self.keys.retain(|key, versions| {
-            let live = versions.partition_point(|version| version.mod_revision <= revision);
-            let mut first = live.saturating_sub(1);
+            let end = versions.partition_point(|version| version.mod_revision <= revision);
+            let mut first = end.saturating_sub(1);
             if versions
                 .get(first)
                 .is_some_and(|version| version.mod_revision <= revision && version.value.is_none())
@@ -260,7 +260,7 @@ impl MemoryState {
             let Some(version) = version_at(versions, revision) else {
                 continue;
             };
-            // etcd counts before it filters: the count is that of the whole range.
+            // etcd counts before it filters by revision.
             response.count += 1;
             if request.count_only || version.mod_revision < request.min_mod_revision {
                 continue;
@@ -283,26 +283,26 @@ impl MemoryState {
         let end = if range.is_open() {
             Bound::Unbounded
         } else {
-            // An empty range must not turn around: a map refuses that.
+            // A map panics if the end is before the start.
             Bound::Excluded(range.end.as_slice().max(&range.start))
         };
         self.keys
             .range::<[u8], _>((Bound::Included(range.start.as_slice()), end))
     }
 
-    fn living(&self, range: &KeyRange) -> impl Iterator<Item = &Version> {
+    fn existing_in(&self, range: &KeyRange) -> impl Iterator<Item = &Version> {
         self.keys_in(range)
             .filter_map(|(_, versions)| versions.last())
             .filter(|version| version.value.is_some())
     }
 
-    fn living_at(&self, key: &[u8]) -> Option<&Version> {
+    fn existing(&self, key: &[u8]) -> Option<&Version> {
         let version = self.keys.get(key)?.last()?;
         version.value.is_some().then_some(version)
     }
 
-    /// Applies operations at one new revision and says how many keys changed. A revision is used only
-    /// when there are any.
+    /// Applies operations at one new revision and returns the number of changed keys. The revision
+    /// advances only if there are any.
     fn apply(&mut self, ops: &[Op]) -> usize {
         let revision = self.revision + 1;
         let mut changes = 0;
@@ -313,12 +313,12 @@ impl MemoryState {
                     changes += 1;
                 }
                 Op::Delete(range) => {
-                    let doomed: Vec<Vec<u8>> = self
+                    let keys: Vec<Vec<u8>> = self
                         .keys_in(range)
                         .filter(|(_, versions)| versions.last().is_some_and(|v| v.value.is_some()))
                         .map(|(key, _)| key.clone())
                         .collect();
-                    for key in doomed {
+                    for key in keys {
                         self.write(&key, None, 0, revision);
                         changes += 1;
                     }
@@ -332,7 +332,7 @@ impl MemoryState {
     }
 
     fn write(&mut self, key: &[u8], value: Option<Arc<[u8]>>, lease: i64, revision: i64) {
-        let old = self.living_at(key).map(|v| (v.create_revision, v.lease));
+        let old = self.existing(key).map(|v| (v.create_revision, v.lease));
         let (create_revision, old_lease) = old.unwrap_or((revision, 0));
         if let Some(old_lease) = self.leases.get_mut(&old_lease) {
             old_lease.keys.remove(key);
@@ -351,7 +351,7 @@ impl MemoryState {
         self.keys.entry(key.to_vec()).or_default().push(version);
     }
 
-    /// Whether a key of the range changed after `revision`; also when that is no longer known.
+    /// Whether a key of the range changed after `revision`; also `true` if this is unknown.
     pub(super) fn changed_since(&self, range: &KeyRange, revision: i64) -> bool {
         revision + 1 < self.compacted
             || self.keys_in(range).any(|(_, versions)| {
@@ -362,10 +362,10 @@ impl MemoryState {
     }
 }
 
-/// The version of a key that stood at `revision`; `None` where it did not exist then.
+/// The version of a key at `revision`; `None` if it did not exist.
 fn version_at(versions: &[Version], revision: i64) -> Option<&Version> {
-    let live = versions.partition_point(|version| version.mod_revision <= revision);
-    let version = versions.get(live.checked_sub(1)?)?;
+    let end = versions.partition_point(|version| version.mod_revision <= revision);
+    let version = versions.get(end.checked_sub(1)?)?;
     version.value.is_some().then_some(version)
 }
 

@@ -22,7 +22,7 @@ async fn a_refused_request_changes_nothing_and_later_ones_work() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_reply_leaves_the_write() {
+async fn a_request_with_a_lost_reply_is_applied() {
     let store = MemoryStore::new();
     store.fault_at(1, Fault::LoseReply);
     let error = store.txn(put("k", "v")).await.unwrap_err();
@@ -33,7 +33,7 @@ async fn a_lost_reply_leaves_the_write() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_crashed_process_stays_dead_while_another_works() {
+async fn a_crash_affects_one_process_only() {
     for (fault, keys) in [(Fault::CrashBefore, 0), (Fault::CrashAfter, 1)] {
         let store = MemoryStore::new();
         store.fault_at(1, fault);
@@ -50,7 +50,7 @@ async fn a_crashed_process_stays_dead_while_another_works() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hanging_request_is_never_answered_and_never_applied() {
+async fn a_hanging_request_is_not_applied() {
     let store = MemoryStore::new();
     store.fault_at(1, Fault::Hang);
     let hung = tokio::time::timeout(Duration::from_secs(3600), store.txn(put("k", "v"))).await;
@@ -60,7 +60,7 @@ async fn a_hanging_request_is_never_answered_and_never_applied() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_client_can_act_before_or_after_a_request() {
+async fn faults_can_change_data_before_or_after_a_request() {
     let store = MemoryStore::new();
     store.fault_when(|request| {
         if request.txn.is_none() {
@@ -83,7 +83,7 @@ async fn another_client_can_act_before_or_after_a_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fork_goes_its_own_way() {
+async fn a_fork_is_independent() {
     let store = MemoryStore::with_entries(&[Entry::new("a", "1")]);
     let fork = store.fork();
     fork.txn(put("b", "2")).await.unwrap();
@@ -93,7 +93,7 @@ async fn a_fork_goes_its_own_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_waiter_hears_of_a_lease_that_runs_out() {
+async fn a_lease_expiry_wakes_a_waiter() {
     let store = MemoryStore::new();
     let revision = store.change(|state| {
         state.put_leased(b"session/proxy", b"{}", Duration::from_secs(60));
@@ -109,7 +109,7 @@ async fn a_waiter_hears_of_a_lease_that_runs_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_quota_raises_the_alarm_and_deleting_works_below_it() {
+async fn an_exhausted_quota_raises_the_alarm_for_puts() {
     let store = MemoryStore::with_limits(Limits {
         quota_bytes: Some(500),
         ..Limits::default()

@@ -1,4 +1,4 @@
-//! Leases, on tokio's clock.
+//! Leases, with tokio's clock.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::MemoryState;
 use meta_store::{Op, StoreError};
 use milvus_meta::keys::KeyRange;
 
-/// etcd grants no shorter lease at its default election time-out.
+/// The minimum lease TTL of etcd with its default election timeout.
 const MIN_LEASE_TTL: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone)]
@@ -20,10 +20,10 @@ pub(super) struct Lease {
 }
 
 impl MemoryState {
-    /// Ends a lease and deletes its keys, at one revision.
+    /// Revokes a lease and deletes its keys at one revision.
     pub fn revoke_lease(&mut self, lease: i64) {
-        if let Some(gone) = self.leases.remove(&lease) {
-            let deletes: Vec<Op> = gone
+        if let Some(revoked) = self.leases.remove(&lease) {
+            let deletes: Vec<Op> = revoked
                 .keys
                 .into_iter()
                 .map(|key| Op::Delete(KeyRange::single(key)))
@@ -34,7 +34,7 @@ impl MemoryState {
 
     pub(super) fn add_lease(&mut self, ttl: Duration) -> i64 {
         self.last_lease += 1;
-        // etcd counts leases in whole seconds.
+        // etcd rounds TTLs up to seconds.
         let mut seconds = ttl.as_secs();
         if ttl.subsec_nanos() > 0 {
             seconds += 1;
@@ -50,7 +50,7 @@ impl MemoryState {
     }
 
     pub(in crate::memory) fn grant_lease(&mut self, ttl: Duration) -> Result<i64, StoreError> {
-        self.check_room(0)?;
+        self.check_quota(0)?;
         Ok(self.add_lease(ttl))
     }
 

@@ -1,4 +1,4 @@
-//! Transactions: what is refused before any key is inspected, what is compared, what is applied.
+//! Transactions: validation, comparison, execution.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ impl MemoryState {
         self.check(txn)?;
         let before = self.revision;
         let mut deleted = 0;
-        let succeeded = txn.compares.iter().all(|compare| self.holds(compare));
+        let succeeded = txn.compares.iter().all(|compare| self.is_true(compare));
         if succeeded {
             for op in &txn.ops {
                 if let Op::Put { lease, .. } = op
@@ -46,7 +46,7 @@ impl MemoryState {
         Ok(response)
     }
 
-    /// Refuses what an etcd server refuses before it looks at any key.
+    /// Performs the checks of an etcd server that do not depend on keys.
     fn check(&mut self, txn: &Txn) -> Result<(), StoreError> {
         if txn.compares.len().max(txn.ops.len()) > self.limits.max_txn_ops {
             return Err(StoreError::not_applied(
@@ -86,11 +86,11 @@ impl MemoryState {
         if put_keys.is_empty() && !self.is_full(0) {
             return Ok(());
         }
-        self.check_room(bytes as u64)
+        self.check_quota(bytes as u64)
     }
 
-    /// Raises the alarm when the quota does not hold `bytes` more, and refuses while it is raised.
-    pub(super) fn check_room(&mut self, bytes: u64) -> Result<(), StoreError> {
+    /// Raises the alarm if `bytes` more exceed the quota, and rejects the write while it is raised.
+    pub(super) fn check_quota(&mut self, bytes: u64) -> Result<(), StoreError> {
         if self.is_full(bytes) {
             self.no_space = true;
         }
@@ -103,25 +103,25 @@ impl MemoryState {
         Ok(())
     }
 
-    /// Whether the file with `bytes` more does not stay below the quota. Up to 3.5.1 at least, etcd then
-    /// refuses even a transaction that only deletes.
+    /// Whether the database with `bytes` more reaches the quota. Up to 3.5.1 at least, etcd then
+    /// rejects even a transaction that only deletes.
     fn is_full(&self, bytes: u64) -> bool {
         let size = self.file_size + bytes;
         self.limits.quota_bytes.is_some_and(|quota| size >= quota)
     }
 
-    fn holds(&self, compare: &Compare) -> bool {
+    fn is_true(&self, compare: &Compare) -> bool {
         match compare {
-            Compare::Absent(range) => self.living(range).next().is_none(),
+            Compare::Absent(range) => self.existing_in(range).next().is_none(),
             Compare::CreateRevision(key, revision) => {
-                self.living_at(key).map_or(0, |v| v.create_revision) == *revision
+                self.existing(key).map_or(0, |v| v.create_revision) == *revision
             }
             Compare::ModRevision(key, revision) => {
-                self.living_at(key).map_or(0, |v| v.mod_revision) == *revision
+                self.existing(key).map_or(0, |v| v.mod_revision) == *revision
             }
             Compare::ChangedBefore(range, revision) => {
-                // etcd compares an empty range as if a key with all revisions 0 stood there.
-                self.living(range).all(|v| v.mod_revision < *revision) && *revision > 0
+                // etcd compares an empty range like a key whose revisions are all 0.
+                self.existing_in(range).all(|v| v.mod_revision < *revision) && *revision > 0
             }
         }
     }
