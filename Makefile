@@ -1,4 +1,4 @@
-# What people and the continuous integration call. `make help` lists it.
+# Targets for users and continuous integration. `make help` lists them.
 
 CARGO ?= cargo
 
@@ -7,11 +7,11 @@ CARGO ?= cargo
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
 
-# The protobuf compiler is checked, and built where there is none, before anything else is compiled.
+# Checks for a protobuf compiler, or builds one, before anything else is compiled.
 protoc:
 	@scripts/protoc --help >/dev/null
 
-demo: protoc ## Migrate, verify and roll back a sample on a real etcd, started for the occasion
+demo: protoc ## Migrate, verify and roll back a sample on a temporary etcd
 	$(CARGO) build --locked --profile demo
 	META_MIGRATION_BIN=$${CARGO_TARGET_DIR:-target}/demo/meta-migration scripts/demo
 
@@ -25,7 +25,7 @@ build: protoc ## Build the program for daily use: target/release/meta-migration
 release: protoc ## Write static program, image context, SBOM and checksums to target/release-files
 	scripts/release
 
-test: protoc ## Run all tests; they start their own etcd and Kubernetes (ETCD_BIN, KUBEBUILDER_ASSETS choose)
+test: protoc ## Run all tests with their own etcd and Kubernetes (ETCD_BIN, KUBEBUILDER_ASSETS select them)
 	@etcd=$$(scripts/etcd) && echo "etcd: $$etcd" && export ETCD_BIN="$$etcd" && \
 	case $$("$$etcd" --version) in *" 3.5."[0-2][!0-9]*) scripts/etcd 3.4 ;; esac && \
 	assets=$$(scripts/kubernetes) && export KUBEBUILDER_ASSETS="$$assets" && \
@@ -36,13 +36,13 @@ test-milvus: protoc ## Run the tests on real Milvus servers, two at a time; down
 	assets=$$(scripts/kubernetes) && export KUBEBUILDER_ASSETS="$$assets" && \
 	$(CARGO) test --test it milvus:: -- --ignored --test-threads 2
 
-bench: protoc ## Measure the program against the floor that etcd sets (BENCH_SIZES=1000,100000 for less)
+bench: protoc ## Compare the program with the minimum time of etcd (BENCH_SIZES=1000,100000 for fewer)
 	@export ETCD_BIN="$$(scripts/etcd)" && $(CARGO) bench --bench micro && $(CARGO) bench --bench scale
 
 lint: protoc ## Check format, lints, documentation and dependencies
 	$(CARGO) fmt --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
-	@# Private modules are documented along, so links to them lead somewhere.
+	@# Private modules are documented too, so links to them are valid.
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc --workspace --no-deps --document-private-items --quiet
 	scripts/cargo-deny --log-level error check bans licenses sources
 	scripts/hadolint Dockerfile

@@ -1,10 +1,10 @@
-//! What the pure parts cost, without any server: `cargo bench --bench micro`.
+//! Benchmarks entries_of the pure modules, without a server: `cargo bench --bench micro`.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     missing_docs,
-    reason = "a measurement that cannot go on ends"
+    reason = "a benchmark that cannot continue panics"
 )]
 
 use std::sync::LazyLock;
@@ -43,7 +43,7 @@ fn bytes(entries: &[Entry]) -> usize {
     sizes.map(|entry| entry.key.len() + entry.value.len()).sum()
 }
 
-fn of(family: Family) -> Vec<&'static Entry> {
+fn entries_of(family: Family) -> Vec<&'static Entry> {
     let root = root();
     ENTRIES
         .iter()
@@ -67,7 +67,7 @@ fn migration() -> Migration {
 
 #[divan::bench]
 fn decode_index_builds(bencher: Bencher<'_, '_>) {
-    let builds = of(Family::IndexBuild);
+    let builds = entries_of(Family::IndexBuild);
     bencher
         .counter(ItemsCount::new(builds.len()))
         .bench_local(|| {
@@ -79,7 +79,7 @@ fn decode_index_builds(bencher: Bencher<'_, '_>) {
 
 #[divan::bench]
 fn decode_segment_indexes(bencher: Bencher<'_, '_>) {
-    let records = of(Family::LegacySegmentIndex);
+    let records = entries_of(Family::LegacySegmentIndex);
     bencher
         .counter(ItemsCount::new(records.len()))
         .bench_local(|| {

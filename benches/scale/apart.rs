@@ -1,18 +1,18 @@
-//! Server and clients on processors of their own, as on machines of their own: what a client computes is
-//! then not taken from the server.
+//! Runs server and clients on separate processors, as on separate machines: the clients then take
+//! no processor time from the server.
 
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 use std::thread::available_parallelism;
 
-/// How many there are, asked before this process is moved.
+/// The number of processors, determined before this process is moved.
 static PROCESSORS: LazyLock<usize> = LazyLock::new(|| available_parallelism().unwrap().get());
 
-/// Starts the server on the first half of the processors, and lets this process and all that it starts
-/// from then on have the others.
+/// Starts the server on the first half of the processors, then moves this process and its later
+/// children to the other half.
 pub(crate) fn starting<T>(start: impl FnOnce() -> T) -> T {
     let count = *PROCESSORS;
-    assert!(count > 1, "one processor cannot be shared out");
+    assert!(count > 1, "at least two processors are required");
     let half = count / 2;
     move_to(&format!("0-{}", half - 1));
     let server = start();
@@ -20,7 +20,7 @@ pub(crate) fn starting<T>(start: impl FnOnce() -> T) -> T {
     server
 }
 
-/// Moves all threads of this process; children begin where their parent is.
+/// Moves all threads of this process. Children inherit its processors.
 fn move_to(processors: &str) {
     let moved = Command::new("taskset")
         .args(["-a", "-p", "-c", processors])

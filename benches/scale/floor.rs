@@ -1,7 +1,7 @@
-//! What etcd itself takes: bare loops over its client that do nothing else.
+//! The minimum time of etcd itself: bare loops with its client that do nothing else.
 //!
-//! They know beforehand what our program has to find out: where pages end, what is to be written, and
-//! what is there to be deleted. One does not: it turns pages as a client that knows nothing has to.
+//! The loops know in advance what the program must determine: page boundaries, keys to write, and
+//! keys to delete. The exception is `turn_pages`, which pages like a client without this knowledge.
 
 use std::time::{Duration, Instant};
 
@@ -11,12 +11,12 @@ use meta_store::scan::{PageLimits, Scan};
 use milvus_meta::keys::KeyRange;
 use tokio::task::JoinSet;
 
-/// Operations in a transaction: etcd's own limit.
+/// Operations per transaction: etcd's default limit.
 pub(crate) const TXN_OPS: usize = 128;
-/// Bytes in a page, and keys: as ours.
+/// Maximum bytes and keys per page, as in the program.
 const PAGE_BYTES: usize = 2 << 20;
 const PAGE_KEYS: usize = 10_000;
-/// Keys in a range that is deleted at once.
+/// Keys per range deletion.
 const DELETE_KEYS: usize = 1_000;
 
 /// A key and a value to write.
@@ -28,11 +28,11 @@ pub(crate) struct Floor {
     store: EtcdStore,
 }
 
-/// A range cut beforehand.
+/// A key range with known page boundaries.
 pub(crate) struct Cut {
-    /// Ranges that hold a page each.
+    /// Ranges of one page each.
     pub(crate) pages: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Ranges that may be deleted at once.
+    /// Ranges for one deletion each.
     pub(crate) deletes: Vec<(Vec<u8>, Vec<u8>)>,
     pub(crate) keys: u64,
     pub(crate) bytes: u64,
@@ -54,7 +54,7 @@ impl Floor {
         &self.store
     }
 
-    /// Finds out where pages of `prefix` end.
+    /// Determines the page boundaries of `prefix`.
     pub(crate) async fn cut(&self, prefix: &str) -> Cut {
         let range = KeyRange::prefix(prefix.as_bytes().to_vec());
         let mut cut = Cut {
@@ -66,7 +66,7 @@ impl Floor {
         let mut page_from = range.start.clone();
         let mut delete_from = range.start.clone();
         let (mut page_bytes, mut page_keys, mut delete_keys) = (0, 0, 0);
-        let mut capture = Scan::new(
+        let mut scan = Scan::new(
             self.store.clone(),
             range.clone(),
             None,
@@ -74,7 +74,7 @@ impl Floor {
         )
         .await
         .unwrap();
-        while let Some(page) = capture.next_page().await.unwrap() {
+        while let Some(page) = scan.next_page().await.unwrap() {
             for entry in page {
                 if page_bytes >= PAGE_BYTES || page_keys >= PAGE_KEYS {
                     let from = std::mem::replace(&mut page_from, entry.key.to_vec());
@@ -99,30 +99,30 @@ impl Floor {
         cut
     }
 
-    /// Reads all pages, so many at once.
+    /// Reads all pages, at most `in_flight` at a time.
     pub(crate) async fn read(&self, cut: &Cut, in_flight: usize) -> Duration {
         let started = Instant::now();
-        let mut flying = JoinSet::new();
+        let mut requests = JoinSet::new();
         let mut keys = 0;
         for (from, to) in &cut.pages {
-            if flying.len() >= in_flight {
-                keys += flying.join_next().await.unwrap().unwrap();
+            if requests.len() >= in_flight {
+                keys += requests.join_next().await.unwrap().unwrap();
             }
             let (mut kv, from, to) = (self.kv.clone(), from.clone(), to.clone());
-            flying.spawn(async move {
+            requests.spawn(async move {
                 let options = GetOptions::new().with_range(to);
                 let response = kv.get(from, Some(options)).await.unwrap();
                 response.kvs().len()
             });
         }
-        while let Some(read) = flying.join_next().await {
+        while let Some(read) = requests.join_next().await {
             keys += read.unwrap();
         }
-        assert_eq!(keys as u64, cut.keys, "somebody else wrote");
+        assert_eq!(keys as u64, cut.keys, "another client wrote");
         started.elapsed()
     }
 
-    /// Turns pages of so many keys: each begins behind the last key of the one before.
+    /// Reads pages of `page_keys` keys; each starts after the last key of the page before.
     pub(crate) async fn turn_pages(&self, prefix: &str, page_keys: i64) -> Duration {
         let started = Instant::now();
         let range = KeyRange::prefix(prefix.as_bytes().to_vec());
@@ -139,7 +139,7 @@ impl Floor {
         }
     }
 
-    /// Puts everything in transactions of 128, so many at once.
+    /// Puts all pairs in transactions of 128 operations, at most `in_flight` at a time.
     pub(crate) async fn write(&self, pairs: &[Pair], in_flight: usize) -> Duration {
         let started = Instant::now();
         let batches = pairs.chunks(TXN_OPS).map(|batch| {
@@ -151,7 +151,7 @@ impl Floor {
         started.elapsed()
     }
 
-    /// Deletes everything, a thousand keys at a time.
+    /// Deletes all keys in ranges of a thousand, at most `in_flight` at a time.
     pub(crate) async fn delete(&self, cut: &Cut, in_flight: usize) -> Duration {
         let started = Instant::now();
         let batches = cut.deletes.iter().map(|(from, to)| {
@@ -167,22 +167,22 @@ impl Floor {
         batches: impl Iterator<Item = Vec<TxnOp>>,
         in_flight: usize,
     ) {
-        let mut flying = JoinSet::new();
+        let mut requests = JoinSet::new();
         for batch in batches {
-            if flying.len() >= in_flight {
-                flying.join_next().await.unwrap().unwrap();
+            if requests.len() >= in_flight {
+                requests.join_next().await.unwrap().unwrap();
             }
             let mut kv = self.kv.clone();
-            flying.spawn(async move {
+            requests.spawn(async move {
                 kv.txn(Txn::new().and_then(batch)).await.unwrap();
             });
         }
-        while let Some(sent) = flying.join_next().await {
+        while let Some(sent) = requests.join_next().await {
             sent.unwrap();
         }
     }
 
-    /// One put a request, one after the other.
+    /// Puts the pairs sequentially, one per request.
     pub(crate) async fn put_singly(&self, pairs: &[Pair]) -> Duration {
         let started = Instant::now();
         let mut kv = self.kv.clone();
@@ -192,7 +192,8 @@ impl Floor {
         started.elapsed()
     }
 
-    /// One key a request, each the first of all that follow it, as the official tool backs up.
+    /// Reads one key per request, each with the limit 1 and an open end, like the backup of the
+    /// official tool.
     pub(crate) async fn get_singly(&self, cut: &Cut, pairs: &[Pair]) -> Duration {
         let end = cut.pages.last().unwrap().1.clone();
         let started = Instant::now();

@@ -1,4 +1,4 @@
-//! The metadata that is measured, and what a migration makes of it.
+//! The generated metadata, and the writes of its migration.
 
 use milvus_meta::keys::{Family, MetaRoot};
 use milvus_meta::transform::{
@@ -9,17 +9,17 @@ use crate::floor::{Floor, Pair, TXN_OPS};
 use etcd_client::TxnOp;
 use meta_testing::generator::Generator;
 
-/// Where the metadata stands, and, with a root path of the same length, where the floor writes.
+/// The prefix of the metadata, and one of the same length for the writes of the bare loops.
 pub(crate) const PREFIX: &str = "by-dev/meta/";
 pub(crate) const SCRATCH: &str = "by-scr/meta/";
 const IN_FLIGHT: usize = 4;
 
-/// What is written forth and back, made beforehand so that the floor does nothing but write.
+/// The pairs to write, generated in advance so that the bare loops only write.
 pub(crate) struct Instance {
     pub(crate) generator: Generator,
-    /// What a migration puts.
+    /// The puts of a migration.
     pub(crate) new: Vec<Pair>,
-    /// What a rollback puts.
+    /// The puts of a rollback.
     pub(crate) old: Vec<Pair>,
 }
 
@@ -42,7 +42,7 @@ impl Instance {
         let mut old = Vec::new();
         for entry in generator.entries(root.meta_root()) {
             source.push(&entry);
-            if goes(Family::of(root.strip(&entry.key).unwrap())) {
+            if is_replaced(Family::of(root.strip(&entry.key).unwrap())) {
                 old.push((entry.key.into(), entry.value.into()));
             }
         }
@@ -60,13 +60,12 @@ impl Instance {
         }
     }
 
-    /// The metadata where it stands.
+    /// The metadata below [`PREFIX`].
     pub(crate) fn entries(&self) -> impl Iterator<Item = Pair> {
         let entries = self.generator.entries(PREFIX.trim_end_matches('/'));
         entries.map(|entry| (entry.key.into(), entry.value.into()))
     }
 
-    /// Writes the metadata into the server.
     pub(crate) async fn load(&self, floor: &Floor) {
         let mut entries = self
             .generator
@@ -85,8 +84,8 @@ impl Instance {
     }
 }
 
-/// The families that are not there any more after a migration in the database form, or rewritten by it.
-fn goes(family: Family) -> bool {
+/// Whether a migration to the database form deletes or rewrites the family.
+fn is_replaced(family: Family) -> bool {
     matches!(
         family,
         Family::LegacySegmentIndex

@@ -1,11 +1,12 @@
-//! The whole program against the floor that etcd itself sets, on a real etcd: `make bench`.
+//! Compares the program with the minimum time of a real etcd (the floor): `make bench`.
 //!
-//! `BENCH_SIZES=1000,100000` chooses the numbers of segment indexes, `BENCH_REPETITIONS=3` how often
-//! each is measured. Prints a table for each size and writes `target/bench/scale-SIZE.json` after each
-//! repetition, so that a run that is cut short still counts; with `BENCH_RESUME=1` a size that was
-//! measured as often as wanted is not measured again. `scale.json` and `scale.svg` show all sizes;
-//! `BENCH_PAGE=1` puts tables and picture into `docs/performance.md`. `BENCH_APART=1` gives server and
-//! clients processors of their own, and writes `scale-SIZE-apart.json`; the page shows what is there.
+//! `BENCH_SIZES=1000,100000` selects the numbers of segment indexes, `BENCH_REPETITIONS=3` the
+//! number of repetitions. Prints a table for each size and writes `target/bench/scale-SIZE.json`
+//! after each repetition, so that results of an interrupted run are kept; `BENCH_RESUME=1` skips
+//! sizes with the requested number of repetitions. `scale.json` and `scale.svg` contain all sizes;
+//! `BENCH_PAGE=1` updates `docs/performance.md` with tables and picture. `BENCH_APART=1` uses
+//! separate processors for server and clients and writes `scale-SIZE-apart.json`; the page also
+//! shows these results if they exist.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -14,7 +15,7 @@
     clippy::print_stderr,
     clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "a measurement that cannot go on ends, and printing is what it is for"
+    reason = "a benchmark that cannot continue panics, and it prints its results"
 )]
 
 mod apart;
@@ -73,7 +74,7 @@ fn file_of(folder: &Path, size: u64, apart: bool) -> PathBuf {
     folder.join(format!("scale-{size}{kind}.json"))
 }
 
-/// Behind each size the same with server and clients apart, where that was measured.
+/// Adds the results with separate processors after those of the same size, if they exist.
 fn with_apart(folder: &Path, results: Vec<Size>) -> Vec<Size> {
     let both = results.into_iter().flat_map(|size| {
         let apart = measured(&file_of(folder, size.segment_indexes, true));

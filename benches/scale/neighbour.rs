@@ -1,5 +1,5 @@
-//! Another client of the same server: it reads one small key every few milliseconds and takes the time.
-//! It is there beside commands and beside bare loops, so that it costs both the same.
+//! A second client of the same server, which measures the latency of reading one small key every
+//! few milliseconds. It runs during commands and bare loops, so that it costs both the same.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -11,25 +11,23 @@ use crate::server::processor_time;
 
 const PAUSE: Duration = Duration::from_millis(3);
 
-/// A client at work.
 pub(crate) struct Neighbour {
     stop: Sender<()>,
     thread: JoinHandle<(Vec<Duration>, f64)>,
 }
 
-/// How long its requests took.
+/// The latency of its requests.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Latency {
     pub(crate) requests: u64,
     pub(crate) p50: Duration,
     pub(crate) p99: Duration,
     pub(crate) max: Duration,
-    /// Seconds of processor time that this client used.
+    /// Processor time of this client in seconds.
     pub(crate) cpu: f64,
 }
 
 impl Neighbour {
-    /// Begins.
     pub(crate) fn start(endpoint: &str) -> Self {
         let (stop, stopped) = channel();
         let endpoint = endpoint.to_owned();
@@ -44,7 +42,7 @@ impl Neighbour {
         Self { stop, thread }
     }
 
-    /// Ends, and says how long its requests took.
+    /// Stops the client and returns the latency of its requests.
     pub(crate) fn finish(self) -> Latency {
         drop(self.stop);
         let (mut times, cpu) = self.thread.join().unwrap();

@@ -9,12 +9,12 @@ use crate::result::{Command, Size};
 const BEGIN: &str = "<!-- results: written by `make bench` with BENCH_PAGE=1 -->\n";
 const END: &str = "<!-- end of results -->\n";
 
-/// Puts the tables and the picture into the page.
+/// Updates the tables and the picture of the page.
 pub(crate) fn update(docs: &Path, sizes: &[Size], picture: &str) {
     let page = docs.join("performance.md");
     let text = fs::read_to_string(&page).unwrap();
-    let (before, rest) = text.split_once(BEGIN).expect("the page has its marks");
-    let (_, after) = rest.split_once(END).expect("the page has its marks");
+    let (before, rest) = text.split_once(BEGIN).expect("the page has its markers");
+    let (_, after) = rest.split_once(END).expect("the page has its markers");
     let tables: String = sizes.iter().map(table).collect();
     fs::write(page, format!("{before}{BEGIN}{tables}\n{END}{after}")).unwrap();
     fs::write(docs.join("performance.svg"), picture).unwrap();

@@ -1,4 +1,4 @@
-//! Draws time and memory over size, both axes in powers of ten.
+//! Draws time and memory by size, with logarithmic axes.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ const LEFT: f64 = 60.0;
 const TOP: f64 = 40.0;
 const PANEL: f64 = WIDTH + 2.0 * LEFT;
 const COMMANDS: [&str; 5] = ["plan", "backup", "migrate", "verify", "rollback"];
-/// Colours for light and dark pages. Each command's lines and name have its class.
+/// Colors for light and dark pages. The lines and the name of a command have its class.
 const STYLE: &str = r#"<style>
 text{font:12px system-ui,"Segoe UI",Helvetica,Arial,"DejaVu Sans",sans-serif;fill:#1f2328}.title{font-weight:600}
 .frame{fill:none;stroke:#8c959f}.grid{stroke:#d8dee4}.line{fill:none;stroke-width:2}.dashed{stroke-dasharray:4 4}
@@ -22,10 +22,10 @@ polyline.plan{stroke:#9198a1}polyline.backup{stroke:#56d364}polyline.migrate{str
 polyline.rollback{stroke:#79c0ff}text.plan{fill:#9198a1}text.backup{fill:#56d364}text.migrate{fill:#ff7b72}
 text.verify{fill:#d2a8ff}text.rollback{fill:#79c0ff}}
 </style>"#;
-/// The memory that is allowed: 64 MiB and 500 bytes a segment index.
+/// The memory limit: 64 MiB and 500 bytes per segment index.
 const ALLOWED_MIB: fn(f64) -> f64 = |indexes| 64.0 + indexes * 500.0 / 1_048_576.0;
 
-/// A panel: its position and the powers of ten at its corners.
+/// A panel: its position, and the powers of ten at the ends of its axes.
 struct Panel {
     left: f64,
     x: (f64, f64),
@@ -89,7 +89,7 @@ impl Panel {
     }
 }
 
-/// The picture, as SVG: solid is the program, dashed the floor or what is allowed.
+/// Returns the SVG: solid lines for the program, dashed lines for the floor and the memory limit.
 pub(crate) fn draw(sizes: &[Size]) -> String {
     let indexes = || sizes.iter().map(|size| size.segment_indexes as f64);
     let least = indexes().fold(f64::INFINITY, f64::min);

@@ -1,5 +1,4 @@
-//! The real program, as a process: how long it took, by its own account and ours, and how much memory it
-//! ever had.
+//! Runs the program as a process and measures its time and peak memory.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -9,26 +8,26 @@ use std::time::{Duration, Instant};
 use crate::server::processor_time_of_children;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_meta-migration");
-/// How often the memory of a run is inspected: often at first, as a small run is soon over, then so that
-/// looking takes nothing from what is measured.
-const LOOK_EVERY: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(20)];
-const LOOKS_AT_FIRST: usize = 50;
+/// Interval of reading the peak memory: short at first, because a small run ends soon, then long,
+/// so that the measurement is not affected.
+const POLL_INTERVALS: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(20)];
+const FAST_POLLS: usize = 50;
 
-/// One run.
+/// Measurements of a run.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Told {
-    /// From start to end, the start of the process included.
+pub(crate) struct Measured {
+    /// Wall-clock time, including the start of the process.
     pub(crate) seconds: f64,
-    /// What `migrate` says of its phases.
+    /// The phases that `migrate` reports.
     pub(crate) phases: Vec<(String, f64)>,
-    /// Seconds of processor time that the process used.
+    /// Processor time of the process in seconds.
     pub(crate) cpu: f64,
-    /// The most memory that the process had, in KiB.
+    /// Peak memory of the process in KiB.
     pub(crate) peak_kib: u64,
 }
 
-/// Runs a command; `file` is its backup.
-pub(crate) fn run(command: &str, endpoint: &str, file: &str) -> Told {
+/// Runs a command; `file` is the path of the backup.
+pub(crate) fn run(command: &str, endpoint: &str, file: &str) -> Measured {
     let cpu = processor_time_of_children();
     let started = Instant::now();
     let child = Command::new(PROGRAM)
@@ -49,7 +48,7 @@ pub(crate) fn run(command: &str, endpoint: &str, file: &str) -> Told {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-    Told {
+    Measured {
         seconds,
         phases: phases(&output.stdout),
         cpu: processor_time_of_children() - cpu,
@@ -75,22 +74,23 @@ fn finish(child: Child, started: Instant) -> (f64, std::process::Output) {
     (started.elapsed().as_secs_f64(), output)
 }
 
-/// Looks at the process until it ends: the kernel keeps the peak, so the last look counts.
+/// Reads the peak memory until the process ends. The kernel keeps the peak, so the last value is
+/// used.
 fn watch(process: u32) -> std::thread::JoinHandle<u64> {
     std::thread::spawn(move || {
-        let (mut peak, mut looks) = (0, 0);
+        let (mut peak, mut polls) = (0, 0);
         while let Ok(status) = fs::read_to_string(format!("/proc/{process}/status")) {
             let line = status.lines().find(|line| line.starts_with("VmHWM:"));
             let now = line
                 .and_then(|line| line.split_whitespace().nth(1))
                 .and_then(|number| number.parse().ok());
-            // A process that has ended has no memory any more.
+            // A process that has exited has no memory.
             let Some(now) = now else {
                 break;
             };
             peak = now;
-            looks += 1;
-            sleep(LOOK_EVERY[usize::from(looks > LOOKS_AT_FIRST)]);
+            polls += 1;
+            sleep(POLL_INTERVALS[usize::from(polls > FAST_POLLS)]);
         }
         peak
     })

@@ -1,58 +1,58 @@
-//! What was measured at one size, and how it is reported.
+//! The results for one size, and their report.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-/// One size.
+/// The results for one size.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Size {
     pub(crate) segment_indexes: u64,
-    /// Whether server and clients had processors of their own.
+    /// Whether server and clients used separate processors.
     #[serde(default)]
     pub(crate) apart: bool,
     pub(crate) keys: u64,
     pub(crate) bytes: u64,
     pub(crate) repetitions: u64,
-    /// Median seconds of each bare loop.
+    /// Median time of each bare loop in seconds.
     pub(crate) floors: BTreeMap<String, f64>,
-    /// What a neighbour's reads took beside each loop, in milliseconds: median, 99th percentile, longest.
+    /// Latency of the second client during each loop in milliseconds: median, 99th percentile,
+    /// maximum.
     pub(crate) floors_neighbour_ms: BTreeMap<String, [f64; 3]>,
     pub(crate) write_in_flight: usize,
-    /// Keys in a page of the loop that turns pages.
+    /// Keys per page of the loop that turns pages.
     pub(crate) page_keys: i64,
-    /// Seconds that one request a key would take: samples, scaled to the number of keys.
+    /// Time with one request per key in seconds, extrapolated from samples.
     pub(crate) one_by_one: BTreeMap<String, f64>,
-    /// How many keys were read, put, and put back one by one for that.
+    /// Number of samples: keys read, put, and put for a rollback.
     pub(crate) one_by_one_samples: [usize; 3],
     pub(crate) commands: Vec<Command>,
 }
 
-/// One command of the program.
+/// The results of a command.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Command {
     pub(crate) name: String,
-    /// Median.
+    /// Median time in seconds.
     pub(crate) seconds: f64,
     pub(crate) phases: Vec<(String, f64)>,
-    /// Seconds of the bare loops that read and write what the command has to read and write; median
-    /// over the repetitions.
+    /// Median time in seconds of the bare loops with the reads and writes of the command.
     pub(crate) floor: f64,
-    /// Which loops these are.
+    /// The names of these loops.
     pub(crate) floor_of: String,
-    /// Median of the ratios within each repetition.
+    /// Median of the ratios of all repetitions.
     pub(crate) ratio: f64,
-    /// The same with the bare deletes of the same keys; what does not delete has the same ratio.
+    /// The ratio including the bare deletes of the same keys, if the command deletes.
     pub(crate) ratio_with_deletes: f64,
-    /// The same two where the reading loop turns pages instead of knowing where they end.
+    /// The same ratios with the loop that turns pages.
     pub(crate) ratio_turning: f64,
     pub(crate) ratio_turning_with_deletes: f64,
-    /// Processor seconds of the program, and of the server meanwhile.
+    /// Processor time in seconds of the program, and of the server during the run.
     pub(crate) cpu_client: f64,
     pub(crate) cpu_server: f64,
-    /// Of both together, to those of the bare loops with deletes: what other load on the machine
-    /// hardly changes.
+    /// Ratio of the total processor time to that of the bare loops with deletes. Other load on the
+    /// machine has little effect on it.
     pub(crate) cpu_ratio: f64,
     pub(crate) peak_kib: u64,
     pub(crate) requests: u64,
@@ -62,7 +62,6 @@ pub(crate) struct Command {
     pub(crate) neighbour_ms: [f64; 3],
 }
 
-/// The middle of some numbers.
 pub(crate) fn median(numbers: impl IntoIterator<Item = f64>) -> f64 {
     let mut sorted: Vec<f64> = numbers.into_iter().collect();
     sorted.sort_by(f64::total_cmp);
@@ -74,7 +73,7 @@ pub(crate) fn median(numbers: impl IntoIterator<Item = f64>) -> f64 {
 }
 
 impl Size {
-    /// What is special about the measurement, behind the size.
+    /// The suffix of the size for separate processors.
     pub(crate) fn how(&self) -> &'static str {
         if self.apart {
             ", server and clients apart"
@@ -83,7 +82,7 @@ impl Size {
         }
     }
 
-    /// For people.
+    /// The table for the terminal.
     pub(crate) fn table(&self) -> String {
         let mut text = String::new();
         let _ = writeln!(
@@ -144,7 +143,6 @@ impl Size {
 }
 
 impl Command {
-    /// One line of the table.
     fn row(&self) -> String {
         format!(
             "{:<9} {:>8.3} {:>8.3} {:>6.2} {:>8.2} {:>6.2} {:>8.2} {:>5.2}+{:>5.2} {:>6.2} {:>9.1} {:>10} {:>9.1} {:>9.1} {:>9} {:>4.1}/{:.0}/{:.0}  {}\n",

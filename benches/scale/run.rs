@@ -1,4 +1,4 @@
-//! One size: the server is filled, then commands and bare loops take turns.
+//! Measures one size: loads the server, then runs commands and bare loops alternately.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -10,7 +10,7 @@ use crate::apart;
 use crate::floor::{Cut, Floor, Pair};
 use crate::instance::{Instance, PREFIX, SCRATCH};
 use crate::neighbour::{Latency, Neighbour};
-use crate::product::{self, Told};
+use crate::product::{self, Measured};
 use crate::result::{Command, Size, median};
 use crate::server::{Totals, processor_time};
 use meta_testing::etcd::{Etcd, Settings};
@@ -19,25 +19,25 @@ const QUOTA_BYTES: u64 = 8 << 30;
 const IN_FLIGHT: [usize; 5] = [1, 2, 4, 8, 16];
 const READS_IN_FLIGHT: [usize; 4] = [1, 2, 4, 6];
 const PAGES_TURNED: [i64; 2] = [50_000, 100_000];
-/// Samples of one request a key.
+/// Maximum number of samples with one request per key.
 const PUTS_MAX: usize = 20_000;
 const GETS_MAX: usize = 40;
 
-/// Seconds by the clock, and of the processors: of server and client together.
+/// Wall-clock time, and processor time of server and client, in seconds.
 #[derive(Debug, Clone, Copy, Default)]
-struct Taken {
+struct Times {
     clock: f64,
     cpu: f64,
 }
 
-/// One run of a bare loop.
+/// The measurements of a bare loop.
 #[derive(Debug, Clone, Copy, Default)]
 struct Loop {
-    taken: Taken,
+    times: Times,
     latency: Latency,
 }
 
-impl std::ops::Add for Taken {
+impl std::ops::Add for Times {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
@@ -48,10 +48,9 @@ impl std::ops::Add for Taken {
     }
 }
 
-/// One of the bare loops.
 type Pick = fn(&Floors) -> &Loop;
 
-/// The bare loops in one repetition.
+/// The bare loops of a repetition.
 #[derive(Debug, Clone, Copy, Default)]
 struct Floors {
     read_old: Loop,
@@ -65,7 +64,6 @@ struct Floors {
 }
 
 impl Floors {
-    /// Every loop with its name.
     const NAMED: [(&str, Pick); 8] = [
         ("read 2.1", |it| &it.read_old),
         ("read 2.2", |it| &it.read_new),
@@ -78,10 +76,10 @@ impl Floors {
     ];
 }
 
-/// One run of one command.
+/// The measurements of a command.
 struct Sample {
     name: &'static str,
-    told: Told,
+    measured: Measured,
     totals: Totals,
     latency: Latency,
 }
@@ -98,14 +96,14 @@ struct Bench {
     page_keys: i64,
 }
 
-/// Measures one size, with server and clients apart or on the same processors; `save` gets what is known
-/// after each repetition.
+/// Measures one size, with server and clients on separate or on the same processors. `save` is
+/// called with the results after each repetition.
 pub(crate) async fn measure(
     (segment_indexes, apart): (u64, bool),
     repetitions: u64,
     mut save: impl FnMut(&Size),
 ) -> Size {
-    eprintln!("{segment_indexes}: making and loading");
+    eprintln!("{segment_indexes}: generating and loading");
     let start = || {
         Etcd::start(Settings {
             quota_bytes: Some(QUOTA_BYTES),
@@ -147,7 +145,7 @@ pub(crate) async fn measure(
 }
 
 impl Bench {
-    /// Finds the numbers in flight that suit this server best.
+    /// Determines the best numbers of concurrent requests for this server.
     async fn choose(&mut self, cut: &Cut) {
         let sample = &self.instance.new[..self.instance.new.len().min(100_000)];
         let (mut writes, mut deletes) = (Vec::new(), Vec::new());
@@ -177,8 +175,8 @@ impl Bench {
         self.compact().await;
     }
 
-    /// How long commands would take in the official tool's way: one request a key, puts in no order, and
-    /// for a rollback one for whatever the backup holds.
+    /// The time of commands that work like the official tool: one request per key, puts in random
+    /// order, and for a rollback a put for each key of the backup.
     async fn one_by_one(&self, cut: &Cut) -> (BTreeMap<String, f64>, [usize; 3]) {
         let (all, new) = (cut.keys as usize, self.instance.new.len());
         let gets_max = if all > PUTS_MAX { GETS_MAX } else { all };
@@ -189,11 +187,11 @@ impl Bench {
         let put = self.floor.put_singly(&put_new).await;
         let scratch = self.floor.cut(SCRATCH).await;
         self.floor.delete(&scratch, self.delete_in_flight).await;
-        // What is put is there already.
+        // The keys already exist.
         let put_back = self.floor.put_singly(&put_old).await;
         self.compact().await;
-        let scaled = |taken: Duration, of: &[Pair], count: usize| {
-            taken.as_secs_f64() / of.len() as f64 * count as f64
+        let scaled = |times: Duration, of: &[Pair], count: usize| {
+            times.as_secs_f64() / of.len() as f64 * count as f64
         };
         let backup = scaled(get, &read, all);
         let seconds = BTreeMap::from([
@@ -204,7 +202,7 @@ impl Bench {
         (seconds, [read.len(), put_new.len(), put_old.len()])
     }
 
-    /// Everything once, loops and commands in turn.
+    /// Runs all loops and commands once, alternately.
     async fn round(&self, old: &Cut, repetition: u64) -> (Floors, Vec<Sample>) {
         let file = self.folder.path().join(format!("{repetition}.mmb"));
         let file = file.to_str().unwrap();
@@ -215,16 +213,16 @@ impl Bench {
         let second_read = self.read(old).await;
         samples.push(self.command("backup", &format!("{file}.saved")));
         let mut reads = [first_read, second_read, self.read(old).await];
-        reads.sort_by(|one, other| one.taken.clock.total_cmp(&other.taken.clock));
+        reads.sort_by(|one, other| one.times.clock.total_cmp(&other.times.clock));
         floors.read_old = reads[1];
         floors.turn_old = self.turn_pages().await;
         let flight = self.write_in_flight;
         floors.write_new = self
-            .taken(self.floor.write(&self.instance.new, flight))
+            .measure_loop(self.floor.write(&self.instance.new, flight))
             .await;
         let scratch = self.floor.cut(SCRATCH).await;
         floors.delete_new = self
-            .taken(self.floor.delete(&scratch, self.delete_in_flight))
+            .measure_loop(self.floor.delete(&scratch, self.delete_in_flight))
             .await;
         drop(scratch);
         self.compact().await;
@@ -234,11 +232,11 @@ impl Bench {
         floors.turn_new = self.turn_pages().await;
         samples.push(self.command("verify", file));
         floors.write_old = self
-            .taken(self.floor.write(&self.instance.old, flight))
+            .measure_loop(self.floor.write(&self.instance.old, flight))
             .await;
         let scratch = self.floor.cut(SCRATCH).await;
         floors.delete_old = self
-            .taken(self.floor.delete(&scratch, self.delete_in_flight))
+            .measure_loop(self.floor.delete(&scratch, self.delete_in_flight))
             .await;
         drop(scratch);
         self.compact().await;
@@ -248,15 +246,16 @@ impl Bench {
     }
 
     async fn read(&self, cut: &Cut) -> Loop {
-        self.taken(self.floor.read(cut, self.read_in_flight)).await
-    }
-
-    async fn turn_pages(&self) -> Loop {
-        self.taken(self.floor.turn_pages(PREFIX, self.page_keys))
+        self.measure_loop(self.floor.read(cut, self.read_in_flight))
             .await
     }
 
-    async fn taken(&self, work: impl Future<Output = Duration>) -> Loop {
+    async fn turn_pages(&self) -> Loop {
+        self.measure_loop(self.floor.turn_pages(PREFIX, self.page_keys))
+            .await
+    }
+
+    async fn measure_loop(&self, work: impl Future<Output = Duration>) -> Loop {
         let cpu = || {
             let server = Totals::of(self.etcd.address()).cpu;
             server + processor_time("self").unwrap_or_default()
@@ -267,7 +266,7 @@ impl Bench {
         let latency = neighbour.finish();
         let cpu = cpu() - before - latency.cpu;
         Loop {
-            taken: Taken { clock, cpu },
+            times: Times { clock, cpu },
             latency,
         }
     }
@@ -282,13 +281,13 @@ impl Bench {
     fn command(&self, name: &'static str, file: &str) -> Sample {
         let before = Totals::of(self.etcd.address());
         let neighbour = Neighbour::start(self.etcd.endpoint());
-        let told = product::run(name, self.etcd.endpoint(), file);
+        let measured = product::run(name, self.etcd.endpoint(), file);
         let latency = neighbour.finish();
         let mut totals = Totals::of(self.etcd.address()).since(before);
         totals.requests -= latency.requests;
         Sample {
             name,
-            told,
+            measured,
             totals,
             latency,
         }
@@ -306,7 +305,7 @@ impl Bench {
             let middle = |figure: &dyn Fn(&Loop) -> f64| {
                 median(rounds.iter().map(|round| figure(pick(&round.0))))
             };
-            floors.insert(name.to_owned(), middle(&|it| it.taken.clock));
+            floors.insert(name.to_owned(), middle(&|it| it.times.clock));
             let latency = milliseconds().map(|pick| middle(&|it| pick(&it.latency)));
             floors_neighbour_ms.insert(name.to_owned(), latency);
         }
@@ -330,14 +329,14 @@ impl Bench {
     }
 }
 
-/// What the bare loops need for the same.
+/// The times of the bare loops with the same reads and writes.
 struct Least {
-    /// Where the reading loop knows where pages end.
-    known: Taken,
-    /// Where it turns pages.
-    turned: Taken,
-    deletes: Taken,
-    /// Which loops these are.
+    /// With the loop that knows page boundaries.
+    known: Times,
+    /// With the loop that turns pages.
+    turned: Times,
+    deletes: Times,
+    /// The names of the loops.
     name: &'static str,
 }
 
@@ -368,16 +367,16 @@ fn floor_of(name: &str, floors: &Floors) -> Least {
             "read 2.1",
         ),
     };
-    let [known, turned] = reads.map(|read| read.taken + writes.taken);
+    let [known, turned] = reads.map(|read| read.times + writes.times);
     Least {
         known,
         turned,
-        deletes: deletes.taken,
+        deletes: deletes.times,
         name,
     }
 }
 
-/// How a neighbour's latency is reported, in milliseconds: median, 99th percentile, longest.
+/// The reported latencies in milliseconds: median, 99th percentile, maximum.
 fn milliseconds() -> [fn(&Latency) -> f64; 3] {
     [
         |it| it.p50.as_secs_f64() * 1e3,
@@ -400,18 +399,18 @@ fn summarize_command(
         )
     };
     let first = &rounds[0].1[index];
-    let phases = (0..first.told.phases.len())
+    let phases = (0..first.measured.phases.len())
         .map(|phase| {
-            let seconds = over(&|_, sample| sample.told.phases[phase].1);
-            (first.told.phases[phase].0.clone(), seconds)
+            let seconds = over(&|_, sample| sample.measured.phases[phase].1);
+            (first.measured.phases[phase].0.clone(), seconds)
         })
         .collect();
     let ratio = |figure: fn(&Least) -> f64| {
-        over(&|floors, sample| sample.told.seconds / figure(&floor_of(name, floors)))
+        over(&|floors, sample| sample.measured.seconds / figure(&floor_of(name, floors)))
     };
     Command {
         name: name.to_owned(),
-        seconds: over(&|_, sample| sample.told.seconds),
+        seconds: over(&|_, sample| sample.measured.seconds),
         phases,
         floor: over(&|floors, _| floor_of(name, floors).known.clock),
         floor_of: floor_of(name, &rounds[0].0).name.to_owned(),
@@ -419,14 +418,14 @@ fn summarize_command(
         ratio_with_deletes: ratio(|least| (least.known + least.deletes).clock),
         ratio_turning: ratio(|least| least.turned.clock),
         ratio_turning_with_deletes: ratio(|least| (least.turned + least.deletes).clock),
-        cpu_client: over(&|_, sample| sample.told.cpu),
+        cpu_client: over(&|_, sample| sample.measured.cpu),
         cpu_server: over(&|_, sample| sample.totals.cpu),
         cpu_ratio: over(&|floors, sample| {
             let least = floor_of(name, floors);
-            // Counted in hundredths of a second: a small loop may take none.
-            (sample.told.cpu + sample.totals.cpu) / (least.known + least.deletes).cpu.max(0.01)
+            // The resolution is a hundredth of a second, so a small loop may report zero.
+            (sample.measured.cpu + sample.totals.cpu) / (least.known + least.deletes).cpu.max(0.01)
         }),
-        peak_kib: over(&|_, sample| sample.told.peak_kib as f64) as u64,
+        peak_kib: over(&|_, sample| sample.measured.peak_kib as f64) as u64,
         requests: over(&|_, sample| sample.totals.requests as f64) as u64,
         bytes_read: over(&|_, sample| sample.totals.bytes_sent as f64) as u64,
         bytes_written: over(&|_, sample| sample.totals.bytes_received as f64) as u64,
@@ -435,10 +434,10 @@ fn summarize_command(
     }
 }
 
-/// At most `most` of the `count` pairs of `all`, spread evenly over them, in no order.
+/// At most `most` of the `count` pairs in `all`, evenly distributed, in pseudorandom order.
 fn sample(all: impl Iterator<Item = Pair>, count: usize, most: usize) -> Vec<Pair> {
     let spread: Vec<Pair> = all.step_by(count.div_ceil(most)).collect();
-    // A prime that is larger than any number of pairs: each comes once.
+    // A prime larger than any number of pairs, so that each pair is used once.
     const STEP: usize = 1_000_003;
     (0..spread.len())
         .map(|index| spread[index * STEP % spread.len()].clone())

@@ -1,4 +1,4 @@
-//! What the server tells of itself: requests, bytes and processor time, from its own metrics.
+//! Reads requests, bytes and processor time from the server's metrics.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -9,12 +9,11 @@ pub(crate) struct Totals {
     pub(crate) requests: u64,
     pub(crate) bytes_received: u64,
     pub(crate) bytes_sent: u64,
-    /// Seconds of processor time.
+    /// Processor time in seconds.
     pub(crate) cpu: f64,
 }
 
 impl Totals {
-    /// Asks the server.
     pub(crate) fn of(address: &str) -> Self {
         let text = get(address, "/metrics");
         let figure = |name: &str| -> f64 {
@@ -51,22 +50,22 @@ fn get(address: &str, path: &str) -> String {
     text
 }
 
-/// Seconds of processor time that a process, or `thread-self`, has used; `None` when it has ended.
+/// Processor time in seconds of a process, or of `thread-self`; `None` if it has exited.
 pub(crate) fn processor_time(process: &str) -> Option<f64> {
     times(process, 11)
 }
 
-/// Seconds of processor time that all children of this process have used that have ended.
+/// Processor time in seconds of all exited children of this process.
 pub(crate) fn processor_time_of_children() -> f64 {
     times("self", 13).unwrap_or_default()
 }
 
-/// The sum of two neighbouring fields, in user mode and in the kernel, of a process' statistics.
+/// The sum of two adjacent fields of a process' statistics: user mode and kernel mode.
 fn times(process: &str, first: usize) -> Option<f64> {
-    // Linux counts for users in hundredths of a second, whatever its own clock.
+    // Linux reports these times in hundredths of a second.
     const TICKS: f64 = 100.0;
     let text = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The name, in brackets, may hold anything; behind it the fields are plain.
+    // The name, in parentheses, may contain any character; the fields after it are plain.
     let (_, fields) = text.rsplit_once(')')?;
     let number = |index: usize| fields.split_whitespace().nth(index)?.parse::<f64>().ok();
     Some((number(first)? + number(first + 1)?) / TICKS)
