@@ -173,16 +173,16 @@ fn is_below(path: &str, pure: &str) -> bool {
 
 #[test]
 fn only_one_file_tree_knows_the_etcd_client() {
-    only("etcd_client", "crates/meta-store/src/etcd");
+    assert_only_below("etcd_client", "crates/meta-store/src/etcd");
 }
 
 #[test]
 fn only_one_file_knows_the_kubernetes_client() {
-    only("kube::", "crates/meta-kube/src/client");
+    assert_only_below("kube::", "crates/meta-kube/src/client");
 }
 
 /// Fails if a file whose path does not begin with `place` contains `word`.
-fn only(word: &str, place: &str) {
+fn assert_only_below(word: &str, place: &str) {
     let word = |line: &str| {
         let starts = line.match_indices(word).map(|(at, _)| at);
         let before = |at: usize| line[..at].chars().next_back();

@@ -136,7 +136,7 @@ async fn refused(store: &impl Store, ops: Vec<Op>) -> StoreError {
 }
 
 /// Whether a transaction with only this comparison succeeds.
-async fn holds(store: &impl Store, compare: Compare) -> bool {
+async fn succeeds(store: &impl Store, compare: Compare) -> bool {
     let txn = Txn {
         compares: vec![compare],
         ops: Vec::new(),
@@ -170,10 +170,10 @@ async fn put_on_lease(store: &impl Store, key: &str, lease: i64) {
 }
 
 /// Waits while `change` is applied, and asserts that the wait ends.
-async fn woken<S: Store>(store: &S, range: KeyRange, since: i64, change: Vec<Op>) {
+async fn assert_notified<S: Store>(store: &S, range: KeyRange, since: i64, change: Vec<Op>) {
     let (waiting, changing) = (store.clone(), store.clone());
     let wait = waiting.wait_for_change(range, since);
-    let woken = tokio::time::timeout(Duration::from_secs(30), wait);
-    let (woken, _) = tokio::join!(woken, apply(&changing, change));
-    woken.expect("not woken").unwrap();
+    let assert_notified = tokio::time::timeout(Duration::from_secs(30), wait);
+    let (assert_notified, _) = tokio::join!(assert_notified, apply(&changing, change));
+    assert_notified.expect("not woken").unwrap();
 }

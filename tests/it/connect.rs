@@ -31,7 +31,7 @@ async fn refused(options: &Options) -> StoreError {
 }
 
 /// Writes and reads one key.
-async fn works(store: &EtcdStore, root: &str) {
+async fn put_and_get(store: &EtcdStore, root: &str) {
     let txn = Txn {
         compares: vec![Compare::Absent(KeyRange::prefix(format!("{root}/")))],
         ops: vec![Op::put(format!("{root}/k"), "v")],
@@ -98,7 +98,7 @@ async fn a_dead_endpoint_next_to_a_live_one_is_harmless() {
             ..Options::default()
         };
         let store = EtcdStore::connect(&options).await.unwrap();
-        works(&store, &own_root()).await;
+        put_and_get(&store, &own_root()).await;
         let status = store.status().await.unwrap();
         assert_eq!(status.members.len(), 1);
         assert_eq!(status.unreachable.len(), 1);
@@ -113,7 +113,7 @@ async fn endpoints_work_with_and_without_a_scheme() {
         let store = EtcdStore::connect(&Options::for_endpoint(endpoint))
             .await
             .unwrap();
-        works(&store, &own_root()).await;
+        put_and_get(&store, &own_root()).await;
     }
 }
 
@@ -125,7 +125,7 @@ async fn d21_the_configured_request_timeout_applies() {
         ..Options::for_endpoint(etcd.endpoint())
     };
     let store = EtcdStore::connect(&options).await.unwrap();
-    works(&store, "root").await;
+    put_and_get(&store, "root").await;
     etcd.stop();
     let txn = Txn {
         compares: Vec::new(),
@@ -185,7 +185,7 @@ async fn d24_a_limited_user_works_below_the_root_path() {
     let store = EtcdStore::connect(&as_user(&etcd, "milvus", PASSWORD))
         .await
         .unwrap();
-    works(&store, "by-dev").await;
+    put_and_get(&store, "by-dev").await;
     let outside = store.range(RangeRequest::key("health")).await.unwrap_err();
     assert_eq!(outside.kind, StoreErrorKind::Denied);
     let outside = KeyRange::prefix("other/");
@@ -247,7 +247,7 @@ async fn a_login_lost_by_the_server_is_repeated() {
     let store = EtcdStore::connect(&as_user(&etcd, "milvus", PASSWORD))
         .await
         .unwrap();
-    works(&store, "by-dev").await;
+    put_and_get(&store, "by-dev").await;
     // Some releases keep logins only in memory.
     etcd.restart();
     let read = RangeRequest::key("by-dev/k");
@@ -270,7 +270,7 @@ async fn an_outdated_login_is_repeated() {
     let store = EtcdStore::connect(&as_user(&etcd, "milvus", PASSWORD))
         .await
         .unwrap();
-    works(&store, "by-dev").await;
+    put_and_get(&store, "by-dev").await;
     let root = etcd_client::ConnectOptions::new().with_user("root", PASSWORD);
     let client = etcd_client::Client::connect([etcd.endpoint()], Some(root))
         .await
@@ -291,7 +291,7 @@ async fn a_server_without_users_ignores_the_login() {
     let store = EtcdStore::connect(&as_user(shared(), "milvus", PASSWORD))
         .await
         .unwrap();
-    works(&store, &own_root()).await;
+    put_and_get(&store, &own_root()).await;
 }
 
 #[tokio::test]

@@ -33,8 +33,8 @@ use initial_states::Start;
 pub(crate) use initial_states::{kill_after, records};
 use instance::{Case, Image};
 use invariants::{
-    Verdict, equal, guarded, journal_of, labelled, legal, metadata_of, phase, recorded, state_of,
-    truthful,
+    Verdict, check_guarded, check_legal, check_recorded, check_truthful, equal, journal_of,
+    labelled, metadata_of, phase, state_of,
 };
 use request_fault::{Events, RequestFault, Source, end_faults};
 pub(crate) use schedule::Clock;
@@ -61,7 +61,7 @@ struct Bench {
     case: Case,
     old: Image,
     /// The keys that 2.1 had.
-    had: Image,
+    original: Image,
     starts: Vec<Start>,
 }
 
@@ -82,7 +82,7 @@ fn runtime() -> tokio::runtime::Runtime {
 /// Runs and checks every schedule on several threads; reports every failure.
 fn walk<T: std::fmt::Display + Sync>(
     schedules: &[T],
-    judge: impl Fn(&T, &tokio::runtime::Runtime, &Clock) -> Verdict + Sync,
+    run_and_check: impl Fn(&T, &tokio::runtime::Runtime, &Clock) -> Verdict + Sync,
 ) {
     let next = AtomicUsize::new(0);
     let wrong = Mutex::new(Vec::new());
@@ -90,7 +90,7 @@ fn walk<T: std::fmt::Display + Sync>(
         let runtime = runtime();
         let clock = Clock::start();
         while let Some(schedule) = schedules.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if let Err(error) = judge(schedule, &runtime, &clock) {
+            if let Err(error) = run_and_check(schedule, &runtime, &clock) {
                 let line = format!("{schedule}\n    {error}");
                 wrong.lock().unwrap().push(line);
             }
@@ -140,7 +140,7 @@ impl Simulation {
             let entries = case.before().into_iter();
             let old: Image = entries.map(|entry| (entry.key, entry.value)).collect();
             Bench {
-                had: case.had(&old),
+                original: case.original(&old),
                 old,
                 starts: runtime.block_on(initial_states::all(&case, &clock)),
                 case,
@@ -176,7 +176,7 @@ impl Simulation {
 
     fn walk(&self, schedules: &[Schedule]) {
         walk(schedules, |schedule, runtime, clock| {
-            runtime.block_on(self.judge(schedule, clock))
+            runtime.block_on(self.run_and_check(schedule, clock))
         });
     }
 
@@ -187,7 +187,7 @@ impl Simulation {
         self.seen.lock().unwrap().insert(state)
     }
 
-    async fn judge(&self, schedule: &Schedule, clock: &Clock) -> Verdict {
+    async fn run_and_check(&self, schedule: &Schedule, clock: &Clock) -> Verdict {
         let bench = &self.benches[schedule.case];
         let start = &bench.starts[schedule.start];
         let store = start.store.fork();
@@ -216,8 +216,8 @@ impl Simulation {
         }
         trial.check_verified(&store).await?;
         let copy = store.fork();
-        labelled("afterwards migrate", trial.forward(&store).await)?;
-        labelled("afterwards rollback", trial.back(&copy).await)
+        labelled("afterwards migrate", trial.check_migrate(&store).await)?;
+        labelled("afterwards rollback", trial.check_rollback(&copy).await)
     }
 }
 
@@ -303,9 +303,9 @@ impl Trial<'_> {
                 before.insert(source.key(), source.value());
             }
         }
-        guarded(events, store)?;
-        truthful(outcome, &before, store)?;
-        recorded(outcome, store, planned().any(|(_, fault)| fault.refuses()))?;
+        check_guarded(events, store)?;
+        check_truthful(outcome, &before, store)?;
+        check_recorded(outcome, store, planned().any(|(_, fault)| fault.refuses()))?;
         match outcome {
             Outcome::Migrated(_) => self.check_answer("migrate", store),
             Outcome::RolledBack(_) | Outcome::Failed(_) | Outcome::Killed => Ok(()),
@@ -316,8 +316,8 @@ impl Trial<'_> {
     /// change.
     fn check_answer(&self, who: &str, store: &MemoryStore) -> Verdict {
         let [old, changed, found] = [
-            &self.bench.had,
-            &self.changed(self.bench.had.clone()),
+            &self.bench.original,
+            &self.changed(self.bench.original.clone()),
             &metadata_of(store),
         ]
         .map(instance::relative);
@@ -348,7 +348,7 @@ impl Trial<'_> {
         if found == expected {
             return Ok(());
         }
-        kept(&found, source, "the run said that all is well")
+        check_kept(&found, source, "the run said that all is well")
     }
 
     /// Checks the state when no process is running any more.
@@ -362,12 +362,12 @@ impl Trial<'_> {
             (Situation::Changed(_), Some(Phase::Committed | Phase::Tidying | Phase::Done))
             | (Situation::ChangedLate(_), _) => Ok(()),
             (Situation::Untouched | Situation::Changed(_), _) => {
-                legal(&self.bench.case, store, &self.old())
+                check_legal(&self.bench.case, store, &self.old())
             }
         }
     }
 
-    async fn again(&self, store: &MemoryStore, command: Command) -> Outcome {
+    async fn run_again(&self, store: &MemoryStore, command: Command) -> Outcome {
         let store = store.reopen();
         let nothing = Events::default();
         let work = run(&self.bench.case, &store, command, (&[], &nothing));
@@ -375,15 +375,15 @@ impl Trial<'_> {
     }
 
     /// A further `migrate` produces the result of the transform.
-    async fn forward(&self, store: &MemoryStore) -> Verdict {
-        let outcome = self.again(store, Command::Migrate).await;
+    async fn check_migrate(&self, store: &MemoryStore) -> Verdict {
+        let outcome = self.run_again(store, Command::Migrate).await;
         match (&outcome, self.situation) {
             (Outcome::Migrated(_), situation) => {
                 let expected = self.bench.case.expected(&self.old());
                 let found = metadata_of(store);
                 match situation {
                     Situation::ChangedLate(source) if found != expected => {
-                        return kept(&found, source, "migrate said that all is well");
+                        return check_kept(&found, source, "migrate said that all is well");
                     }
                     Situation::Untouched | Situation::Changed(_) | Situation::ChangedLate(_) => {}
                 }
@@ -412,15 +412,15 @@ impl Trial<'_> {
     }
 
     /// A `rollback` restores every byte.
-    async fn back(&self, store: &MemoryStore) -> Verdict {
-        let outcome = self.again(store, Command::Rollback).await;
+    async fn check_rollback(&self, store: &MemoryStore) -> Verdict {
+        let outcome = self.run_again(store, Command::Rollback).await;
         let found = metadata_of(store);
         match (&outcome, self.situation) {
             (Outcome::RolledBack(_), Situation::ChangedLate(source)) => {
                 if phase(store).is_some() {
                     return Err("the journal is still there".to_owned());
                 }
-                kept(&found, source, "rollback said that all is well")
+                check_kept(&found, source, "rollback said that all is well")
             }
             (Outcome::RolledBack(_), Situation::Untouched | Situation::Changed(_)) => {
                 if phase(store).is_some() {
@@ -430,7 +430,9 @@ impl Trial<'_> {
             }
             (Outcome::Failed(error), situation) if self.is_back_in_2_2(error, store) => {
                 match situation {
-                    Situation::ChangedLate(source) => kept(&found, source, "rollback had ended"),
+                    Situation::ChangedLate(source) => {
+                        check_kept(&found, source, "rollback had ended")
+                    }
                     Situation::Untouched | Situation::Changed(_) => {
                         equal("the original metadata", &found, &self.old())
                     }
@@ -467,7 +469,7 @@ fn is_loss(failure: &EngineErrorKind) -> bool {
 }
 
 /// A concurrent change is never lost silently.
-fn kept(found: &Image, source: Source, said: &str) -> Verdict {
+fn check_kept(found: &Image, source: Source, said: &str) -> Verdict {
     if found.get(&source.key()) == Some(&source.value()) {
         return Ok(());
     }
@@ -515,14 +517,14 @@ fn single_faults(simulation: &Simulation) -> Vec<Schedule> {
 fn pairs_of_faults(simulation: &Simulation, seed: u64, count: usize) -> Vec<Schedule> {
     let all: Vec<RequestFault> = RequestFault::possible(true).collect();
     let runs = simulation.runs();
-    let mut dice = Dice(seed);
+    let mut random = Random(seed);
     let mut draw = || {
-        let (case, start, command, kinds) = dice.pick(&runs);
+        let (case, start, command, kinds) = random.pick(&runs);
         let mut planned = loop {
             let pair = [0, 1].map(|_| {
                 // A fault causes some additional requests.
-                let ordinal = 1 + dice.below(kinds.len() as u64 + 10);
-                (ordinal, *dice.pick(&all))
+                let ordinal = 1 + random.below(kinds.len() as u64 + 10);
+                (ordinal, *random.pick(&all))
             });
             // The checks follow one change of the source at a time.
             if pair.iter().any(|(_, fault)| fault.source().is_none()) {
@@ -541,9 +543,9 @@ fn pairs_of_faults(simulation: &Simulation, seed: u64, count: usize) -> Vec<Sche
 }
 
 /// Deterministic pseudo-random numbers (splitmix64).
-struct Dice(u64);
+struct Random(u64);
 
-impl Dice {
+impl Random {
     fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;

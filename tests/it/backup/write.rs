@@ -227,7 +227,7 @@ fn unsorted_keys_and_other_roots_are_rejected() {
 }
 
 /// Deterministic bytes that do not compress.
-fn noise(length: usize) -> Vec<u8> {
+fn random_bytes(length: usize) -> Vec<u8> {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     std::iter::repeat_with(|| {
         state ^= state << 13;
@@ -247,7 +247,7 @@ fn d12_a_backup_is_written_as_a_stream() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.mmb");
     let mut writer = Writer::create(&path, header(), WriteOptions::default()).unwrap();
-    let value = noise(VALUE);
+    let value = random_bytes(VALUE);
     for number in 0..COUNT {
         let key = format!("by-dev/meta/indexes/{number:03}");
         writer.push(key.as_bytes(), &value).unwrap();
@@ -262,7 +262,7 @@ fn d12_a_backup_is_written_as_a_stream() {
 #[test]
 fn bytes_depend_on_content_and_level_but_not_on_threads() {
     let folder = tempfile::tempdir().unwrap();
-    let value = noise(300_000);
+    let value = random_bytes(300_000);
     let file = |threads: usize, name: &str| {
         let options = WriteOptions {
             threads,

@@ -99,12 +99,14 @@ async fn a_wrong_root_path_lists_the_existing_roots() {
         format!("/{top}-slash/meta"),
         "meta".to_owned(),
     ] {
-        it.put_whole(&format!("{root}/channelwatch/1/c"), b"").await;
-        it.put_whole(&format!("{root}/root-coord/collection/1"), b"\x08\x01")
+        it.put_absolute(&format!("{root}/channelwatch/1/c"), b"")
+            .await;
+        it.put_absolute(&format!("{root}/root-coord/collection/1"), b"\x08\x01")
             .await;
     }
-    it.put_whole(&format!("{top}/kv/gid/timestamp"), b"").await;
-    it.put_whole(&format!("{top}-new/metadata/session/id"), b"3")
+    it.put_absolute(&format!("{top}/kv/gid/timestamp"), b"")
+        .await;
+    it.put_absolute(&format!("{top}-new/metadata/session/id"), b"3")
         .await;
     let wrong = own_root();
     let tool = it.tool().env("META_MIGRATION_ROOT_PATH", &wrong);
@@ -138,7 +140,7 @@ async fn a_wrong_root_path_lists_the_existing_roots() {
     ])
     .expect(0);
     // An instance without collections has keys.
-    it.put_whole(&format!("{wrong}/meta/session/id"), b"3")
+    it.put_absolute(&format!("{wrong}/meta/session/id"), b"3")
         .await;
     tool.run(&["migrate", TARGET[0], TARGET[1], "--no-backup", "--yes"])
         .expect(0);

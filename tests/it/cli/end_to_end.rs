@@ -234,7 +234,7 @@ async fn a_journal_of_another_etcd_allows_a_rollback() {
     let mut journal: serde_json::Value = serde_json::from_slice(&entry.value).unwrap();
     journal["cluster_id"] = "cdf818194e3a8c32".into();
     let key = String::from_utf8(key).unwrap();
-    it.put_whole(&key, journal.to_string().as_bytes()).await;
+    it.put_absolute(&key, journal.to_string().as_bytes()).await;
     tool.run(&["rollback"])
         .expect(3)
         .says("cdf818194e3a8c32")

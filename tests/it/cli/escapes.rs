@@ -67,7 +67,7 @@ async fn journals_and_arguments_are_escaped_in_text() {
     let it = Instance::small().await;
     let key = String::from_utf8(it.root.journal_key()).unwrap();
     let journal = serde_json::json!({"phase": HOSTILE, "backup": {"path": HOSTILE}});
-    it.put_whole(&key, journal.to_string().as_bytes()).await;
+    it.put_absolute(&key, journal.to_string().as_bytes()).await;
     let tool = it.tool();
     assert_safe(&tool.run(&["status"]));
     assert_safe(tool.run(&["rollback"]).expect(1));

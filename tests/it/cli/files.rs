@@ -90,9 +90,9 @@ async fn a_partial_backup_is_reported_with_its_families() {
         .expect(0)
         .says("holds only a part of the metadata")
         .says("everything else stays as it is");
-    tool.run(&["backup", "--backup-file", "whole.mmb"])
+    tool.run(&["backup", "--backup-file", "complete.mmb"])
         .expect(0);
-    let ended = tool.run(&["backup", "check", "whole.mmb", "--format", "json"]);
+    let ended = tool.run(&["backup", "check", "complete.mmb", "--format", "json"]);
     assert!(members(&ended.document()).contains(&"only_families"));
     assert_eq!(ended.document()["only_families"], json!(null));
 }

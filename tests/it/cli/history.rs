@@ -78,7 +78,7 @@ async fn history_shows_a_migration_that_only_the_journal_records() {
     tool.run(&MIGRATE).expect(0);
     let history = String::from_utf8(it.root.history_key()).unwrap();
     for (damaged, code) in [("{}", 1), ("no JSON", 1), (r#"{"format":1,"runs":[]}"#, 0)] {
-        it.put_whole(&history, damaged.as_bytes()).await;
+        it.put_absolute(&history, damaged.as_bytes()).await;
         let ended = tool.run(&["history", "--format", "json"]);
         ended.expect(code);
         match code {
@@ -96,7 +96,7 @@ async fn rollback_keeps_an_unreadable_history() {
     let tool = it.tool();
     tool.run(&MIGRATE).expect(0);
     let history = String::from_utf8(it.root.history_key()).unwrap();
-    it.put_whole(&history, br#"{"format":9}"#).await;
+    it.put_absolute(&history, br#"{"format":9}"#).await;
     tool.run(&ROLL_BACK)
         .expect(0)
         .says("this run is not recorded in the history");

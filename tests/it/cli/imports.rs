@@ -261,7 +261,7 @@ async fn a_database_shows_the_revision_of_its_etcd() {
 #[tokio::test]
 async fn etcdctl_output_is_read_as_a_backup() {
     let it = Instance::small().await;
-    it.put_whole(&format!("{}/session/id", it.root.meta_root()), b"7")
+    it.put_absolute(&format!("{}/session/id", it.root.meta_root()), b"7")
         .await;
     it.register("proxy-7", std::time::Duration::from_secs(60))
         .await;
@@ -318,7 +318,7 @@ async fn etcdctl_output_is_read_as_a_backup() {
 #[tokio::test]
 async fn raw_inspect_output_is_read_as_a_backup() {
     let it = Instance::small().await;
-    it.put_whole(&format!("{}/session/id", it.root.meta_root()), b"7")
+    it.put_absolute(&format!("{}/session/id", it.root.meta_root()), b"7")
         .await;
     it.register("proxy-7", std::time::Duration::from_secs(60))
         .await;

@@ -81,7 +81,7 @@ impl Instance {
     }
 
     /// Puts a key that may be outside the meta root.
-    pub(super) async fn put_whole(&self, key: &str, value: &[u8]) {
+    pub(super) async fn put_absolute(&self, key: &str, value: &[u8]) {
         self.write(vec![Op::put(key.as_bytes().to_vec(), value.to_vec())])
             .await;
     }

@@ -14,13 +14,13 @@ use crate::support::metadata::{Metadata, build, segment_index};
 use crate::support::options;
 
 /// Cancels the run as soon as the first keys of a phase were processed.
-struct EndsIn {
+struct CancelsIn {
     phase: &'static str,
     is_reached: AtomicBool,
     stopper: Mutex<CancelSource>,
 }
 
-impl Observer for EndsIn {
+impl Observer for CancelsIn {
     fn phase_started(&self, name: &str, _: Option<u64>) {
         let is_reached = name == self.phase;
         self.is_reached.store(is_reached, Ordering::Relaxed);
@@ -34,11 +34,11 @@ impl Observer for EndsIn {
 }
 
 /// Leaves a migration unfinished in the middle of `phase`, as a killed run does.
-async fn end_in(it: &Instance, tool: &Tool, phase: &'static str) {
+async fn cancel_in(it: &Instance, tool: &Tool, phase: &'static str) {
     let (stopper, stop) = CancelToken::new();
     let environment = Environment {
         stop,
-        observer: Arc::new(EndsIn {
+        observer: Arc::new(CancelsIn {
             phase,
             is_reached: AtomicBool::new(false),
             stopper: Mutex::new(stopper),
@@ -58,7 +58,7 @@ const MIGRATE: [&str; 3] = ["migrate", "--target-version", "2.2.16"];
 async fn staged_keys_are_shown_and_the_run_resumes() {
     let it = Instance::small().await;
     let tool = it.tool();
-    end_in(&it, &tool, "stage").await;
+    cancel_in(&it, &tool, "stage").await;
     tool.run(&["status"])
         .expect(0)
         .shows("Layout: staged")
@@ -78,7 +78,7 @@ async fn staged_keys_are_rolled_back_without_a_backup() {
     let it = Instance::small().await;
     let before = it.metadata().await;
     let tool = it.tool();
-    end_in(&it, &tool, "stage").await;
+    cancel_in(&it, &tool, "stage").await;
     std::fs::remove_file(tool.path().join("b.mmb")).unwrap();
     tool.run(&["rollback"]).expect(0).shows("Restored");
     assert_eq!(it.metadata().await, before);
@@ -90,7 +90,7 @@ async fn after_the_commit_both_commands_work() {
         let it = Instance::small().await;
         let before = it.metadata().await;
         let tool = it.tool();
-        end_in(&it, &tool, "clean up").await;
+        cancel_in(&it, &tool, "clean up").await;
         tool.run(&["status"])
             .expect(0)
             .shows("Layout: 2.2")
@@ -118,7 +118,7 @@ async fn with_journal(it: &Instance, change: impl FnOnce(&mut serde_json::Value)
     let mut journal = serde_json::from_slice(&entry.value).unwrap();
     change(&mut journal);
     let key = String::from_utf8(key).unwrap();
-    it.put_whole(&key, journal.to_string().as_bytes()).await;
+    it.put_absolute(&key, journal.to_string().as_bytes()).await;
 }
 
 #[tokio::test]
@@ -126,7 +126,7 @@ async fn rollback_in_another_etcd_is_named_only_if_possible() {
     for has_backup in [true, false] {
         let it = Instance::small().await;
         let tool = it.tool();
-        end_in(&it, &tool, "clean up").await;
+        cancel_in(&it, &tool, "clean up").await;
         it.put("root-coord/index/1", b"left").await;
         with_journal(&it, |journal| {
             journal["cluster_id"] = "cdf818194e3a8c32".into();
@@ -188,7 +188,7 @@ async fn an_interrupted_restore_of_2_2_resumes() {
 async fn a_plan_other_than_the_staged_one_is_rejected() {
     let it = Instance::small().await;
     let tool = it.tool();
-    end_in(&it, &tool, "stage").await;
+    cancel_in(&it, &tool, "stage").await;
     it.delete("root-coord/collection-alias/books").await;
     let before = it.dump().await;
     let backup = tool.path().join("b.mmb");

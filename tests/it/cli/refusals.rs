@@ -415,7 +415,7 @@ async fn an_unreadable_journal_gets_a_next_command() {
         ("no journal", "etcdctl get"),
         ("{\"format\": 99}", "newer version"),
     ] {
-        it.put_whole(&key, text.as_bytes()).await;
+        it.put_absolute(&key, text.as_bytes()).await;
         for command in ["migrate", "rollback"] {
             it.tool()
                 .run(&[command, "--target-version", "2.2.16"])

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use meta_store::{Applied, Op, RangeRequest, Store, StoreErrorKind, Txn};
 use milvus_meta::keys::KeyRange;
 
-use super::{apply, put, put_on_lease, read, refused, texts, woken};
+use super::{apply, assert_notified, put, put_on_lease, read, refused, texts};
 
 pub(super) async fn a_key_requires_an_existing_lease(store: impl Store, root: String) {
     let put = Op::Put {
@@ -86,7 +86,7 @@ pub(super) async fn a_waiter_is_notified_of_a_put(store: impl Store, root: Strin
     let since = read(&store, RangeRequest::new(range.clone()))
         .await
         .revision;
-    woken(
+    assert_notified(
         &store,
         range,
         since,
@@ -102,13 +102,13 @@ pub(super) async fn a_waiter_is_notified_of_an_earlier_change(store: impl Store,
         .revision;
     put(&store, &format!("{root}/k"), "v").await;
     apply(&store, vec![Op::Delete(range.clone())]).await;
-    woken(&store, range, since, Vec::new()).await;
+    assert_notified(&store, range, since, Vec::new()).await;
 }
 
 pub(super) async fn a_waiter_is_notified_of_a_deletion(store: impl Store, root: String) {
     let since = put(&store, &format!("{root}/k"), "v").await;
     let range = KeyRange::prefix(format!("{root}/"));
-    woken(&store, range.clone(), since, vec![Op::Delete(range)]).await;
+    assert_notified(&store, range.clone(), since, vec![Op::Delete(range)]).await;
 }
 
 pub(super) async fn a_waiter_is_not_notified_of_a_neighbour(store: impl Store, root: String) {

@@ -3,7 +3,7 @@
 use meta_store::{Applied, Compare, Op, RangeRequest, Store, StoreErrorKind};
 use milvus_meta::keys::KeyRange;
 
-use super::{apply, holds, keys, put, read, texts};
+use super::{apply, keys, put, read, succeeds, texts};
 
 pub(super) async fn a_range_returns_its_keys_in_order(store: impl Store, root: String) {
     for key in ["b/2", "b/1", "b", "b/", "b0", "a/1", "b-x/1"] {
@@ -128,7 +128,7 @@ pub(super) async fn a_range_without_keys_is_empty(store: impl Store, root: Strin
             (0, 0),
             "{range:?}"
         );
-        assert!(holds(&store, Compare::Absent(range.clone())).await);
+        assert!(succeeds(&store, Compare::Absent(range.clone())).await);
         apply(&store, vec![Op::Delete(range)]).await;
     }
     let key = RangeRequest::key(format!("{root}/k"));

@@ -3,7 +3,7 @@
 use meta_store::{Applied, Compare, Op, RangeRequest, Store, StoreErrorKind, Txn};
 use milvus_meta::keys::KeyRange;
 
-use super::{apply, holds, put, read, refused, texts};
+use super::{apply, put, read, refused, succeeds, texts};
 
 pub(super) async fn a_transaction_is_one_revision(store: impl Store, root: String) {
     let doomed = format!("{root}/doomed");
@@ -49,34 +49,34 @@ pub(super) async fn a_failed_comparison_changes_nothing(store: impl Store, root:
 
 pub(super) async fn absent_compares_a_whole_range(store: impl Store, root: String) {
     let range = KeyRange::prefix(format!("{root}/session/"));
-    assert!(holds(&store, Compare::Absent(range.clone())).await);
+    assert!(succeeds(&store, Compare::Absent(range.clone())).await);
     put(&store, &format!("{root}/session0"), "v").await;
-    assert!(holds(&store, Compare::Absent(range.clone())).await);
+    assert!(succeeds(&store, Compare::Absent(range.clone())).await);
     put(&store, &format!("{root}/session/proxy-1"), "v").await;
-    assert!(!holds(&store, Compare::Absent(range.clone())).await);
+    assert!(!succeeds(&store, Compare::Absent(range.clone())).await);
     apply(&store, vec![Op::Delete(range.clone())]).await;
-    assert!(holds(&store, Compare::Absent(range)).await);
+    assert!(succeeds(&store, Compare::Absent(range)).await);
 }
 
 pub(super) async fn changed_before_compares_a_whole_range(store: impl Store, root: String) {
     let range = KeyRange::prefix(format!("{root}/"));
-    assert!(holds(&store, Compare::ChangedBefore(range.clone(), 1)).await);
+    assert!(succeeds(&store, Compare::ChangedBefore(range.clone(), 1)).await);
     put(&store, &format!("{root}/a"), "v").await;
     let newest = put(&store, &format!("{root}/b"), "v").await;
-    assert!(!holds(&store, Compare::ChangedBefore(range.clone(), newest)).await);
-    assert!(holds(&store, Compare::ChangedBefore(range, newest + 1)).await);
+    assert!(!succeeds(&store, Compare::ChangedBefore(range.clone(), newest)).await);
+    assert!(succeeds(&store, Compare::ChangedBefore(range, newest + 1)).await);
 }
 
 pub(super) async fn revisions_are_compared_exactly(store: impl Store, root: String) {
     let key = format!("{root}/k").into_bytes();
-    assert!(holds(&store, Compare::CreateRevision(key.clone(), 0)).await);
-    assert!(holds(&store, Compare::ModRevision(key.clone(), 0)).await);
+    assert!(succeeds(&store, Compare::CreateRevision(key.clone(), 0)).await);
+    assert!(succeeds(&store, Compare::ModRevision(key.clone(), 0)).await);
     let created = apply(&store, vec![Op::put(key.clone(), "1")]).await;
     let changed = apply(&store, vec![Op::put(key.clone(), "2")]).await;
-    assert!(holds(&store, Compare::CreateRevision(key.clone(), created)).await);
-    assert!(!holds(&store, Compare::CreateRevision(key.clone(), changed)).await);
-    assert!(holds(&store, Compare::ModRevision(key.clone(), changed)).await);
-    assert!(!holds(&store, Compare::ModRevision(key, created)).await);
+    assert!(succeeds(&store, Compare::CreateRevision(key.clone(), created)).await);
+    assert!(!succeeds(&store, Compare::CreateRevision(key.clone(), changed)).await);
+    assert!(succeeds(&store, Compare::ModRevision(key.clone(), changed)).await);
+    assert!(!succeeds(&store, Compare::ModRevision(key, created)).await);
 }
 
 pub(super) async fn deleting_nothing_uses_no_revision(store: impl Store, root: String) {

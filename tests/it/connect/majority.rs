@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use meta_store::ConnectProblem as Problem;
 use meta_store::etcd::{EtcdStore, Options};
 
-use super::{refused, works};
+use super::{put_and_get, refused};
 use crate::support::etcd::{Etcd, Settings};
 
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -79,5 +79,5 @@ async fn a_learner_is_reported_and_a_voter_is_used() {
     assert!(started.elapsed() < 2 * TIMEOUT, "{:?}", started.elapsed());
     assert_eq!(error.problems, [Problem::Learner], "{}", error.message);
     let both = options(&[learner.endpoint(), voter.endpoint()]);
-    works(&EtcdStore::connect(&both).await.unwrap(), "root").await;
+    put_and_get(&EtcdStore::connect(&both).await.unwrap(), "root").await;
 }

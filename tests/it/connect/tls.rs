@@ -6,7 +6,7 @@ use meta_store::ConnectProblem as Problem;
 use meta_store::StoreErrorKind;
 use meta_store::etcd::{EtcdStore, Options, Tls};
 
-use super::{refused, works};
+use super::{put_and_get, refused};
 use crate::support::certificates::Certificates;
 use crate::support::etcd::{Etcd, ServerTls, Settings};
 
@@ -39,7 +39,7 @@ async fn d22_tls_needs_only_the_ca() {
         ..Tls::default()
     };
     let store = EtcdStore::connect(&tls_options(&etcd, tls)).await.unwrap();
-    works(&store, "root").await;
+    put_and_get(&store, "root").await;
 }
 
 #[tokio::test]
@@ -57,7 +57,7 @@ async fn d22_a_client_certificate_is_sent_on_request() {
     let store = EtcdStore::connect(&tls_options(&etcd, mutual))
         .await
         .unwrap();
-    works(&store, "root").await;
+    put_and_get(&store, "root").await;
     let error = refused(&tls_options(&etcd, authority_only)).await;
     assert_eq!(error.kind, StoreErrorKind::Unreachable, "{}", error.message);
 }
@@ -80,7 +80,7 @@ async fn d22_the_server_name_is_checked_and_settable() {
     let store = EtcdStore::connect(&tls_options(&etcd, named))
         .await
         .unwrap();
-    works(&store, "root").await;
+    put_and_get(&store, "root").await;
     for refusing in [tls, wrong] {
         let error = refused(&tls_options(&etcd, refusing)).await;
         assert_eq!(error.kind, StoreErrorKind::Unreachable);
@@ -135,7 +135,7 @@ async fn a_trusted_self_signed_certificate_is_accepted() {
     let etcd = serving(&files);
     let tls = trusting(files.path("server.pem"));
     let store = EtcdStore::connect(&tls_options(&etcd, tls)).await.unwrap();
-    works(&store, "root").await;
+    put_and_get(&store, "root").await;
     // The quota is read from the metrics over a separate connection.
     let status = meta_store::Store::status(&store).await.unwrap();
     assert!(status.quota.is_some());
@@ -147,7 +147,7 @@ async fn a_trusted_server_certificate_needs_no_ca() {
     let etcd = serving(&files);
     let tls = trusting(files.path("server.pem"));
     let store = EtcdStore::connect(&tls_options(&etcd, tls)).await.unwrap();
-    works(&store, "root").await;
+    put_and_get(&store, "root").await;
 }
 
 #[tokio::test]
@@ -164,7 +164,7 @@ async fn a_trusted_self_signed_certificate_must_have_the_name() {
     let store = EtcdStore::connect(&tls_options(&etcd, named))
         .await
         .unwrap();
-    works(&store, "root").await;
+    put_and_get(&store, "root").await;
 }
 
 #[tokio::test]
@@ -287,7 +287,7 @@ async fn a_certificate_of_auto_tls_is_accepted() {
     });
     let tls = trusting(folder.path().join("fixtures/client/cert.pem"));
     let store = EtcdStore::connect(&tls_options(&etcd, tls)).await.unwrap();
-    works(&store, "root").await;
+    put_and_get(&store, "root").await;
     let other = Certificates::new(&["127.0.0.1"]);
     let tls = trusting(other.path("ca.pem"));
     fails(&etcd, tls, Problem::SelfSigned, "is self-signed").await;

@@ -29,28 +29,28 @@ enum Place {
 impl Place {
     fn is(self, moment: Moment, txn: &Txn, case: &Case) -> bool {
         match self {
-            Self::Staging(wanted) => wanted == moment && stages(txn, case),
-            Self::Commit(wanted) => wanted == moment && commits(txn, case),
+            Self::Staging(wanted) => wanted == moment && is_staging(txn, case),
+            Self::Commit(wanted) => wanted == moment && is_commit(txn, case),
         }
     }
 }
 
-fn stages(txn: &Txn, case: &Case) -> bool {
+fn is_staging(txn: &Txn, case: &Case) -> bool {
     let below = case.root.join(b"");
     let is_staged = |op: &Op| match op {
         Op::Put { key, lease, .. } => *lease == 0 && key.starts_with(&below),
         Op::Delete(_) => false,
     };
-    !txn.ops.is_empty() && txn.ops.iter().all(is_staged) && !asks(txn)
+    !txn.ops.is_empty() && txn.ops.iter().all(is_staged) && !is_probe(txn)
 }
 
 /// Whether the transaction only probes server limits: one comparison is never true.
-fn asks(txn: &Txn) -> bool {
+fn is_probe(txn: &Txn) -> bool {
     let never = |compare: &Compare| matches!(compare, Compare::CreateRevision(_, -1));
     txn.compares.iter().any(never)
 }
 
-fn commits(txn: &Txn, case: &Case) -> bool {
+fn is_commit(txn: &Txn, case: &Case) -> bool {
     let journal = case.root.journal_key();
     let probe = |compare: &Compare| matches!(compare, Compare::CreateRevision(_, -1));
     txn.ops.iter().any(|op| match op {
@@ -93,7 +93,7 @@ async fn leader_first(store: &EtcdStore, members: &Members) -> Vec<usize> {
 }
 
 /// Calls `act` once at this point of the run.
-fn at(
+fn call_at(
     place: Place,
     case: &Arc<Case>,
     store: &EtcdStore,
@@ -150,7 +150,7 @@ async fn a_killed_leader_loses_nothing() {
     ] {
         let leader = leader_first(&store, &members).await[0];
         let killed = Arc::clone(&members);
-        let hooked = at(place, &case, &store, move || {
+        let hooked = call_at(place, &case, &store, move || {
             killed.lock().unwrap()[leader].kill();
         });
         let mend = || members.lock().unwrap()[leader].restart();
@@ -174,7 +174,7 @@ async fn a_member_that_hangs_loses_nothing() {
     {
         let member = leader_first(&store, &members).await[index];
         let stopped = Arc::clone(&members);
-        let hooked = at(place, &case, &store, move || {
+        let hooked = call_at(place, &case, &store, move || {
             stopped.lock().unwrap()[member].stop();
         });
         let mend = || members.lock().unwrap()[member].resume();
@@ -190,7 +190,7 @@ async fn without_majority(place: Place, legal: &[WriteState]) {
     let order = leader_first(&store, &members).await;
     let killed = Arc::clone(&members);
     let (one, other) = (order[0], order[1]);
-    let hooked = at(place, &case, &store, move || {
+    let hooked = call_at(place, &case, &store, move || {
         let mut members = killed.lock().unwrap();
         members[one].kill();
         members[other].kill();
@@ -260,7 +260,7 @@ async fn a_short_loss_of_the_majority_is_awaited() {
     let (one, other) = (order[0], order[1]);
     let killed = Arc::clone(&members);
     let (sender, receiver) = std::sync::mpsc::channel();
-    let hooked = at(Place::Commit(Moment::Before), &case, &store, move || {
+    let hooked = call_at(Place::Commit(Moment::Before), &case, &store, move || {
         let mut members = killed.lock().unwrap();
         members[one].kill();
         members[other].kill();

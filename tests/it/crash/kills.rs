@@ -23,14 +23,14 @@ fn kill_at(proxy: &Proxy, program: &Program, number: usize) {
     } else {
         Verdict::Before
     };
-    proxy.judge(
+    proxy.decide(
         move |count| if count == number { at } else { Verdict::Pass },
         move || running.signal("KILL"),
     );
 }
 
 fn stop_killing(proxy: &Proxy) {
-    proxy.judge(|_| Verdict::Pass, || {});
+    proxy.decide(|_| Verdict::Pass, || {});
 }
 
 /// Killed at each transaction in turn, the run is rolled back to the old bytes, or killed again and
@@ -49,7 +49,7 @@ async fn killed_at_each_transaction(dump: &str, form: CollectionForm) {
         let first = program.migrate().await;
         end_lock_lease(&case, &store).await;
         if first.status.code().is_none() {
-            legal(&case, &store, &note).await;
+            assert_legal(&case, &store, &note).await;
             stop_killing(&proxy);
             expect(0, &program.rollback().await, &note);
             case.expect_before(&store, &note).await;
@@ -84,7 +84,7 @@ async fn killed_at_each_transaction(dump: &str, form: CollectionForm) {
 }
 
 /// Either 2.1 is intact next to staged keys, or the commit is recorded.
-async fn legal(case: &Case, store: &impl meta_store::Store, note: &str) {
+async fn assert_legal(case: &Case, store: &impl meta_store::Store, note: &str) {
     let journal = case.journal(store).await;
     if journal.is_none_or(|journal| journal.phase.is_before_commit()) {
         let found = case.image(store).await;
@@ -114,7 +114,7 @@ async fn ended_by_signal(signal: &'static str, code: i32, number: usize) {
     let proxy = Proxy::start(server.address()).await;
     let program = Program::new(&case, proxy.endpoint());
     let running = program.running();
-    proxy.judge(
+    proxy.decide(
         move |count| {
             if count == number {
                 Verdict::Around
@@ -140,14 +140,14 @@ async fn ended_by_signal(signal: &'static str, code: i32, number: usize) {
     let is_staged = |entry: &&Entry| ranges.iter().any(|range| range.contains(&entry.key));
     let staged = all.iter().filter(is_staged).count() as u64;
     assert!(staged < journal.counts.put, "{note}: {staged} staged");
-    legal(&case, &store, &note).await;
+    assert_legal(&case, &store, &note).await;
     let said = String::from_utf8_lossy(&ended.stderr);
     assert!(said.contains("resumes"), "{said}");
     expect(0, &program.migrate().await, &note);
     case.expect_after(&store, &note).await;
     // The same in the middle of a rollback.
     let running = program.running();
-    proxy.judge(
+    proxy.decide(
         |count| {
             if count == 4 {
                 Verdict::Around

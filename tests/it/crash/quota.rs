@@ -54,7 +54,7 @@ fn with_quota(server: Option<PathBuf>) -> Etcd {
 }
 
 /// The quota is reported, and a migration that does not fit is rejected with the numbers.
-async fn too_little_room(etcd: Etcd) {
+async fn reject_too_little_space(etcd: Etcd) {
     let store = etcd.connect().await;
     let case = Case::new("medium/in.jsonl", CollectionForm::Split);
     case.load(&store).await;
@@ -92,14 +92,14 @@ async fn too_little_room(etcd: Etcd) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn too_little_free_space_is_rejected_on_etcd_3_5() {
-    too_little_room(with_quota(None)).await;
+    reject_too_little_space(with_quota(None)).await;
 }
 
 /// The older release line, if `scripts/etcd 3.4` has fetched one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn too_little_free_space_is_rejected_on_etcd_3_4() {
     if let Some(server) = cached("3.4") {
-        too_little_room(with_quota(Some(server))).await;
+        reject_too_little_space(with_quota(Some(server))).await;
     }
 }
 

@@ -67,7 +67,7 @@ fn hides(text: &[u8], note: &str) {
     }
 }
 
-fn silent(output: &Output, note: &str) {
+fn assert_silent(output: &Output, note: &str) {
     hides(&output.stdout, note);
     hides(&output.stderr, note);
 }
@@ -105,7 +105,7 @@ async fn passwords_are_never_shown_or_stored() {
     // The process list in the middle of the run, as any user of the machine sees it.
     let listed = Arc::new(Mutex::new(Vec::new()));
     let (running, list) = (program.running(), Arc::clone(&listed));
-    proxy.judge(
+    proxy.decide(
         |count| {
             if count == 5 {
                 Verdict::Around
@@ -120,7 +120,7 @@ async fn passwords_are_never_shown_or_stored() {
     );
     let migrated = program.migrate().await;
     expect(0, &migrated, "migrate");
-    silent(&migrated, "migrate");
+    assert_silent(&migrated, "migrate");
     let said = String::from_utf8_lossy(&migrated.stderr);
     assert!(said.contains("DEBUG"), "the log shows nothing: {said}");
     let listed = listed.lock().unwrap().clone();
@@ -143,7 +143,7 @@ async fn passwords_are_never_shown_or_stored() {
     ] {
         let ended = program.run(arguments).await;
         expect(0, &ended, arguments[0]);
-        silent(&ended, arguments[0]);
+        assert_silent(&ended, arguments[0]);
     }
 }
 
@@ -174,18 +174,18 @@ async fn a_rejected_password_is_in_no_error() {
     program.environment[0].1 = WRONG.to_owned();
     let refused = program.run(&["status"]).await;
     expect(1, &refused, "wrong password");
-    silent(&refused, "wrong password");
+    assert_silent(&refused, "wrong password");
     program.environment.clear();
     let file = program.folder.path().join("password");
     std::fs::write(&file, WRONG).unwrap();
     let file = file.display().to_string();
     let refused = program.run(&["status", "--password-file", &file]).await;
     expect(1, &refused, "wrong password file");
-    silent(&refused, "wrong password file");
+    assert_silent(&refused, "wrong password file");
     std::fs::write(&file, PASSWORD).unwrap();
     let let_in = program.run(&["status", "--password-file", &file]).await;
     expect(0, &let_in, "password file");
-    silent(&let_in, "password file");
+    assert_silent(&let_in, "password file");
     let yaml = program.folder.path().join("wrong.yaml");
     let text =
         format!("etcd:\n  auth:\n    enabled: true\n    userName: {USER}\n    password: {WRONG}\n");
@@ -193,7 +193,7 @@ async fn a_rejected_password_is_in_no_error() {
     let yaml = yaml.display().to_string();
     let refused = program.run(&["status", "--config", &yaml]).await;
     expect(1, &refused, "wrong password in the file");
-    silent(&refused, "wrong password in the file");
+    assert_silent(&refused, "wrong password in the file");
 }
 
 /// The lock of the dead run expires with its lease; a user with few rights can wait for it as well.
@@ -204,7 +204,7 @@ async fn the_lock_of_a_dead_run_is_awaited() {
     let proxy = Proxy::start(etcd.address()).await;
     let program = program(&case, proxy.endpoint());
     let running = program.running();
-    proxy.judge(
+    proxy.decide(
         |count| {
             if count == 6 {
                 Verdict::Before
@@ -215,7 +215,7 @@ async fn the_lock_of_a_dead_run_is_awaited() {
         move || running.signal("KILL"),
     );
     assert_eq!(program.migrate().await.status.code(), None);
-    proxy.judge(|_| Verdict::Pass, || {});
+    proxy.decide(|_| Verdict::Pass, || {});
     let refused = program.run(&["migrate", "--wait-lock=0s"]).await;
     expect(3, &refused, "locked");
     expect(0, &program.migrate().await, "after the lease has ended");

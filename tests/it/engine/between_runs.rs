@@ -45,11 +45,15 @@ async fn save(instance: &Instance, name: &str) -> PathBuf {
 }
 
 /// Replaces the backup that the journal names.
-fn swap(instance: &Instance, other: &Path) {
+fn swap_backup(instance: &Instance, other: &Path) {
     std::fs::rename(other, instance.backup()).unwrap();
 }
 
-fn to(instance: &Instance, command: RestoreCommand, file: &Path) -> RestoreOptions {
+fn restore_options_from(
+    instance: &Instance,
+    command: RestoreCommand,
+    file: &Path,
+) -> RestoreOptions {
     RestoreOptions {
         backup: Some(file.to_owned()),
         ..instance.restore_options(command)
@@ -100,13 +104,21 @@ async fn a_rollback_does_not_restore_2_2() {
         let (migrated, journal) = (instance.image(), instance.journal());
         let after = save(&instance, "after.mmb").await;
         let refused = instance
-            .restore_with(&to(&instance, RestoreCommand::Rollback, &after))
+            .restore_with(&restore_options_from(
+                &instance,
+                RestoreCommand::Rollback,
+                &after,
+            ))
             .await
             .unwrap_err();
         // Embedded collections are equal in both layouts; indexes and aliases are not.
         assert_eq!(refused.kind(), ErrorClass::Usage, "{form}: {refused:?}");
         let unchanged = instance
-            .restore_with(&to(&instance, RestoreCommand::Restore, &after))
+            .restore_with(&restore_options_from(
+                &instance,
+                RestoreCommand::Restore,
+                &after,
+            ))
             .await
             .unwrap();
         assert_eq!(unchanged.outcome, RestoreOutcome::Unchanged);
@@ -131,7 +143,7 @@ async fn a_swapped_backup_file_is_rejected() {
         let good = instance.folder.path().join("good.mmb");
         std::fs::rename(instance.backup(), &good).unwrap();
         let other = Instance::small(form);
-        swap(&instance, &save(&other, "without-user.mmb").await);
+        swap_backup(&instance, &save(&other, "without-user.mmb").await);
         let refused = instance.roll_back().await.unwrap_err();
         assert!(
             matches!(&*refused.failure, EngineErrorKind::OtherBackup { .. }),
@@ -140,7 +152,7 @@ async fn a_swapped_backup_file_is_rejected() {
         assert_eq!(refused.kind(), ErrorClass::Failed);
         assert_eq!(instance.image(), migrated);
         // The same content in another file is the same backup.
-        swap(&instance, &with_user);
+        swap_backup(&instance, &with_user);
         instance.roll_back().await.unwrap();
         assert!(instance.get("root-coord/credential/users/more").is_some());
     }
@@ -150,7 +162,7 @@ async fn a_swapped_backup_file_is_rejected() {
 async fn a_rollback_to_existing_2_1_discards_nothing() {
     let instance = Instance::small(CollectionForm::Database);
     let file = save(&instance, "named.mmb").await;
-    let rollback = to(&instance, RestoreCommand::Rollback, &file);
+    let rollback = restore_options_from(&instance, RestoreCommand::Rollback, &file);
     let before = instance.image();
     instance.put(SEGMENT, b"written since");
     let refused = instance.restore_with(&rollback).await.unwrap_err();
@@ -191,7 +203,7 @@ async fn migrate_finishes_a_restore_from_its_backup() {
     let stands = next.image();
     let other = Instance::small(CollectionForm::Split);
     other.put(SEGMENT, b"another content");
-    swap(&next, &save(&other, "other.mmb").await);
+    swap_backup(&next, &save(&other, "other.mmb").await);
     let refused = next.migrate().await.unwrap_err();
     assert!(
         matches!(&*refused.failure, EngineErrorKind::OtherBackup { .. }),
@@ -225,9 +237,9 @@ async fn writes_during_an_unfinished_restore_are_kept() {
     assert_eq!(next.image(), before);
 }
 
-struct SaysNo;
+struct Declines;
 
-impl Observer for SaysNo {
+impl Observer for Declines {
     fn confirm_migration(&self, _: &PlanReport) -> bool {
         false
     }
@@ -236,7 +248,7 @@ impl Observer for SaysNo {
 #[tokio::test]
 async fn declining_after_a_finished_restore_is_a_success() {
     let (before, next) = killed_rollback().await;
-    let declined = migrate(&next.store, &next.options(), &watched(SaysNo))
+    let declined = migrate(&next.store, &next.options(), &watched(Declines))
         .await
         .unwrap_err();
     assert!(matches!(&*declined.failure, EngineErrorKind::Declined));
@@ -261,7 +273,11 @@ async fn a_leased_key_in_the_backup_keeps_its_lease() {
         world.delete(&root().range_below("root-coord/"));
     });
     instance
-        .restore_with(&to(&instance, RestoreCommand::Restore, &file))
+        .restore_with(&restore_options_from(
+            &instance,
+            RestoreCommand::Restore,
+            &file,
+        ))
         .await
         .unwrap();
     let entry = instance.store.look(|world| world.get(&key)).unwrap();
@@ -321,9 +337,9 @@ async fn a_run_finishes_after_2_2_was_started() {
 }
 
 /// Another client writes while the prompt is open.
-struct Slow(meta_testing::memory::MemoryStore);
+struct WritesDuringPrompt(meta_testing::memory::MemoryStore);
 
-impl Observer for Slow {
+impl Observer for WritesDuringPrompt {
     fn confirm_restore(&self, _: &RestoreReport) -> bool {
         self.0.change(|world| {
             world.put(&root().join(SEGMENT.as_bytes()), b"written meanwhile");
@@ -339,7 +355,7 @@ async fn writes_during_the_prompt_are_kept() {
         let instance = Instance::small(CollectionForm::Split);
         instance.migrate().await.unwrap();
         let migrated = instance.image();
-        let environment = watched(Slow(instance.store.clone()));
+        let environment = watched(WritesDuringPrompt(instance.store.clone()));
         let mut options = instance.restore_options(RestoreCommand::Rollback);
         options.accept_loss = accept_loss;
         let refused = restore(&instance.store, &options, &environment)

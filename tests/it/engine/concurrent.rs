@@ -403,7 +403,7 @@ async fn a_record_changed_after_reading_is_not_overwritten() {
                 txn.ops.iter().any(|op| match op {
                     Op::Put { key, .. } => **key == *wanted,
                     Op::Delete(_) => false,
-                }) && !txn.compares.iter().any(never)
+                }) && !txn.compares.iter().any(is_never_true)
             });
             if !puts || std::mem::replace(&mut is_done, true) {
                 return Vec::new();
@@ -425,6 +425,6 @@ async fn a_record_changed_after_reading_is_not_overwritten() {
 }
 
 /// The comparison of a transaction that only probes server limits.
-fn never(compare: &meta_store::Compare) -> bool {
+fn is_never_true(compare: &meta_store::Compare) -> bool {
     matches!(compare, meta_store::Compare::CreateRevision(_, -1))
 }

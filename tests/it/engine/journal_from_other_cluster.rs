@@ -16,7 +16,7 @@ use crate::support::migration::watched;
 const SEGMENT: &str = "datacoord-meta/s/1/10/51";
 
 /// An instance in an etcd with far higher revisions than a new one has.
-fn old_and_busy(form: CollectionForm) -> Instance {
+fn with_high_revisions(form: CollectionForm) -> Instance {
     let instance = Instance::small(form);
     instance.store.change(|world| {
         world.set_cluster(0xc1);
@@ -46,7 +46,7 @@ async fn writes_of_2_2_in_another_etcd_need_acceptance() {
     // Another cluster id, the same id as for a new cluster with the same members, and none.
     for cluster in [0xc2, 0xc1, 0] {
         for form in FORMS {
-            let instance = old_and_busy(form);
+            let instance = with_high_revisions(form);
             let before = instance.image();
             instance.migrate().await.unwrap();
             instance.put(SEGMENT, b"written by 2.2");
@@ -79,7 +79,7 @@ async fn writes_of_2_2_in_another_etcd_need_acceptance() {
 async fn a_mirrored_committed_run_deletes_nothing() {
     for phase in [Phase::Committed, Phase::Tidying] {
         for form in FORMS {
-            let killed = old_and_busy(form);
+            let killed = with_high_revisions(form);
             let before = killed.image();
             killed.kill_after(phase, 0);
             killed.migrate().await.unwrap_err();
@@ -106,7 +106,7 @@ async fn a_mirrored_staged_run_resumes() {
     for form in FORMS {
         let complete = Instance::small(form);
         complete.migrate().await.unwrap();
-        let killed = old_and_busy(form);
+        let killed = with_high_revisions(form);
         killed.kill_after(Phase::Staged, 0);
         killed.migrate().await.unwrap_err();
         let mirror = mirrored(killed, 0xc2);
@@ -119,7 +119,7 @@ async fn a_mirrored_staged_run_resumes() {
 
 #[tokio::test]
 async fn a_mirrored_restore_asks_before_it_resumes() {
-    let killed = old_and_busy(CollectionForm::Split);
+    let killed = with_high_revisions(CollectionForm::Split);
     let before = killed.image();
     killed.migrate().await.unwrap();
     killed.kill_after(Phase::Restoring, 1);

@@ -175,7 +175,7 @@ async fn the_quota_check_includes_the_rollback() {
 }
 
 /// The blocking findings of `plan`: codes and messages.
-async fn blocked(instance: &Instance) -> Vec<(String, String)> {
+async fn blocking_findings(instance: &Instance) -> Vec<(String, String)> {
     let MigrateOptions {
         form,
         segment_form,
@@ -230,10 +230,10 @@ async fn plan_reports_server_limits() {
                 record.schema.as_mut().unwrap().description = "x".repeat(300_000);
             });
             let instance = Instance::of(&metadata, form);
-            assert_eq!(blocked(&instance).await, []);
+            assert_eq!(blocking_findings(&instance).await, []);
             instance.store.change(|world| world.set_limits(server));
             let before = instance.store.dump();
-            let found = blocked(&instance).await;
+            let found = blocking_findings(&instance).await;
             assert_eq!(found.len(), 1, "{form}: {found:?}");
             assert_eq!(found[0].0, code, "{form}");
             assert_eq!(instance.store.dump(), before);
@@ -261,7 +261,7 @@ async fn plan_and_migrate_require_the_same_space() {
                 ..ServerLimits::default()
             });
         });
-        if blocked(&instance).await.is_empty() {
+        if blocking_findings(&instance).await.is_empty() {
             high = quota;
         } else {
             low = quota;
@@ -274,7 +274,7 @@ async fn plan_and_migrate_require_the_same_space() {
         });
     });
     let refused = instance.migrate().await.unwrap_err().failure.to_string();
-    let found = blocked(&instance).await;
+    let found = blocking_findings(&instance).await;
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(found[0].0, "no-space");
     // The lock takes space as well, so the space in use differs.

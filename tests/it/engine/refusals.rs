@@ -93,7 +93,7 @@ async fn without_metadata_there_is_nothing_to_do() {
 }
 
 /// Options with an unwritable backup: its folder is a file.
-fn without_room_for_a_backup(instance: &Instance) -> MigrateOptions {
+fn with_unwritable_backup(instance: &Instance) -> MigrateOptions {
     let file = instance.folder.path().join("file");
     std::fs::write(&file, b"").unwrap();
     let mut options = instance.options();
@@ -101,9 +101,9 @@ fn without_room_for_a_backup(instance: &Instance) -> MigrateOptions {
     options
 }
 
-struct SaysNo;
+struct Declines;
 
-impl Observer for SaysNo {
+impl Observer for Declines {
     fn confirm_migration(&self, _: &PlanReport) -> bool {
         false
     }
@@ -114,9 +114,9 @@ async fn a_failed_backup_ends_the_run_before_the_plan() {
     for form in FORMS {
         let instance = Instance::small(form);
         let before = plain(&instance.store.dump());
-        let options = without_room_for_a_backup(&instance);
+        let options = with_unwritable_backup(&instance);
         // The observer declines, so another error shows that it was not called.
-        let failed = migrate(&instance.store, &options, &watched(SaysNo))
+        let failed = migrate(&instance.store, &options, &watched(Declines))
             .await
             .unwrap_err();
         assert!(
@@ -133,7 +133,7 @@ async fn a_failed_backup_ends_the_run_before_the_plan() {
 async fn a_migrated_instance_needs_no_backup() {
     let instance = Instance::small(FORMS[0]);
     instance.migrate().await.unwrap();
-    let options = without_room_for_a_backup(&instance);
+    let options = with_unwritable_backup(&instance);
     let again = migrate(&instance.store, &options, &Environment::silent())
         .await
         .unwrap();

@@ -19,14 +19,14 @@ async fn d2_without_a_valid_backup_nothing_is_deleted() {
         let instance = Instance::small(form);
         instance.migrate().await.unwrap();
         let done = plain(&instance.store.dump());
-        let sound = std::fs::read(instance.backup()).unwrap();
-        let mut flipped = sound.clone();
-        flipped[sound.len() / 2] ^= 1;
+        let intact = std::fs::read(instance.backup()).unwrap();
+        let mut flipped = intact.clone();
+        flipped[intact.len() / 2] ^= 1;
         for damage in [
             None,
             Some(Vec::new()),
             Some(flipped),
-            Some(sound[..sound.len() - 1].to_vec()),
+            Some(intact[..intact.len() - 1].to_vec()),
         ] {
             match &damage {
                 None => std::fs::remove_file(instance.backup()).unwrap(),
@@ -41,7 +41,7 @@ async fn d2_without_a_valid_backup_nothing_is_deleted() {
             assert_eq!(refused.written, WriteState::Nothing);
             assert_eq!(plain(&instance.store.dump()), done);
         }
-        std::fs::write(instance.backup(), &sound).unwrap();
+        std::fs::write(instance.backup(), &intact).unwrap();
         instance.roll_back().await.unwrap();
     }
 }

@@ -61,7 +61,7 @@ async fn only_one_of_two_migrate_pods_writes() {
     let bed = &scenario.bed;
     let transactions = Arc::new(AtomicUsize::new(0));
     let (seen, judging) = (transactions.clone(), bed.shared.clone());
-    let judge = move |_| {
+    let decide = move |_| {
         let freezes =
             !migrators(&judging).is_empty() && seen.fetch_add(1, Ordering::SeqCst) + 1 == FROZEN_IN;
         if freezes {
@@ -71,7 +71,7 @@ async fn only_one_of_two_migrate_pods_writes() {
         }
     };
     let acting = bed.shared.clone();
-    proxy.judge(judge, move || signal("STOP", migrators(&acting)[0].1));
+    proxy.decide(decide, move || signal("STOP", migrators(&acting)[0].1));
     bed.shared
         .behaviour()
         .held_tools

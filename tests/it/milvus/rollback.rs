@@ -63,7 +63,7 @@ async fn migrate_until_killed(bed: &Bed, transaction: usize) {
     let proxy = Proxy::start(bed.etcd.address()).await;
     let pid = Arc::new(AtomicU32::new(0));
     let running = Arc::clone(&pid);
-    proxy.judge(
+    proxy.decide(
         move |number| match number == transaction {
             true => Verdict::Before,
             false => Verdict::Pass,

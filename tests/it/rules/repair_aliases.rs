@@ -12,7 +12,7 @@ use crate::support::metadata::{CREATED, Metadata, alias, collection, root};
 const AT: u64 = CREATED + 50;
 
 /// The output of the official tool for two collections; the second one has no alias.
-fn two() -> Image {
+fn two_collections() -> Image {
     let mut metadata = Metadata::small();
     let mut second = collection(2);
     second.field_indexes.clear();
@@ -64,7 +64,7 @@ fn an_alias_that_only_2_1_has_is_carried_over() {
         ("2.2.16", "root-coord/database/aliases/1/fresh"),
     ] {
         for has_plain in [true, false] {
-            let mut image = two();
+            let mut image = two_collections();
             legacy(&mut image, "fresh", 2);
             if !has_plain {
                 image.remove(&root().join(b"root-coord/collection-alias/fresh"));
@@ -117,7 +117,7 @@ fn interrupted(before: &Image, target: &str, wanted: &Image) {
 
 #[test]
 fn meaningless_2_1_alias_keys_are_deleted() {
-    let mut image = two();
+    let mut image = two_collections();
     legacy(&mut image, "dangling", 99);
     put(
         &mut image,
@@ -141,14 +141,14 @@ fn contradicting_2_1_alias_keys_are_rejected() {
         ..Default::default()
     };
     for value in [other.encode_to_vec(), TOMBSTONE.to_vec()] {
-        let mut image = two();
+        let mut image = two_collections();
         legacy(&mut image, "fresh", 2);
         put(&mut image, "root-coord/aliases/fresh", value.clone());
         put(&mut image, "snapshots/root-coord/aliases/fresh_ts9", value);
         let text = message(&repair(&image, "2.2.16"), Severity::Error, "two-records");
         assert!(text.contains("collection \"collection_2\" (2)"), "{text}");
     }
-    let mut image = two();
+    let mut image = two_collections();
     legacy(&mut image, "collection_1", 2);
     message(&repair(&image, "2.2.16"), Severity::Error, "name-taken");
 }

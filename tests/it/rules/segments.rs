@@ -12,7 +12,7 @@ use milvus_meta::transform::{CollectionForm, OnBrokenRecord};
 
 const RECORD: &str = "datacoord-meta/s/1/10/51";
 
-fn with(record: &milvus_meta::proto::v2_1::data::SegmentInfo) -> Metadata {
+fn with_segment(record: &milvus_meta::proto::v2_1::data::SegmentInfo) -> Metadata {
     let mut before = Metadata::small();
     before.put(RECORD, record);
     before
@@ -22,7 +22,7 @@ fn with(record: &milvus_meta::proto::v2_1::data::SegmentInfo) -> Metadata {
 fn t14_logs_move_to_keys_in_every_form() {
     let mut record = segment_with_logs(51, 12);
     record.deltalogs = vec![logs("delta_log", 51, (0, 77), &[2])];
-    let before = with(&record);
+    let before = with_segment(&record);
     for form in FORMS {
         for target in [target_of(form), "2.4.24"] {
             let migration = migrate_to(&before.list(), form, OnBrokenRecord::Fail, target);
@@ -60,7 +60,7 @@ fn t14_logs_move_to_keys_in_every_form() {
 
 #[test]
 fn t14_an_empty_delete_list_gets_a_key() {
-    let before = with(&segment_with_logs(51, 12));
+    let before = with_segment(&segment_with_logs(51, 12));
     let after = before.after(&before.migrate(CollectionForm::Split));
     assert_eq!(after["datacoord-meta/deltalog/1/10/51/0"], b"");
 }
@@ -79,7 +79,7 @@ fn t14_a_segment_without_logs_is_unchanged() {
 fn t14_an_unexpected_log_path_keeps_the_record() {
     let mut record = segment_with_logs(51, 12);
     record.statslogs = vec![logs("stats_log", 50, (100, 9), &[12])];
-    let before = with(&record);
+    let before = with_segment(&record);
     for form in FORMS {
         let migration = before.migrate(form);
         let after = before.after(&migration);
@@ -102,7 +102,7 @@ fn t14_an_unexpected_log_path_keeps_the_record() {
 
 #[test]
 fn t14_other_and_unknown_log_keys_are_kept() {
-    let mut before = with(&segment_with_logs(51, 12));
+    let mut before = with_segment(&segment_with_logs(51, 12));
     for key in ["binlog/1/10/49/100", "statslog/1/10/51x", "deltalog/x"] {
         before.raw(&format!("datacoord-meta/{key}"), b"as it was");
     }
@@ -122,7 +122,7 @@ fn t14_other_and_unknown_log_keys_are_kept() {
 fn t18_row_counts_that_cannot_be_derived_are_named() {
     let mut record = segment_with_logs(51, 12);
     record.binlogs = vec![logs("insert_log", 51, (100, 5), &[0, 0])];
-    let migration = with(&record).migrate(CollectionForm::Database);
+    let migration = with_segment(&record).migrate(CollectionForm::Database);
     assert!(has(
         &migration,
         Severity::Warning,
@@ -130,7 +130,7 @@ fn t18_row_counts_that_cannot_be_derived_are_named() {
         RECORD
     ));
     record.binlogs = vec![logs("insert_log", 51, (100, 5), &[0])];
-    let before = with(&record);
+    let before = with_segment(&record);
     let migration = before.migrate(CollectionForm::Database);
     assert!(!has(
         &migration,

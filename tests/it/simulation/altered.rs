@@ -19,11 +19,11 @@ use milvus_meta::transform::{CollectionForm, Task};
 
 use super::instance::{Case, beside_neighbours, relative, varied_metadata};
 use super::invariants::{
-    Verdict, equal, guarded, journal_of, labelled, metadata_of, state_of, truthful,
+    Verdict, check_guarded, check_truthful, equal, journal_of, labelled, metadata_of, state_of,
 };
 use super::request_fault::{Events, RequestFault, end_faults};
 use super::schedule::{Clock, Command, Outcome, Planned, perform, requests, run};
-use super::{Dice, FORMS, announce, runtime, seed, verified, walk};
+use super::{FORMS, Random, announce, runtime, seed, verified, walk};
 use crate::support::metadata::{
     CREATED, Metadata, alias, build, collection, definition, reference, root, segment_index,
     segment_with_logs,
@@ -52,7 +52,7 @@ struct AlteredStart {
     case: Case,
     store: MemoryStore,
     /// The keys that 2.1 had and wrote, in 2.1 form.
-    had: Keys,
+    original: Keys,
     answer: Answer,
 }
 
@@ -117,7 +117,7 @@ fn official_starts(folder: &std::path::Path) -> Vec<AlteredStart> {
                     task: Task::Migration,
                 },
                 store: MemoryStore::with_entries(&beside_neighbours(&metadata)),
-                had: keys(&before.entries),
+                original: keys(&before.entries),
                 answer,
             });
         }
@@ -180,8 +180,8 @@ async fn after_2_1(folder: &std::path::Path, clock: &Clock) -> Vec<AlteredStart>
                 let key = root().join(key.as_bytes());
                 store.change(|world| world.put(&key, value));
             }
-            let mut had = keys(&varied_metadata().entries);
-            had.extend(keys(&written.entries));
+            let mut original = keys(&varied_metadata().entries);
+            original.extend(keys(&written.entries));
             let answer = match action {
                 // 2.2 reads these keys unchanged.
                 "flushed a segment" => Answer::Migrated,
@@ -194,7 +194,7 @@ async fn after_2_1(folder: &std::path::Path, clock: &Clock) -> Vec<AlteredStart>
                 name: format!("2.1 {action} after a migration to the {form} form"),
                 case: case.clone(),
                 store,
-                had,
+                original,
                 answer,
             });
         }
@@ -205,7 +205,7 @@ async fn after_2_1(folder: &std::path::Path, clock: &Clock) -> Vec<AlteredStart>
 impl AlteredStart {
     /// A report that 2.2 can start is correct.
     fn check_answer(&self, who: &str, store: &MemoryStore) -> Verdict {
-        let verdict = oracle::found(&self.had, &relative(&metadata_of(store)));
+        let verdict = oracle::found(&self.original, &relative(&metadata_of(store)));
         labelled(&format!("{who} said that 2.2 can start"), verdict)
     }
 
@@ -218,7 +218,7 @@ impl AlteredStart {
         match outcome {
             Outcome::Migrated(_) => self.check_answer("migrate", store),
             Outcome::Failed(_) | Outcome::Killed | Outcome::RolledBack(_) => {
-                truthful(outcome, &before, store)
+                check_truthful(outcome, &before, store)
             }
         }
     }
@@ -251,7 +251,7 @@ impl AlteredStart {
     }
 
     /// The writes of 2.1 are carried over, `verify` passes, and a rollback restores everything.
-    async fn carried(&self, clock: &Clock) -> Verdict {
+    async fn check_carried(&self, clock: &Clock) -> Verdict {
         let store = self.store.fork();
         let before = metadata_of(&store);
         let environment = Environment::silent();
@@ -274,7 +274,7 @@ impl AlteredStart {
     }
 
     /// A rollback discards no write of 2.1 unless that is accepted.
-    async fn rolled_back(&self, store: &MemoryStore, clock: &Clock) -> Verdict {
+    async fn check_rolled_back(&self, store: &MemoryStore, clock: &Clock) -> Verdict {
         let store = store.reopen();
         let environment = Environment::silent();
         let work = perform(&self.case, &store, Command::Rollback, &environment);
@@ -284,7 +284,7 @@ impl AlteredStart {
 }
 
 impl Schedule<'_> {
-    async fn judge(&self, seen: &Mutex<HashSet<(String, u64)>>, clock: &Clock) -> Verdict {
+    async fn run_and_check(&self, seen: &Mutex<HashSet<(String, u64)>>, clock: &Clock) -> Verdict {
         let store = self.start.store.fork();
         let events = Events::default();
         let work = run(
@@ -294,7 +294,7 @@ impl Schedule<'_> {
             (&self.planned, &events),
         );
         let outcome = clock.keep(|| store.requests(), work).await;
-        guarded(&events, &store)?;
+        check_guarded(&events, &store)?;
         self.start.check(&outcome, &store)?;
         end_faults(&store).await;
         let state = (self.start.name.clone(), state_of(&store));
@@ -303,7 +303,7 @@ impl Schedule<'_> {
         }
         let copy = store.fork();
         labelled("afterwards", self.start.answer(&store, clock).await)?;
-        let verdict = self.start.rolled_back(&copy, clock).await;
+        let verdict = self.start.check_rolled_back(&copy, clock).await;
         labelled("afterwards rollback", verdict)
     }
 }
@@ -316,7 +316,7 @@ fn possible() -> Vec<RequestFault> {
 
 fn schedules<'a>(starts: &'a [AlteredStart], clock: &Clock, seed: u64) -> Vec<Schedule<'a>> {
     let runtime = runtime();
-    let (all, mut dice) = (possible(), Dice(seed));
+    let (all, mut random) = (possible(), Random(seed));
     let mut single = Vec::new();
     let mut lengths = Vec::new();
     for (start, index) in starts.iter().zip(0_u64..) {
@@ -341,8 +341,8 @@ fn schedules<'a>(starts: &'a [AlteredStart], clock: &Clock, seed: u64) -> Vec<Sc
         }
     }
     for _ in 0..PAIRS {
-        let (start, command, requests) = *dice.pick(&lengths);
-        let mut planned = [0, 1].map(|_| (1 + dice.below(requests + 5), *dice.pick(&all)));
+        let (start, command, requests) = *random.pick(&lengths);
+        let mut planned = [0, 1].map(|_| (1 + random.below(requests + 5), *random.pick(&all)));
         planned.sort_by_key(|(ordinal, _)| *ordinal);
         single.push(Schedule {
             start,
@@ -359,16 +359,16 @@ fn no_answer_on_altered_metadata_is_wrong() {
     let clock = Clock::start();
     let mut starts = official_starts(folder.path());
     starts.extend(runtime().block_on(after_2_1(folder.path(), &clock)));
-    let (carried, starts): (Vec<_>, Vec<_>) = starts
+    let (check_carried, starts): (Vec<_>, Vec<_>) = starts
         .into_iter()
         .partition(|start| start.answer == Answer::Carried);
-    let runs = carried.iter().map(|start| Schedule {
+    let runs = check_carried.iter().map(|start| Schedule {
         start,
         command: Command::Migrate,
         planned: Vec::new(),
     });
     walk(&runs.collect::<Vec<_>>(), |schedule, runtime, clock| {
-        runtime.block_on(schedule.start.carried(clock))
+        runtime.block_on(schedule.start.check_carried(clock))
     });
     let seed = seed();
     let schedules = schedules(&starts, &clock, seed);
@@ -380,10 +380,10 @@ fn no_answer_on_altered_metadata_is_wrong() {
     });
     walk(
         &without_faults.collect::<Vec<_>>(),
-        |schedule, runtime, clock| runtime.block_on(schedule.judge(&seen, clock)),
+        |schedule, runtime, clock| runtime.block_on(schedule.run_and_check(&seen, clock)),
     );
     walk(&schedules, |schedule, runtime, clock| {
-        runtime.block_on(schedule.judge(&seen, clock))
+        runtime.block_on(schedule.run_and_check(&seen, clock))
     });
     announce(&format!(
         "simulation: walked {} schedules on {} starts that something else has touched (SIMULATION_SEED={seed})",

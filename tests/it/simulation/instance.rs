@@ -230,7 +230,7 @@ impl Case {
     }
 
     /// The keys of 2.1, which an oracle finds before and after a repair.
-    pub(crate) fn had(&self, before: &Image) -> Image {
+    pub(crate) fn original(&self, before: &Image) -> Image {
         match self.task {
             Task::Migration => before.clone(),
             Task::Repair => {

@@ -28,7 +28,7 @@ fn root() -> MetaRoot {
 /// All keys except those of processes: sessions, the lock, the journal, the history.
 pub(crate) fn metadata_of(store: &MemoryStore) -> Image {
     let (records, sessions) = (root().record_keys(), root().range_below("session/"));
-    let mut image = whole(store);
+    let mut image = all_keys(store);
     image.retain(|key, _| {
         !records.iter().any(|record| key == record)
             && (!sessions.contains(key) || *key == root().session_id_key())
@@ -37,7 +37,7 @@ pub(crate) fn metadata_of(store: &MemoryStore) -> Image {
 }
 
 /// Every key with its value.
-pub(crate) fn whole(store: &MemoryStore) -> Image {
+pub(crate) fn all_keys(store: &MemoryStore) -> Image {
     let entries = store.dump().into_iter();
     entries.map(|entry| (entry.key, entry.value)).collect()
 }
@@ -111,7 +111,7 @@ fn is_in(ranges: &[KeyRange], key: &[u8]) -> bool {
 }
 
 /// Either 2.1 is intact, or 2.2 can start; `old` is the 2.1 metadata.
-pub(crate) fn legal(case: &Case, store: &MemoryStore, old: &Image) -> Verdict {
+pub(crate) fn check_legal(case: &Case, store: &MemoryStore, old: &Image) -> Verdict {
     let mut found = metadata_of(store);
     match phase(store) {
         None => equal("2.1 without a journal", &found, old),
@@ -121,16 +121,16 @@ pub(crate) fn legal(case: &Case, store: &MemoryStore, old: &Image) -> Verdict {
             equal("2.1 next to staged keys", &found, old)
         }
         Some(Phase::Committed | Phase::Tidying) if case.task == Task::Repair => {
-            repaired(case, &found, old)
+            check_repaired(case, &found, old)
         }
-        Some(Phase::Committed | Phase::Tidying) => committed(case, &found, old),
+        Some(Phase::Committed | Phase::Tidying) => check_committed(case, &found, old),
         Some(Phase::Done) => equal("2.2 when done", &found, &case.expected(old)),
         Some(Phase::Restoring) => Ok(()),
     }
 }
 
 /// After the commit of a repair each key has its old or new value, and no remaining key is missing.
-fn repaired(case: &Case, found: &Image, old: &Image) -> Verdict {
+fn check_repaired(case: &Case, found: &Image, old: &Image) -> Verdict {
     let expected = case.expected(old);
     let mut allowed = found.clone();
     for key in old.keys().chain(expected.keys()) {
@@ -147,7 +147,7 @@ fn repaired(case: &Case, found: &Image, old: &Image) -> Verdict {
 
 /// After the commit each key has its 2.2 value; records that are still to be rewritten may have
 /// their old value, and keys that no release reads may still exist.
-fn committed(case: &Case, found: &Image, old: &Image) -> Verdict {
+fn check_committed(case: &Case, found: &Image, old: &Image) -> Verdict {
     let expected = case.expected(old);
     let leftovers = leftover_ranges(&root());
     let records = [
@@ -191,7 +191,11 @@ fn committed(case: &Case, found: &Image, old: &Image) -> Verdict {
 
 /// The history contains the newest run if it finished, unless it `may_be_missing`, written in the
 /// transaction that finished the run.
-pub(crate) fn recorded(outcome: &Outcome, store: &MemoryStore, may_be_missing: bool) -> Verdict {
+pub(crate) fn check_recorded(
+    outcome: &Outcome,
+    store: &MemoryStore,
+    may_be_missing: bool,
+) -> Verdict {
     let entry = |key: Vec<u8>| store.look(|world| world.get(&key));
     let (journal, history) = (entry(root().journal_key()), entry(root().history_key()));
     let history = history.map(|entry| {
@@ -230,7 +234,7 @@ pub(crate) fn recorded(outcome: &Outcome, store: &MemoryStore, may_be_missing: b
 }
 
 /// The reported result of a run is correct.
-pub(crate) fn truthful(outcome: &Outcome, before: &Image, store: &MemoryStore) -> Verdict {
+pub(crate) fn check_truthful(outcome: &Outcome, before: &Image, store: &MemoryStore) -> Verdict {
     match outcome {
         Outcome::Killed => Ok(()),
         Outcome::Migrated(report) => match (report.outcome, phase(store)) {
@@ -249,11 +253,11 @@ pub(crate) fn truthful(outcome: &Outcome, before: &Image, store: &MemoryStore) -
                 "a rollback ended with {outcome:?} in phase {phase:?}"
             )),
         },
-        Outcome::Failed(error) => failed_truthfully(error, before, store),
+        Outcome::Failed(error) => check_error(error, before, store),
     }
 }
 
-fn failed_truthfully(error: &EngineError, before: &Image, store: &MemoryStore) -> Verdict {
+fn check_error(error: &EngineError, before: &Image, store: &MemoryStore) -> Verdict {
     let says_nothing_was_changed = match error.kind() {
         ErrorClass::Failed | ErrorClass::Usage | ErrorClass::Refused | ErrorClass::Unmigratable => {
             true
@@ -293,10 +297,10 @@ pub(crate) fn journal_of(store: &MemoryStore) -> Option<(Bytes, Bytes)> {
 
 /// After the lock was lost or a component registered, the run applied nothing, and another holder's
 /// lock is still there.
-pub(crate) fn guarded(events: &Events, store: &MemoryStore) -> Verdict {
+pub(crate) fn check_guarded(events: &Events, store: &MemoryStore) -> Verdict {
     for (fault, revision) in events.list() {
         if fault.fences() {
-            fenced(revision, &store.transactions())?;
+            check_fenced(revision, &store.transactions())?;
         }
         if matches!(fault, RequestFault::Takeover(_)) {
             let lock = store.look(|world| world.get(&root().lock_key()));
@@ -309,7 +313,7 @@ pub(crate) fn guarded(events: &Events, store: &MemoryStore) -> Verdict {
 }
 
 /// After the lock was lost or a component registered, etcd applied no transaction of the run.
-fn fenced(since: i64, transactions: &[TxnRecord]) -> Verdict {
+fn check_fenced(since: i64, transactions: &[TxnRecord]) -> Verdict {
     let late = transactions
         .iter()
         .filter(|record| record.succeeded && record.revision > since)

@@ -19,7 +19,7 @@ const FLUSHED: i32 = 4;
 const DROPPED: i32 = 6;
 
 /// 2.1 families that 2.2 must not find.
-const GONE: [&str; 8] = [
+const REMOVED: [&str; 8] = [
     "root-coord/index/",
     "root-coord/segment-index/",
     "root-coord/collection-alias/",
@@ -85,7 +85,10 @@ fn decoded<M: Message + Default>(value: &Bytes) -> M {
 
 impl Oracle<'_> {
     /// The records of a family without tombstones, by the rest of their key.
-    fn living<'k>(keys: &'k Keys, prefix: &'k str) -> impl Iterator<Item = (&'k str, &'k Bytes)> {
+    fn live_records<'k>(
+        keys: &'k Keys,
+        prefix: &'k str,
+    ) -> impl Iterator<Item = (&'k str, &'k Bytes)> {
         keys.iter().filter_map(move |(key, value)| {
             let rest = key.strip_prefix(prefix)?;
             (**value != *TOMBSTONE).then_some((rest, value))
@@ -116,7 +119,7 @@ impl Oracle<'_> {
     }
 
     fn collections(&mut self) {
-        for (_, value) in Self::living(self.before, "root-coord/collection/") {
+        for (_, value) in Self::live_records(self.before, "root-coord/collection/") {
             let old: v2_1::etcd::CollectionInfo = decoded(value);
             let (id, key) = (old.id, self.collection_key(old.id));
             let new: v2_2::etcd::CollectionInfo = self.at(&key);
@@ -153,11 +156,11 @@ impl Oracle<'_> {
     /// Every index listed by a live collection, with its finished builds.
     fn indexes(&mut self) {
         let mut builds: BTreeMap<i64, v2_1::index::IndexMeta> = BTreeMap::new();
-        for (_, value) in Self::living(self.before, "indexes/") {
+        for (_, value) in Self::live_records(self.before, "indexes/") {
             let build: v2_1::index::IndexMeta = decoded(value);
             builds.insert(build.index_build_id, build);
         }
-        for (_, value) in Self::living(self.before, "root-coord/collection/") {
+        for (_, value) in Self::live_records(self.before, "root-coord/collection/") {
             let old: v2_1::etcd::CollectionInfo = decoded(value);
             for listed in &old.field_indexes {
                 let key = format!("field-index/{}/{}", old.id, listed.index_id);
@@ -176,7 +179,7 @@ impl Oracle<'_> {
         builds: &BTreeMap<i64, v2_1::index::IndexMeta>,
     ) {
         let prefix = format!("root-coord/segment-index/{collection}/{index}/");
-        let records: Vec<v2_1::etcd::SegmentIndexInfo> = Self::living(self.before, &prefix)
+        let records: Vec<v2_1::etcd::SegmentIndexInfo> = Self::live_records(self.before, &prefix)
             .map(|(_, value)| decoded(value))
             .collect();
         for record in records.iter().filter(|record| record.build_id != 0) {
@@ -199,7 +202,7 @@ impl Oracle<'_> {
     }
 
     fn aliases(&mut self) {
-        for (name, value) in Self::living(self.before, "root-coord/collection-alias/") {
+        for (name, value) in Self::live_records(self.before, "root-coord/collection-alias/") {
             let old: v2_1::etcd::CollectionInfo = decoded(value);
             let key = match self.form {
                 CollectionForm::Database => format!("root-coord/database/aliases/1/{name}"),
@@ -215,13 +218,15 @@ impl Oracle<'_> {
 
     /// Every segment still exists, and so does its collection.
     fn segments(&mut self) {
-        for (rest, _) in Self::living(self.before, "datacoord-meta/s/") {
+        for (rest, _) in Self::live_records(self.before, "datacoord-meta/s/") {
             let key = format!("datacoord-meta/s/{rest}");
             let collection = rest.split('/').next().unwrap_or_default();
             let key_of_it = self.collection_key(collection.parse().unwrap());
-            let (after, home) = (self.after, key_of_it.clone());
+            let (after, collection_record) = (self.after, key_of_it.clone());
             self.expect(after.contains_key(&key), || key);
-            self.expect(after.contains_key(&home), || format!("{home} of a segment"));
+            self.expect(after.contains_key(&collection_record), || {
+                format!("{collection_record} of a segment")
+            });
         }
     }
 
@@ -232,27 +237,29 @@ impl Oracle<'_> {
             self.expect(!is_kept || same, || format!("{key} as it was"));
         }
         for key in self.after.keys() {
-            let stays = GONE.iter().any(|prefix| key.starts_with(prefix));
+            let stays = REMOVED.iter().any(|prefix| key.starts_with(prefix));
             self.expect(!stays, || format!("the end of {key}"));
         }
     }
 
     /// The record of a collection in any form.
-    fn home(&self, id: i64) -> Option<v2_2::etcd::CollectionInfo> {
+    fn collection_record(&self, id: i64) -> Option<v2_2::etcd::CollectionInfo> {
         let keys = [
             format!("root-coord/database/collection-info/1/{id}"),
             format!("root-coord/collection/{id}"),
         ];
-        let mut living = keys.iter().filter_map(|key| self.after.get(key));
-        living.find(|value| ***value != *TOMBSTONE).map(decoded)
+        let mut live_records = keys.iter().filter_map(|key| self.after.get(key));
+        live_records
+            .find(|value| ***value != *TOMBSTONE)
+            .map(decoded)
     }
 
     fn found_collections(&mut self) {
-        for (_, value) in Self::living(self.before, "root-coord/collection/") {
+        for (_, value) in Self::live_records(self.before, "root-coord/collection/") {
             let old: v2_1::etcd::CollectionInfo = decoded(value);
             let (id, schema) = (old.id, old.schema.unwrap_or_default());
             let name = schema.name;
-            let Some(new) = self.home(id) else {
+            let Some(new) = self.collection_record(id) else {
                 self.wrong.push(format!("collection {name} ({id})"));
                 continue;
             };
@@ -260,7 +267,7 @@ impl Oracle<'_> {
             self.expect(new_schema.name == name, || format!("the name of {name}"));
             let mut fields: Vec<String> = new_schema.fields.into_iter().map(|it| it.name).collect();
             let prefix = format!("root-coord/fields/{id}/");
-            for (_, value) in Self::living(self.after, &prefix) {
+            for (_, value) in Self::live_records(self.after, &prefix) {
                 fields.push(decoded::<v2_2::schema::FieldSchema>(value).name);
             }
             for field in schema.fields {
@@ -269,7 +276,7 @@ impl Oracle<'_> {
             }
             let mut partitions = new.partition_names;
             let prefix = format!("root-coord/partitions/{id}/");
-            for (_, value) in Self::living(self.after, &prefix) {
+            for (_, value) in Self::live_records(self.after, &prefix) {
                 partitions.push(decoded::<v2_2::etcd::PartitionInfo>(value).partition_name);
             }
             for partition in old.partition_names {
@@ -280,14 +287,14 @@ impl Oracle<'_> {
     }
 
     fn found_aliases(&mut self) {
-        for (name, value) in Self::living(self.before, "root-coord/collection-alias/") {
+        for (name, value) in Self::live_records(self.before, "root-coord/collection-alias/") {
             let old: v2_1::etcd::CollectionInfo = decoded(value);
             let keys = [
                 format!("root-coord/database/aliases/1/{name}"),
                 format!("root-coord/aliases/{name}"),
             ];
-            let living = keys.iter().filter_map(|key| self.after.get(key));
-            let is_right = living
+            let live_records = keys.iter().filter_map(|key| self.after.get(key));
+            let is_right = live_records
                 .filter(|value| ***value != *TOMBSTONE)
                 .any(|value| decoded::<v2_2::etcd::AliasInfo>(value).collection_id == old.id);
             self.expect(is_right, || format!("alias {name}"));
@@ -296,7 +303,7 @@ impl Oracle<'_> {
 
     /// Every index file of a flushed segment is found, with its definition.
     fn found_indexes(&mut self) {
-        for (_, value) in Self::living(self.before, "root-coord/segment-index/") {
+        for (_, value) in Self::live_records(self.before, "root-coord/segment-index/") {
             let built: v2_1::etcd::SegmentIndexInfo = decoded(value);
             let collection = format!("root-coord/collection/{}", built.collection_id);
             let is_living = |key: &str| {
@@ -317,7 +324,7 @@ impl Oracle<'_> {
             let is_defined = self.after.contains_key(&definition);
             self.expect(is_defined, || definition);
             let prefix = format!("segment-index/{segment}/");
-            let is_built = Self::living(self.after, &prefix).next().is_some();
+            let is_built = Self::live_records(self.after, &prefix).next().is_some();
             self.expect(is_built, || format!("the index files of segment {segment}"));
         }
     }
@@ -325,16 +332,17 @@ impl Oracle<'_> {
     /// Every 2.1 segment exists, and every segment belongs to a collection that 2.2 finds or that
     /// 2.1 had dropped.
     fn found_segments(&mut self) {
-        for (rest, _) in Self::living(self.before, "datacoord-meta/s/") {
+        for (rest, _) in Self::live_records(self.before, "datacoord-meta/s/") {
             let key = format!("datacoord-meta/s/{rest}");
             self.expect(self.after.contains_key(&key), || key);
         }
-        for (rest, value) in Self::living(self.after, "datacoord-meta/s/") {
+        for (rest, value) in Self::live_records(self.after, "datacoord-meta/s/") {
             let segment: v2_1::data::SegmentInfo = decoded(value);
             let id = segment.collection_id;
             let was = self.before.get(&format!("root-coord/collection/{id}"));
             let was_dropped = was.is_some_and(|value| **value == *TOMBSTONE);
-            let is_held = segment.state == DROPPED || was_dropped || self.home(id).is_some();
+            let is_held =
+                segment.state == DROPPED || was_dropped || self.collection_record(id).is_some();
             self.expect(is_held, || format!("collection {id} of segment {rest}"));
         }
     }

@@ -30,7 +30,7 @@ pub(crate) enum Verdict {
     After,
 }
 
-type Judge = dyn Fn(usize) -> Verdict + Send + Sync;
+type Decide = dyn Fn(usize) -> Verdict + Send + Sync;
 type Act = dyn Fn() + Send + Sync;
 
 /// A proxy on a separate port, which is closed on drop.
@@ -43,7 +43,7 @@ pub(crate) struct Proxy {
 struct State {
     upstream: String,
     transactions: AtomicUsize,
-    judge: Mutex<Arc<Judge>>,
+    decide: Mutex<Arc<Decide>>,
     act: Mutex<Arc<Act>>,
 }
 
@@ -61,7 +61,7 @@ impl Proxy {
         let state = Arc::new(State {
             upstream: address.to_owned(),
             transactions: AtomicUsize::new(0),
-            judge: Mutex::new(Arc::new(|_| Verdict::Pass)),
+            decide: Mutex::new(Arc::new(|_| Verdict::Pass)),
             act: Mutex::new(Arc::new(|| {})),
         });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&state)));
@@ -76,14 +76,14 @@ impl Proxy {
         &self.endpoint
     }
 
-    /// Restarts the count of transactions at 1, and calls `judge` for each.
-    pub(crate) fn judge(
+    /// Restarts the count of transactions at 1, and calls `decide` for each.
+    pub(crate) fn decide(
         &self,
-        judge: impl Fn(usize) -> Verdict + Send + Sync + 'static,
+        decide: impl Fn(usize) -> Verdict + Send + Sync + 'static,
         act: impl Fn() + Send + Sync + 'static,
     ) {
         self.state.transactions.store(0, Ordering::SeqCst);
-        *self.state.judge.lock().unwrap() = Arc::new(judge);
+        *self.state.decide.lock().unwrap() = Arc::new(decide);
         *self.state.act.lock().unwrap() = Arc::new(act);
     }
 }
@@ -124,8 +124,8 @@ async fn forward(
 ) -> Result<Response<Body>, Infallible> {
     let verdict = if request.uri().path() == "/etcdserverpb.KV/Txn" {
         let number = state.transactions.fetch_add(1, Ordering::SeqCst) + 1;
-        let judge = Arc::clone(&state.judge.lock().unwrap());
-        judge(number)
+        let decide = Arc::clone(&state.decide.lock().unwrap());
+        decide(number)
     } else {
         Verdict::Pass
     };

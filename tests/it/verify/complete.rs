@@ -38,7 +38,7 @@ fn codes(findings: &[Finding], severity: Severity) -> Vec<&str> {
     found.map(|finding| finding.code.as_str()).collect()
 }
 
-fn stray(collection: i64, partition: i64, state: i32) -> Vec<u8> {
+fn unexpected(collection: i64, partition: i64, state: i32) -> Vec<u8> {
     data::SegmentInfo {
         id: 99,
         collection_id: collection,
@@ -66,7 +66,7 @@ fn a_segment_needs_its_collection_and_partition() {
         ] {
             let mut image = migrated(form);
             let key = format!("datacoord-meta/s/{collection}/{partition}/99");
-            image.insert(key.clone(), stray(collection, partition, state));
+            image.insert(key.clone(), unexpected(collection, partition, state));
             let found = within(&image, &recorded(form, "2.2.16"));
             let wanted: Vec<_> = code.into_iter().collect();
             assert_eq!(
@@ -105,7 +105,7 @@ fn segments_of_a_dropped_collection_are_valid() {
         vec![(channel, b"removed".to_vec())],
     ] {
         let mut image = migrated(Database);
-        image.insert("datacoord-meta/s/9/90/99".into(), stray(9, 90, 4));
+        image.insert("datacoord-meta/s/9/90/99".into(), unexpected(9, 90, 4));
         image.extend(traces.clone());
         let found = within(&image, &recorded(Database, "2.2.16"));
         assert_eq!(errors(&found), [], "{traces:?}");
@@ -115,7 +115,7 @@ fn segments_of_a_dropped_collection_are_valid() {
 #[test]
 fn segments_of_a_dropped_partition_are_valid() {
     let mut image = migrated(Database);
-    image.insert("datacoord-meta/s/1/11/99".into(), stray(1, 11, 4));
+    image.insert("datacoord-meta/s/1/11/99".into(), unexpected(1, 11, 4));
     image.insert("root-coord/partitions/1/11".into(), TOMBSTONE.to_vec());
     let snapshot = format!("snapshots/root-coord/partitions/1/11_ts{CREATED}");
     image.insert(snapshot, TOMBSTONE.to_vec());
