@@ -178,7 +178,6 @@ impl Witness {
         })
     }
 
-    /// Waits until the lock is free.
     async fn of_free_lock<S: Store>(
         store: &S,
         ctx: RunContext<'_>,

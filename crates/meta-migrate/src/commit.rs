@@ -34,7 +34,6 @@ pub(super) fn source_compares(root: &MetaRoot, task: Task, revision: i64) -> Vec
         .collect()
 }
 
-/// Returns the deletions of the commit.
 pub(super) fn removal_ops(migration: &Migration) -> Vec<Op> {
     let ranges = migration.removals().iter();
     ranges.cloned().map(Op::Delete).collect()

@@ -151,7 +151,6 @@ pub(super) fn has_2_1_run(findings: &[Finding]) -> bool {
         .any(|finding| codes.contains(&finding.code.as_str()))
 }
 
-/// Checks the entries of a file.
 pub(super) struct FileCheck {
     checker: Checker,
     detector: LayoutDetector,

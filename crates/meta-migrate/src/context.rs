@@ -74,7 +74,6 @@ pub(super) fn cluster_id(cluster: u64) -> String {
     }
 }
 
-/// Returns the newest revision.
 pub(super) async fn newest_revision<S: Store>(
     store: &S,
     root: &MetaRoot,

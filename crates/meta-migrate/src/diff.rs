@@ -36,7 +36,6 @@ pub(super) enum Diff {
 }
 
 impl Diff {
-    /// Returns the expected entry.
     pub(super) fn wanted(&self) -> Option<&Entry> {
         match self {
             Self::Missing(entry) | Self::Different { wanted: entry, .. } | Self::Same(entry) => {
@@ -56,7 +55,6 @@ impl Diff {
         }
     }
 
-    /// Returns the key.
     pub(super) fn key(&self) -> &Bytes {
         match self {
             Self::Missing(entry)

@@ -76,7 +76,6 @@ impl Filter {
         }
     }
 
-    /// Returns whether a migration has staged the entry.
     pub(super) fn is_staged(&self, entry: &Entry) -> bool {
         let mut staged = self.staged.iter();
         entry.create_revision > self.since && staged.any(|range| range.contains(&entry.key))
@@ -179,7 +178,6 @@ impl<S: Store> KeyPages<S> {
         Ok(Self(scan.map_err(while_doing("reading keys"))?))
     }
 
-    /// Returns the revision of the keys.
     pub(super) fn revision(&self) -> i64 {
         self.0.revision()
     }

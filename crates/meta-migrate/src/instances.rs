@@ -87,7 +87,6 @@ async fn search<S: Store>(store: &S, limits: &Limits) -> Result<Instances, Store
     Ok(instances)
 }
 
-/// The contents of a folder.
 enum Folder {
     /// Families of a Milvus instance.
     Instance,

@@ -39,7 +39,6 @@ struct Sent {
 }
 
 impl JournalStore {
-    /// Reads the journal.
     pub(super) async fn load<S: Store>(
         store: &S,
         root: &MetaRoot,
@@ -138,7 +137,6 @@ impl JournalStore {
         self.check_revisions().map_or(0, |()| since)
     }
 
-    /// Returns the recorded task.
     pub(super) fn task(&self) -> Task {
         let journal = self.journal.as_ref();
         journal.map_or(Task::Migration, task_of)

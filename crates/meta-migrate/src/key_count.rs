@@ -30,7 +30,6 @@ pub(super) async fn keys<S: Store>(
     Ok(found)
 }
 
-/// Returns the number of keys in ranges at a revision.
 pub(super) async fn in_ranges<S: Store>(
     store: &S,
     ranges: &[KeyRange],

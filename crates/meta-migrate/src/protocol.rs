@@ -20,7 +20,6 @@
 
 use crate::journal::Phase;
 
-/// A step of a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Step {
     /// Finish an interrupted restore before the migration.
@@ -151,7 +150,6 @@ impl Forward {
         }
     }
 
-    /// Returns the current step.
     #[must_use]
     pub(crate) fn step(&self) -> Step {
         self.step

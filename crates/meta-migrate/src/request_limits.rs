@@ -18,7 +18,6 @@ use crate::retry;
 /// Size of a journal without the path of the backup.
 const JOURNAL_BYTES: usize = 896;
 
-/// The largest requests of a migration.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Largest {
     /// The largest entry; a server that accepts it accepts all others.

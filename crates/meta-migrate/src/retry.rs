@@ -35,7 +35,6 @@ where
     }
 }
 
-/// Reads a range with retries.
 pub(super) async fn read<S: Store>(
     store: &S,
     retry_timeout: Duration,

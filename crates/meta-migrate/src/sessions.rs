@@ -88,7 +88,6 @@ pub(super) async fn list<S: Store>(
     Ok((sessions, response.revision))
 }
 
-/// Returns the holder of the migration lock.
 pub(super) async fn lock_holder<S: Store>(
     store: &S,
     root: &MetaRoot,

@@ -145,7 +145,6 @@ impl EngineError {
         self.by_progress(kind)
     }
 
-    /// Returns the commands for the progress of the run.
     fn by_progress(&self, kind: RunKind) -> Vec<Hint> {
         use NextCommand as C;
         let (written, phase) = (self.written, self.phase);
@@ -251,7 +250,6 @@ impl EngineErrorKind {
         )
     }
 
-    /// Returns the remedy of this cause.
     fn remedy(&self, phase: Option<Phase>) -> Vec<Hint> {
         let by_command = self.remedy_by_command(phase);
         match self.remedy_by_hand() {
@@ -260,7 +258,6 @@ impl EngineErrorKind {
         }
     }
 
-    /// Returns the command that is the remedy.
     fn remedy_by_command(&self, phase: Option<Phase>) -> Vec<Hint> {
         use NextCommand as C;
         const SAVE: &str = "saves the current metadata";

@@ -307,7 +307,6 @@ impl<S: Store> Run<'_, S> {
     }
 }
 
-/// Fails if a finding is an error.
 pub(super) fn refuse_incomplete(
     layout: Layout,
     findings: Vec<Finding>,

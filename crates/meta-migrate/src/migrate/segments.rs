@@ -189,7 +189,6 @@ impl<S: Store> Run<'_, S> {
     }
 }
 
-/// Returns the planned rewrites of a page.
 fn planned(
     migration: &Migration,
     page: &[Entry],

@@ -105,7 +105,6 @@ impl<S: Store> Run<'_, S> {
         self.advance(next).await
     }
 
-    /// Returns the journal with another phase.
     pub(super) fn journal_in(&self, phase: Phase) -> Result<Journal, EngineErrorKind> {
         let journal = self.journal_store.journal().cloned();
         let journal =

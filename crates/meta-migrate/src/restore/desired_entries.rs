@@ -182,7 +182,6 @@ impl DesiredEntries {
     }
 }
 
-/// Returns the key ranges of families.
 pub(super) fn ranges_of(root: &MetaRoot, families: &[Family]) -> Vec<KeyRange> {
     families
         .iter()

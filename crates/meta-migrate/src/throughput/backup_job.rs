@@ -37,7 +37,6 @@ pub struct BackupTarget {
 pub type OpenStream = fn(&Path) -> io::Result<Box<dyn Write + Send>>;
 
 impl BackupTarget {
-    /// Starts the backup.
     pub(crate) fn writer(&self, header: Header) -> Result<Writer, BackupError> {
         if let Some(open) = self.stream.filter(|_| is_stream(&self.path)) {
             let opened = open(&self.path);

@@ -12,14 +12,12 @@ use milvus_meta::transform::{Migration, Options, Source};
 
 use crate::error::EngineErrorKind;
 
-/// The result of the transform.
 pub(crate) struct Transformed {
     pub(crate) layout: Layout,
     pub(crate) evidence: Vec<String>,
     pub(crate) migration: Migration,
 }
 
-/// A transform in progress.
 pub(crate) struct TransformJob {
     sender: Sender<Arc<Vec<Entry>>>,
     thread: JoinHandle<Transformed>,

@@ -49,7 +49,6 @@ pub fn describe(relative_key: &[u8], value: &[u8]) -> Value {
     shown
 }
 
-/// Returns the schema of a message, by name.
 pub(super) fn descriptor(name: &str) -> Option<MessageDescriptor> {
     POOL.as_ref()?.get_message_by_name(name)
 }

@@ -42,7 +42,6 @@ impl LogKind {
         }
     }
 
-    /// Returns whether the path contains the field.
     fn has_field(self) -> bool {
         self != Self::Delete
     }

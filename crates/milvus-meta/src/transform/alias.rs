@@ -12,7 +12,6 @@ use crate::codec::{v2_1, v2_2};
 use crate::keys::{Family, Key, Object, TOMBSTONE, Timestamp, is_tombstone};
 use crate::model::CollectionId;
 
-/// A value of an alias.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Version {
     Live {

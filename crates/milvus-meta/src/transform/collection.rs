@@ -48,7 +48,6 @@ pub(super) struct Converted {
     pub(super) others: BTreeSet<CollectionId>,
 }
 
-/// A value of a collection.
 #[derive(Debug)]
 enum Version {
     Live(Box<Record>),

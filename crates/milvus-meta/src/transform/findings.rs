@@ -72,7 +72,6 @@ impl Findings {
         }
     }
 
-    /// Returns whether there is an error.
     pub(super) fn has_errors(&self) -> bool {
         self.list.iter().any(Finding::is_error)
     }

@@ -22,7 +22,6 @@ pub(super) enum Files {
     Elsewhere,
 }
 
-/// One build.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Build {
     pub(super) id: BuildId,
@@ -35,7 +34,6 @@ pub(super) struct Build {
     pub(super) taken: bool,
 }
 
-/// All builds.
 #[derive(Debug, Default)]
 pub(super) struct BuildTable {
     builds: Vec<Build>,

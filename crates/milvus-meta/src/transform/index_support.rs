@@ -70,7 +70,6 @@ impl<'p> Built<'p> {
         self.params.get("metric_type").map_or("", String::as_str)
     }
 
-    /// Returns how `target` supports the index.
     pub(super) fn support(&self, target: &Release) -> Support {
         let is_type = |name: &str| self.index_type().eq_ignore_ascii_case(name);
         let has_metric = |name: &str| self.metric().eq_ignore_ascii_case(name);

@@ -36,7 +36,6 @@ pub(super) struct Built {
     pub(super) segments: BTreeSet<(CollectionId, PartitionId, SegmentId, IndexId)>,
 }
 
-/// The 2.2 records that are kept.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     /// Keys of the families that only 2.2 has, without segment indexes; relative to the meta root.

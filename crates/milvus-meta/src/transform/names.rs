@@ -17,7 +17,6 @@ pub(super) fn named(kind: &str, name: Option<&str>, id: impl Display) -> String 
     }
 }
 
-/// Returns the title of a collection.
 pub(super) fn collection(names: &CollectionNames, id: CollectionId) -> String {
     named("collection", names.get(&id).map(String::as_str), id)
 }
@@ -27,14 +26,12 @@ pub(super) fn collection_of(record: &Collection) -> String {
     named("collection", record.name.as_deref(), record.id)
 }
 
-/// Returns the title of a field.
 pub(super) fn field(record: &Collection, id: FieldId) -> String {
     let mut fields = record.fields.iter();
     let schema = fields.find(|schema| schema.id == id);
     named("field", schema.map(|schema| schema.name.as_str()), id)
 }
 
-/// Returns the title of a partition.
 pub(super) fn partition(record: &Collection, id: PartitionId) -> String {
     let mut ids = record.partition_ids.iter().zip(&record.partition_names);
     let name = ids.find(|(other, _)| **other == id);

@@ -110,7 +110,6 @@ pub(super) fn living<K>(histories: &BTreeMap<K, RawHistory>) -> u64 {
     plain.filter(|value| !is_tombstone(value)).count() as u64
 }
 
-/// Returns the number of staged aliases.
 fn staged_aliases(staged: &NewKeys) -> u64 {
     let living = staged.iter().filter(|(_, value)| !is_tombstone(value));
     let is_alias = |key: &[u8]| {

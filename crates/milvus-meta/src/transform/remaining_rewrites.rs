@@ -106,7 +106,6 @@ pub fn remaining_segment(
     })
 }
 
-/// Returns the range of the log keys of a segment.
 fn log_range(
     root: &MetaRoot,
     kind: LogKind,

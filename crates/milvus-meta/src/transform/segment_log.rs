@@ -247,7 +247,6 @@ fn shared_ids(rows: &[Row]) -> BTreeSet<SegmentId> {
     pairs.map(|pair| pair[0]).collect()
 }
 
-/// Sorts rows by key.
 fn sort_by_key(rows: &mut [Row]) {
     rows.sort_unstable_by(|a, b| by_key(a.ids, b.ids));
 }

@@ -12,7 +12,6 @@ use crate::model::{CollectionId, DatabaseId, FieldId, IndexId, PartitionId};
 use crate::proto::v2_2::{etcd, schema};
 use crate::transform::ALL_PARTITIONS;
 
-/// No database.
 const NO_DATABASE: DatabaseId = DatabaseId(0);
 
 #[derive(Debug, Default)]

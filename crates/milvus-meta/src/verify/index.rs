@@ -99,12 +99,10 @@ impl Indexes {
         }
     }
 
-    /// Returns whether there are segment indexes.
     pub(super) fn has_segments(&self) -> bool {
         !self.builds.is_empty()
     }
 
-    /// Returns whether a segment lacks one of its collection's indexes.
     pub(super) fn lacks_index(&self, segment: SegmentId, collection: CollectionId) -> bool {
         let of = (collection, IndexId(i64::MIN))..=(collection, IndexId(i64::MAX));
         let mut live = self.fields.range(of).filter(|(_, it)| !it.deleted);
@@ -120,7 +118,6 @@ impl Indexes {
             .any(|(_, definition)| !definition.deleted)
     }
 
-    /// Returns whether there is a definition of this index.
     pub(super) fn has_definition(&self, collection: CollectionId, index: IndexId) -> bool {
         self.fields.contains_key(&(collection, index))
     }

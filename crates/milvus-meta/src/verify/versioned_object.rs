@@ -5,7 +5,6 @@ use std::hash::{DefaultHasher, Hasher as _};
 use super::Report;
 use crate::keys::Timestamp;
 
-/// A value of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Value<T> {
     /// A record.
@@ -16,7 +15,6 @@ pub(super) enum Value<T> {
     Unreadable,
 }
 
-/// The values of an object.
 #[derive(Debug, Clone)]
 pub(super) struct History<T> {
     /// The plain key relative to the meta root, if it was read; otherwise that of a snapshot.

@@ -198,7 +198,6 @@ fn report_altered(
     contradiction::report(findings, key, &title, differences, advice);
 }
 
-/// Reports two collections with the same name.
 fn report_same_name(id: CollectionId, name: &str, converted: &Converted, findings: &mut Findings) {
     let mut live = converted.live.iter();
     let same = live.find(|(_, record)| record.name.as_deref() == Some(name));
