@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::signal::unix::SignalKind;
 
@@ -94,8 +94,7 @@ impl InstanceArgs {
             ("--kubeconfig", path.map(|path| path.display().to_string())),
             (
                 "--timeout",
-                (Some(self.timeout) != timeout)
-                    .then(|| humantime::format_duration(self.timeout).to_string()),
+                (Some(self.timeout) != timeout).then(|| config::duration::format(self.timeout)),
             ),
         ])
     }
@@ -112,7 +111,7 @@ impl InstanceArgs {
             limit: self.timeout,
             identity: identity(),
             operation: identifier(),
-            now: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+            now: meta_migrate::now(),
             repeated: RepeatedOptions {
                 place: self.repeated(namespace),
                 aim: repeated_aim(given),
@@ -257,8 +256,7 @@ impl ProgressObserver for Terminal<'_> {
         if self.is_json() {
             tracing::info!("{line}");
         } else {
-            let now = humantime::format_rfc3339_seconds(SystemTime::now());
-            output::tell(&format!("{now} {line}\n"));
+            output::tell(&format!("{} {line}\n", meta_migrate::now()));
         }
     }
 

@@ -3,7 +3,6 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 use super::context::CommandContext;
 use super::output::exit::Exit;
@@ -373,10 +372,7 @@ fn page(context: &CommandContext, plan: Option<&PlanReport>, findings: Vec<Findi
                 "Read at revision",
                 revision.map_or_else(String::new, |revision| revision.to_string()),
             ),
-            (
-                "Created",
-                humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
-            ),
+            ("Created", meta_migrate::now()),
             (
                 "Created by",
                 format!("meta-migration {}", env!("CARGO_PKG_VERSION")),

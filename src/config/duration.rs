@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use jiff::fmt::friendly::SpanPrinter;
+use jiff::{Span, SpanRelativeTo};
+
 /// A year: nobody waits longer, and a deadline that far ahead can still be computed.
 pub(super) const MILLISECONDS_MAX: u64 = 365 * 24 * 3_600_000;
 
@@ -13,7 +16,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     let trimmed = text.trim();
     let duration = match trimmed.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => humantime::parse_duration(trimmed).map_err(|_| {
+        Err(_) => with_units(trimmed).ok_or_else(|| {
             format!("{text:?} is not a duration: expected for example 30s, 2m or 500ms")
         })?,
     };
@@ -21,6 +24,18 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         return Err(format!("{text:?} is too long: the limit is a year"));
     }
     Ok(duration)
+}
+
+fn with_units(text: &str) -> Option<Duration> {
+    let span: Span = text.parse().ok()?;
+    let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
+    duration.try_into().ok()
+}
+
+/// Writes a duration as [`parse`] reads it: `1h 30m`.
+#[must_use]
+pub fn format(duration: Duration) -> String {
+    SpanPrinter::new().unsigned_duration_to_string(&duration)
 }
 
 /// Reads a duration of at most a year that is more than none.

@@ -1,6 +1,7 @@
 //! The time in records and reports.
 
-/// Returns the current time in RFC 3339, in seconds.
-pub(crate) fn now() -> String {
-    humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string()
+/// Returns the current time in UTC as RFC 3339 with seconds: `2022-09-27T08:15:00Z`.
+#[must_use]
+pub fn now() -> String {
+    format!("{:.0}", jiff::Timestamp::now())
 }

@@ -232,10 +232,10 @@ async fn try_acquire<S: Store>(
 
 /// Returns the lock's value, with the fields of a Milvus session. The address identifies the run.
 fn lock_value(holder: &str) -> Vec<u8> {
-    let now = humantime::format_rfc3339_millis(std::time::SystemTime::now());
+    let now = jiff::Timestamp::now();
     let value = serde_json::json!({
         "ServerName": "migration",
-        "Address": format!("{holder}/{}@{now}", std::process::id()),
+        "Address": format!("{holder}/{}@{now:.3}", std::process::id()),
         "Exclusive": true,
         "TriggerKill": false,
         "Version": env!("CARGO_PKG_VERSION"),

@@ -52,6 +52,7 @@ mod write;
 
 pub use backup::{BackupOptions, backup};
 pub use blocking::{LIVE_SESSION, LOCK_HELD, UNFINISHED_RESTORE, blocking};
+pub use clock::now;
 pub use compaction::{Compacted, MemberSizes, compact};
 pub use entries::entries;
 pub use error::{EngineError, EngineErrorKind, ErrorClass, Instances, WriteState};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::style::Style;
 use super::table::{Align, Table};
 use super::units::counted;
+use crate::config::duration;
 use milvus_meta::finding::{Finding, Severity};
 
 use meta_kube::preflight::{PreflightReport, Storage, UpgradePath};
@@ -93,7 +94,7 @@ fn timeline(timeline: &Timeline, style: Style) -> Vec<String> {
     if timeline.stages.is_empty() {
         return Vec::new();
     }
-    let duration = |seconds| humantime::format_duration(Duration::from_secs(seconds)).to_string();
+    let duration = |seconds| duration::format(Duration::from_secs(seconds));
     let mut table = Table::new(&[
         ("BEGAN", Align::Left),
         ("TOOK", Align::Right),

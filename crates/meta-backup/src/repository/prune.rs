@@ -9,6 +9,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use jiff::Timestamp;
+
 use super::super::atomic_file::sync_folder;
 use super::super::disk::RealDisk;
 use super::super::{Backup, BackupError, Format, Summary};
@@ -58,7 +60,7 @@ impl PrunePlan {
             abandoned,
             untouched: unfinished.collect(),
         };
-        let mut by_kind: BTreeMap<Group, Vec<(SystemTime, Summary)>> = BTreeMap::new();
+        let mut by_kind: BTreeMap<Group, Vec<(Timestamp, Summary)>> = BTreeMap::new();
         for listing in listings {
             match candidate(listing) {
                 Ok((kind, time, summary)) => by_kind.entry(kind).or_default().push((time, summary)),
@@ -147,7 +149,7 @@ fn layout(summary: &Summary) -> Result<&'static str, String> {
 }
 
 /// A backup that may be removed, with its group and creation time, or the reason why it may not.
-fn candidate(listing: Listing) -> Result<(Group, SystemTime, Summary), Untouched> {
+fn candidate(listing: Listing) -> Result<(Group, Timestamp, Summary), Untouched> {
     let is_other = listing.is_other();
     let Listing { path, check, .. } = listing;
     let untouched = |reason: String| Untouched {
@@ -167,7 +169,7 @@ fn candidate(listing: Listing) -> Result<(Group, SystemTime, Summary), Untouched
             summary.format.name()
         )));
     }
-    let Ok(time) = humantime::parse_rfc3339_weak(&summary.header.created_at) else {
+    let Ok(time) = summary.header.created_at.parse::<Timestamp>() else {
         return Err(untouched(String::from("its creation time is unknown")));
     };
     let layout = layout(&summary).map_err(untouched)?;

@@ -205,7 +205,7 @@ impl<S: Store> Restorer<'_, S> {
 
     /// Returns the journal for the restore, which keeps the record of the migration.
     fn restoring(&self, source: &Source, revision: i64) -> Journal {
-        let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
+        let now = crate::clock::now();
         let base = self
             .journal_store
             .journal()

@@ -13,8 +13,9 @@
 use std::error::Error;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
@@ -225,11 +226,11 @@ fn names(presented: &[String]) -> Vec<String> {
 }
 
 fn date(seconds: u64) -> String {
-    let time = UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
-    time.map_or_else(
-        || format!("second {seconds} of the Unix epoch"),
-        |time| humantime::format_rfc3339_seconds(time).to_string(),
-    )
+    let time = i64::try_from(seconds).ok().map(Timestamp::from_second);
+    match time {
+        Some(Ok(time)) => time.to_string(),
+        Some(Err(_)) | None => format!("second {seconds} of the Unix epoch"),
+    }
 }
 
 /// What a server's alert means. Servers differ in which they send about a client certificate.
