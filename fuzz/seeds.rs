@@ -1,8 +1,9 @@
-//! Writes the hand-made seeds of the corpus: real records in groups that belong together, a small file
-//! of each backup format, texts as they are really written.
+//! Writes the constructed seeds of the corpus: related real records, a small file of each backup
+//! format, realistic texts.
 //!
-//! It is a fuzz target that does all its work before the first input: everything in this workspace is
-//! instrumented, and only libFuzzer has what the instrumentation calls.
+//! It is a fuzz target that does its work before the first input, because all code in this
+//! workspace is instrumented and only libFuzzer provides the functions that instrumented code
+//! calls.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -39,7 +40,7 @@ fn write(corpus: &Path, target: &str, seeds: Vec<(String, Vec<u8>)>) {
 
 type Image = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// The entries below the meta root of an example, relative.
+/// The entries of an example, relative to the meta root.
 fn image(path: &Path) -> Image {
     let text = fs::read_to_string(path).expect("the examples are there");
     let root = MetaRoot::new("by-dev", "meta", "kv").expect("the usual root");
@@ -73,7 +74,7 @@ fn base64(text: &str) -> Vec<u8> {
     out
 }
 
-/// One collection at a time with all that names it, in each form.
+/// Each collection with all records that refer to it, in each form.
 fn records_seeds(images: &[Image]) -> Vec<(String, Vec<u8>)> {
     let mut seeds = Vec::new();
     for (example, image) in images.iter().enumerate() {
@@ -189,7 +190,7 @@ fn backups_seeds(testdata: &Path) -> Vec<(String, Vec<u8>)> {
     ]
 }
 
-/// Two entries, of which one has a lease.
+/// Two entries, one of which has a lease.
 fn dump_seed(start: &[u8]) -> Vec<u8> {
     let mut out = start.to_vec();
     for (lease, key) in [
@@ -294,7 +295,7 @@ fn parts() -> Vec<Vec<u8>> {
     ]
 }
 
-/// The smallest database that bbolt could have written, with one change in it.
+/// The smallest valid bbolt database, with one change.
 fn database() -> Vec<u8> {
     const PAGE: usize = 512;
     let page = |number: u64, flags: u16, count: u16, body: &[u8]| {
