@@ -219,7 +219,12 @@ fn check_parts(migration: &Migration, image: &Image) {
     for puts in [&staged[..], migration.history(), migration.rewrites()] {
         assert!(keys_of(puts, &removed).is_empty());
     }
-    assert_eq!(migration.leftovers(), leftover_ranges(&root));
+    check_ranges(migration);
+}
+
+/// Checks that the ranges to delete are not empty and do not overlap.
+fn check_ranges(migration: &Migration) {
+    assert_eq!(migration.leftovers(), leftover_ranges(&root()));
     let mut removed: Vec<&KeyRange> = migration
         .removals()
         .iter()

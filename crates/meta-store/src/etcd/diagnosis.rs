@@ -163,24 +163,7 @@ fn certificate(error: &CertificateError) -> (Problem, String) {
         E::NotValidForNameContext {
             expected,
             presented,
-        } if presented.is_empty() => (
-            Problem::NoName,
-            format!(
-                "has no subject alternative name, so it cannot be verified for {}",
-                expected.to_str()
-            ),
-        ),
-        E::NotValidForNameContext {
-            expected,
-            presented,
-        } => (
-            Problem::WrongName,
-            format!(
-                "is for {}, not for {}",
-                names(presented).join(", "),
-                expected.to_str()
-            ),
-        ),
+        } => wrong_name(&expected.to_str(), presented),
         E::UnknownIssuer => (
             Problem::UnknownIssuer,
             "is signed by an unknown CA".to_owned(),
@@ -213,6 +196,17 @@ fn certificate(error: &CertificateError) -> (Problem, String) {
         ),
     };
     (problem, format!("the server certificate {text}"))
+}
+
+fn wrong_name(expected: &str, presented: &[String]) -> (Problem, String) {
+    if presented.is_empty() {
+        let text =
+            format!("has no subject alternative name, so it cannot be verified for {expected}");
+        return (Problem::NoName, text);
+    }
+    let presented = names(presented).join(", ");
+    let text = format!("is for {presented}, not for {expected}");
+    (Problem::WrongName, text)
 }
 
 /// The names in a certificate, which rustls formats as `DnsName("etcd")` and `IpAddress(10.0.0.1)`.

@@ -226,14 +226,13 @@ fn causes<'e>(error: &'e (dyn Error + 'e)) -> impl Iterator<Item = &'e (dyn Erro
 mod tests {
     use super::*;
 
-    #[test]
-    fn server_errors_are_classified_by_code_and_message() {
+    const CASES: &[(i32, &str, StoreErrorKind, Applied)] = {
         use Applied::{No, Unknown};
         use StoreErrorKind::{
             Compacted, Denied, LeaseNotFound, NoSpace, Other, Timeout, TooLarge, TooManyOps,
             Unreachable,
         };
-        for (code, message, kind, applied) in [
+        &[
             (
                 3,
                 "etcdserver: too many operations in txn request",
@@ -292,9 +291,15 @@ mod tests {
                 No,
             ),
             (2, "something else", Other, Unknown),
-        ] {
+        ]
+    };
+
+    #[test]
+    fn server_errors_are_classified_by_code_and_message() {
+        for &(code, message, kind, applied) in CASES {
             assert_eq!(classify(code, message, false), (kind, applied), "{message}");
         }
-        assert_eq!(classify(2, "transport error", true), (Unreachable, Unknown));
+        let lost = (StoreErrorKind::Unreachable, Applied::Unknown);
+        assert_eq!(classify(2, "transport error", true), lost);
     }
 }
