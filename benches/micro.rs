@@ -1,4 +1,4 @@
-//! Benchmarks entries_of the pure modules, without a server: `cargo bench --bench micro`.
+//! Benchmarks of the pure modules, without a server: `cargo bench --bench micro`.
 
 #![allow(
     clippy::unwrap_used,

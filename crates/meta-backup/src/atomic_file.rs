@@ -55,7 +55,7 @@ pub(super) struct Partial {
 }
 
 impl Partial {
-    /// Creates `.<name>.<purpose>-<process id>` beside the target, readable by its owner only.
+    /// Creates `.<name>.<purpose>-<process id>` next to the target, readable by its owner only.
     pub(super) fn create(target: &Path, purpose: Purpose) -> Result<(Self, File), BackupError> {
         let purpose = purpose.word();
         let name = target.file_name().unwrap_or_default().to_string_lossy();

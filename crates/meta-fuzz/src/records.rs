@@ -144,7 +144,7 @@ fn check(image: &Image, form: CollectionForm, policy: OnBrokenRecord) {
     assert_eq!(migration.plan(layout, 1), backward.plan(layout, 1));
     assert!(migration.findings().is_sorted());
     if policy == OnBrokenRecord::Skip {
-        // A finding without a key concerns the metadata as a key_below_root: there is no record to skip.
+        // A finding without a key concerns the metadata as a whole: there is no record to skip.
         let mut findings = migration.findings().iter();
         let refused = findings.find(|it| it.severity == Severity::Error && !it.key.is_empty());
         assert_eq!(refused, None);

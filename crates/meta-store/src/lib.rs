@@ -218,7 +218,7 @@ pub trait Store: Clone + Send + Sync + 'static {
         request: RangeRequest,
     ) -> impl Future<Output = Result<RangeResponse, StoreError>> + Send;
 
-    /// Runs a transaction, without retries after an unknown outcome: the caller decides.
+    /// Runs a transaction. After an unknown outcome it is not sent again: the caller decides.
     fn txn(&self, txn: Txn) -> impl Future<Output = Result<TxnResponse, StoreError>> + Send;
 
     /// Grants a lease and returns its id.

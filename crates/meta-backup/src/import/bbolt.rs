@@ -81,8 +81,8 @@ fn malformed(reason: impl Into<String>) -> FormatError {
 }
 
 impl<R: Read + Seek> Database<R> {
-    /// Opens the database. The newer of the two meta pages is used, or the valid one if the other
-    /// is damaged; that page is from the commit before.
+    /// Opens the database with the newer of its two meta pages. If one is damaged, the other is
+    /// used, which may be that of the previous commit.
     pub(super) fn open(mut file: R, size: u64) -> Result<Self, FormatError> {
         let first = Meta::read(&mut file, 0)?;
         let second = match &first {

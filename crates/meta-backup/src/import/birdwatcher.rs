@@ -63,7 +63,6 @@ pub(super) fn read_parts<R: Read>(
 
 /// The data from the parts read.
 struct Parts {
-    /// Header data and entry count of etcd's part.
     etcd: Option<EtcdPart>,
     sorter: Sorter,
     losses: Vec<Loss>,

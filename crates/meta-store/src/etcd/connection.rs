@@ -77,7 +77,7 @@ impl Member {
         })
     }
 
-    /// Sends one request and may_retry at most `limit` for the reply.
+    /// Sends one request and waits at most `limit` for the reply.
     pub(super) async fn send<R, Sent>(
         &self,
         limit: Duration,
