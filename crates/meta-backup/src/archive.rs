@@ -242,26 +242,26 @@ trait Archive {
 /// the only file.
 fn from_archive(archive: &mut impl Archive, packed: u64) -> Result<Unpacked, FormatError> {
     let members = archive.members()?;
-    let places = |choose: fn(&Member) -> bool| -> Vec<usize> {
-        let places = members.iter().enumerate();
-        places
+    let positions = |choose: fn(&Member) -> bool| -> Vec<usize> {
+        let positions = members.iter().enumerate();
+        positions
             .filter(|(_, member)| choose(member))
-            .map(|(place, _)| place)
+            .map(|(position, _)| position)
             .collect()
     };
     let choices: [fn(&Member) -> bool; 3] =
         [Member::is_database, |member| member.is_recognized, |_| true];
     let found = choices
         .into_iter()
-        .map(places)
-        .find(|places| !places.is_empty());
-    let [place] = found.unwrap_or_default()[..] else {
+        .map(positions)
+        .find(|positions| !positions.is_empty());
+    let [position] = found.unwrap_or_default()[..] else {
         return Err(FormatError::NoSingleFile {
             names: members.into_iter().map(|member| member.name).collect(),
         });
     };
-    let mut unpacked = archive.unpack(place, packed)?;
-    let chosen = &members[place];
+    let mut unpacked = archive.unpack(position, packed)?;
+    let chosen = &members[position];
     if members.len() > 1 {
         let log = match chosen.is_database() {
             true => {
@@ -291,7 +291,7 @@ impl TarFile {
         let rewound = self.0.seek(SeekFrom::Start(0));
         rewound.map_err(|error| damaged(error, 0))?;
         let mut archive = tar::Archive::new(&mut self.0);
-        let mut place = 0;
+        let mut position = 0;
         for entry in archive.entries().map_err(|error| damaged(error, 0))? {
             let mut entry = entry.map_err(|error| damaged(error, 0))?;
             let bytes = entry.size();
@@ -299,10 +299,10 @@ impl TarFile {
                 continue;
             }
             let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-            if let Some(found) = visit(place, name, bytes, &mut entry)? {
+            if let Some(found) = visit(position, name, bytes, &mut entry)? {
                 return Ok(Some(found));
             }
-            place += 1;
+            position += 1;
         }
         Ok(None)
     }
@@ -326,8 +326,8 @@ impl Archive for TarFile {
     }
 
     fn unpack(&mut self, index: usize, packed: u64) -> Result<Unpacked, FormatError> {
-        let found = self.each(|place, _, bytes, content| {
-            if place != index {
+        let found = self.each(|position, _, bytes, content| {
+            if position != index {
                 return Ok(None);
             }
             let unpacked = copy(content, packed)?;
@@ -366,17 +366,17 @@ impl Archive for ZipFile {
     }
 
     fn unpack(&mut self, index: usize, packed: u64) -> Result<Unpacked, FormatError> {
-        let mut place = 0;
+        let mut position = 0;
         for index_in_zip in 0..self.0.len() {
             let file = self.0.by_index(index_in_zip);
             let file = file.map_err(|error| zip_error(&error))?;
             if !file.is_file() || file.size() == 0 {
                 continue;
             }
-            if place == index {
+            if position == index {
                 return copy(file, packed);
             }
-            place += 1;
+            position += 1;
         }
         Err(FormatError::NoSingleFile { names: Vec::new() })
     }

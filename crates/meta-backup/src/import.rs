@@ -27,7 +27,7 @@ use super::{Coverage, Format, FormatError, Tolerance};
 use frames::Frames;
 use gzip::GzipContent;
 use milvus_meta::entry::{Entry, printable};
-use partial::{Loss, Partial};
+use partial::{Loss, PartialPolicy};
 use sorted::{Record, Records, Sorted, State};
 
 /// The content of an imported file.
@@ -68,11 +68,11 @@ impl Import {
             let Record {
                 key, value, state, ..
             } = record?;
-            match import.entries.place(&key, state) {
-                Place::Outside => import.skipped_outside += 1,
-                Place::Leased => import.skipped_leased += 1,
-                Place::Selected if digest.push(&key, &value) => import.count += 1,
-                Place::Selected => return Err(too_large(&key, &value)),
+            match import.entries.classify(&key, state) {
+                EntryClass::Outside => import.skipped_outside += 1,
+                EntryClass::Leased => import.skipped_leased += 1,
+                EntryClass::Selected if digest.push(&key, &value) => import.count += 1,
+                EntryClass::Selected => return Err(too_large(&key, &value)),
             }
         }
         import.digest = digest.finish();
@@ -127,7 +127,7 @@ pub(super) struct Selected {
 }
 
 /// Where an entry of a file belongs.
-enum Place {
+enum EntryClass {
     Selected,
     Leased,
     Outside,
@@ -142,19 +142,19 @@ impl Selected {
         }
     }
 
-    fn place(&self, key: &[u8], state: State) -> Place {
+    fn classify(&self, key: &[u8], state: State) -> EntryClass {
         match root::strip(&self.root, key) {
-            None => Place::Outside,
-            Some(relative) if self.omit_sessions && is_session(relative) => Place::Leased,
-            Some(_) if state == State::Leased => Place::Leased,
-            Some(_) => Place::Selected,
+            None => EntryClass::Outside,
+            Some(relative) if self.omit_sessions && is_session(relative) => EntryClass::Leased,
+            Some(_) if state == State::Leased => EntryClass::Leased,
+            Some(_) => EntryClass::Selected,
         }
     }
 
     /// Whether `matches_key` is true for every selected key, relative to the root.
     fn all_of(&self, matches_key: impl Fn(&[u8]) -> bool) -> Result<bool, FormatError> {
         let is_mismatch = |key: &[u8]| {
-            matches!(self.place(key, State::Live), Place::Selected)
+            matches!(self.classify(key, State::Live), EntryClass::Selected)
                 && !root::strip(&self.root, key).is_some_and(&matches_key)
         };
         self.sorted.any(is_mismatch).map(|found| !found)
@@ -183,7 +183,7 @@ impl Iterator for SelectedEntries {
                 Ok(record) => record,
                 Err(error) => return Some(Err(error)),
             };
-            if let Place::Selected = self.selected.place(&record.key, record.state) {
+            if let EntryClass::Selected = self.selected.classify(&record.key, record.state) {
                 return Some(Ok(Entry::new(record.key, record.value)));
             }
         }
@@ -260,14 +260,14 @@ pub(super) fn read<R: Read + Seek>(
     file.seek(SeekFrom::Start(0))
         .map_err(|source| FormatError::Read { offset: 0, source })?;
     let reader = std::io::BufReader::with_capacity(256 << 10, file);
-    let partial = Partial::new(tolerance.allow_partial);
+    let partial = PartialPolicy::new(tolerance.allow_partial);
     match guess {
         Guess::EtcdSnapshot => {
             etcd_snapshot::read(reader.into_inner(), hint, tolerance.skip_hash_check)
         }
         Guess::Gzip => {
             let mut frames = Frames::new(GzipContent::new(reader));
-            let import = read_frames(&mut frames, Packing::Gzip, hint, partial)?;
+            let import = read_frames(&mut frames, Wrapping::Gzip, hint, partial)?;
             match frames.drain() {
                 Ok(()) => {}
                 // The checksum is at the end of the stream, so the entries cannot be verified.
@@ -289,14 +289,14 @@ pub(super) fn read<R: Read + Seek>(
         Guess::Json => dump::read_json(reader, hint, partial),
         Guess::Protobuf => dump::read_protobuf(reader, hint, partial),
         Guess::Native | Guess::Frames => {
-            read_frames(&mut Frames::new(reader), Packing::Bare, hint, partial)
+            read_frames(&mut Frames::new(reader), Wrapping::Bare, hint, partial)
         }
     }
 }
 
 /// Whether the frames were in a gzip stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Packing {
+enum Wrapping {
     Bare,
     Gzip,
 }
@@ -304,9 +304,9 @@ enum Packing {
 /// Reads the formats with frames; the header distinguishes them.
 fn read_frames<R: Read>(
     frames: &mut Frames<R>,
-    packing: Packing,
+    wrapping: Wrapping,
     hint: Option<&str>,
-    partial: Partial,
+    partial: PartialPolicy,
 ) -> Result<Import, FormatError> {
     let header = frames.header()?;
     match header.version {
@@ -316,7 +316,7 @@ fn read_frames<R: Read>(
                     reason: String::from("its first frame names no instance"),
                 });
             }
-            read_versions_0_and_1(frames, packing, &header, hint, partial)
+            read_versions_0_and_1(frames, wrapping, &header, hint, partial)
         }
         2 => birdwatcher::read_parts(frames, hint, partial),
         found if found > 2 => Err(FormatError::NewerFormat {
@@ -331,17 +331,17 @@ fn read_frames<R: Read>(
 
 fn read_versions_0_and_1<R: Read>(
     frames: &mut Frames<R>,
-    packing: Packing,
+    wrapping: Wrapping,
     header: &BackupHeader,
     hint: Option<&str>,
-    partial: Partial,
+    partial: PartialPolicy,
 ) -> Result<Import, FormatError> {
     let absolute_keys = milvus_tool::has_absolute_keys(header)?;
     let (entries, loss) = milvus_tool::read_entries(frames, header.entries, partial)?;
-    let import = match (packing, header.version, absolute_keys) {
+    let import = match (wrapping, header.version, absolute_keys) {
         (_, 0, true) => milvus_tool::with_absolute_keys(header, entries),
-        (Packing::Bare, 0, false) => milvus_tool_v1::read(header, &entries, hint),
-        (Packing::Gzip, _, _) | (Packing::Bare, _, _) => birdwatcher::version_1(header, entries),
+        (Wrapping::Bare, 0, false) => milvus_tool_v1::read(header, &entries, hint),
+        (Wrapping::Gzip, _, _) | (Wrapping::Bare, _, _) => birdwatcher::version_1(header, entries),
     }?;
     Ok(loss.into_iter().fold(import, Import::with))
 }

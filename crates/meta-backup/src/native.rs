@@ -51,13 +51,13 @@ const PROLOGUE_BYTES: usize = 16;
 
 /// The kinds of block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum BlockKind {
     Head,
     Data,
     Tail,
 }
 
-impl Kind {
+impl BlockKind {
     fn mark(self) -> [u8; 4] {
         match self {
             Self::Head => *b"HEAD",
@@ -76,7 +76,7 @@ impl Kind {
 /// The head of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct BlockHead {
-    kind: Kind,
+    kind: BlockKind,
     /// Size of the payload in the file.
     stored: u32,
     /// Size of the decompressed payload; the same as `stored` if it is not compressed.
@@ -114,7 +114,7 @@ impl BlockHead {
             return Err(FormatError::Altered { part: PART, offset });
         }
         let [a, b, c, d, ..] = *bytes;
-        let kind = Kind::of([a, b, c, d]).ok_or_else(|| FormatError::Malformed {
+        let kind = BlockKind::of([a, b, c, d]).ok_or_else(|| FormatError::Malformed {
             part: PART,
             offset,
             reason: String::from("the kind of block is unknown"),
@@ -132,9 +132,9 @@ impl BlockHead {
 
     fn check_limits(&self, offset: u64) -> Result<(), FormatError> {
         let (stored_limit, raw_limit) = match self.kind {
-            Kind::Head => (u64::from(HEADER_LIMIT), u64::from(HEADER_LIMIT)),
-            Kind::Data => (STORED_LIMIT, RAW_LIMIT),
-            Kind::Tail => (TAIL_BYTES as u64, TAIL_BYTES as u64),
+            BlockKind::Head => (u64::from(HEADER_LIMIT), u64::from(HEADER_LIMIT)),
+            BlockKind::Data => (STORED_LIMIT, RAW_LIMIT),
+            BlockKind::Tail => (TAIL_BYTES as u64, TAIL_BYTES as u64),
         };
         for (length, limit) in [(self.stored, stored_limit), (self.raw, raw_limit)] {
             let length = u64::from(length);

@@ -156,7 +156,7 @@ fn written(
     })
 }
 
-pub(super) struct StreamSink(Blocks<Counted>);
+pub(super) struct StreamSink(Blocks<CountingWriter>);
 
 impl StreamSink {
     pub(super) fn new(
@@ -165,7 +165,7 @@ impl StreamSink {
         header: &Header,
         options: WriteOptions,
     ) -> Result<Self, BackupError> {
-        let out = Counted { out, bytes: 0 };
+        let out = CountingWriter { out, bytes: 0 };
         Blocks::new(out, target, header, options).map(Self)
     }
 
@@ -191,12 +191,12 @@ impl StreamSink {
     }
 }
 
-struct Counted {
+struct CountingWriter {
     out: Box<dyn Write + Send>,
     bytes: u64,
 }
 
-impl Write for Counted {
+impl Write for CountingWriter {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         let count = self.out.write(buffer)?;
         self.bytes += count as u64;

@@ -11,7 +11,7 @@ use super::super::messages::{BackupHeader, KeyDataPair, PartHeader};
 use super::super::{Coverage, Format, FormatError};
 use super::frames::Frames;
 use super::milvus_tool::{checked, header_root};
-use super::partial::{Loss, Partial, is_cut};
+use super::partial::{Loss, PartialPolicy, is_cut};
 use super::root::{detect, repair_lost_slash};
 use super::sorted::{Sorted, Sorter};
 use super::{Import, Selected};
@@ -29,7 +29,7 @@ pub(super) fn version_1(header: &BackupHeader, entries: Sorted) -> Result<Import
 pub(super) fn read_parts<R: Read>(
     frames: &mut Frames<R>,
     hint: Option<&str>,
-    partial: Partial,
+    partial: PartialPolicy,
 ) -> Result<Import, FormatError> {
     let mut parts = Parts {
         etcd: None,
@@ -66,7 +66,7 @@ struct Parts {
     etcd: Option<EtcdPart>,
     sorter: Sorter,
     losses: Vec<Loss>,
-    partial: Partial,
+    partial: PartialPolicy,
 }
 
 impl Parts {

@@ -11,7 +11,7 @@ use std::io::{BufRead, Read};
 
 use super::super::FormatError;
 use super::super::messages::StoredKeyValue;
-use super::partial::{Loss, Partial};
+use super::partial::{Loss, PartialPolicy};
 use super::sorted::{Record, Sorter, State};
 use super::{Format, Import};
 
@@ -95,7 +95,7 @@ impl Dump {
         self,
         format: Format,
         hint: Option<&str>,
-        partial: Partial,
+        partial: PartialPolicy,
         cut: Option<FormatError>,
     ) -> Result<Import, FormatError> {
         if self.found > 0 && !self.has_values {

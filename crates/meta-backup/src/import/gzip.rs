@@ -13,14 +13,14 @@ use super::super::bounded_reader::{RATIO_LIMIT, TooDense};
 const FREE_BYTES: u64 = 64 << 20;
 
 pub(super) struct GzipContent<R> {
-    decoder: GzDecoder<Counted<R>>,
+    decoder: GzDecoder<CountingReader<R>>,
     unpacked: u64,
 }
 
 impl<R: BufRead> GzipContent<R> {
     pub(super) fn new(packed: R) -> Self {
         Self {
-            decoder: GzDecoder::new(Counted {
+            decoder: GzDecoder::new(CountingReader {
                 inner: packed,
                 consumed: 0,
             }),
@@ -47,12 +47,12 @@ impl<R: BufRead> Read for GzipContent<R> {
 }
 
 /// Counts the bytes consumed from a reader.
-struct Counted<R> {
+struct CountingReader<R> {
     inner: R,
     consumed: u64,
 }
 
-impl<R: BufRead> Read for Counted<R> {
+impl<R: BufRead> Read for CountingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
         self.consumed += count as u64;
@@ -60,7 +60,7 @@ impl<R: BufRead> Read for Counted<R> {
     }
 }
 
-impl<R: BufRead> BufRead for Counted<R> {
+impl<R: BufRead> BufRead for CountingReader<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         self.inner.fill_buf()
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::super::messages::{BackupHeader, KeyDataPair};
 use super::super::{Format, FormatError};
 use super::frames::Frames;
-use super::partial::{Loss, Partial, is_cut};
+use super::partial::{Loss, PartialPolicy, is_cut};
 use super::root::repair_lost_slash;
 use super::sorted::{Record, Sorted, Sorter, State};
 use super::{Import, Selected, too_large};
@@ -53,7 +53,7 @@ pub(super) fn header_root(header: &BackupHeader) -> Option<String> {
 pub(super) fn read_entries<R: Read>(
     frames: &mut Frames<R>,
     announced: i64,
-    partial: Partial,
+    partial: PartialPolicy,
 ) -> Result<(Sorted, Option<Loss>), FormatError> {
     let Ok(announced) = u64::try_from(announced) else {
         return Err(frames.malformed("the header", "its count of entries is negative"));

@@ -14,11 +14,11 @@ pub(super) struct Loss {
 
 /// Whether incomplete files are accepted.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Partial {
+pub(super) struct PartialPolicy {
     allowed: bool,
 }
 
-impl Partial {
+impl PartialPolicy {
     pub(super) fn new(allowed: bool) -> Self {
         Self { allowed }
     }

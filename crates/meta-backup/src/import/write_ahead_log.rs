@@ -15,7 +15,7 @@ const RECORD_LIMIT: u64 = 256 << 20;
 
 /// `walpb.Record`.
 #[derive(Clone, PartialEq, prost::Message)]
-struct Record {
+struct WalRecord {
     #[prost(int64, tag = "1")]
     kind: i64,
     #[prost(bytes = "bytes", tag = "3")]
@@ -52,7 +52,7 @@ pub(crate) fn last_log_index(mut file: impl Read) -> io::Result<Option<u64>> {
         let message = usize::try_from(length)
             .ok()
             .and_then(|length| bytes.get(..length));
-        let Some(record) = message.and_then(|bytes| Record::decode(bytes).ok()) else {
+        let Some(record) = message.and_then(|bytes| WalRecord::decode(bytes).ok()) else {
             return Ok(last);
         };
         if record.kind == ENTRY {
@@ -70,7 +70,7 @@ mod tests {
 
     fn record(kind: i64, index: u64) -> Vec<u8> {
         let data = LogEntry { index }.encode_to_vec().into();
-        let message = Record { kind, data }.encode_to_vec();
+        let message = WalRecord { kind, data }.encode_to_vec();
         let padding = (8 - message.len() % 8) % 8;
         let mut head = message.len() as u64;
         if padding > 0 {

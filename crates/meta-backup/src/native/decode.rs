@@ -8,8 +8,8 @@ use super::super::bounded_reader::BoundedReader;
 use super::super::digest::{ContentDigest, ENTRY_HEAD};
 use super::inflate::Inflater;
 use super::{
-    BlockHead, END_BYTES, HEAD_BYTES, Kind, MAGIC, PROLOGUE_BYTES, StoredHeader, TAIL_BYTES, Tail,
-    VERSION, number,
+    BlockHead, BlockKind, END_BYTES, HEAD_BYTES, MAGIC, PROLOGUE_BYTES, StoredHeader, TAIL_BYTES,
+    Tail, VERSION, number,
 };
 use crate::{FormatError, Header};
 use milvus_meta::entry::printable;
@@ -55,7 +55,7 @@ impl<R: Read> Decoder<R> {
         read_prologue(&mut input)?;
         let mut payload = Vec::new();
         let head = read_block(&mut input, &mut payload)?;
-        if head.kind != Kind::Head {
+        if head.kind != BlockKind::Head {
             return Err(input.malformed("the file", "it does not begin with a header"));
         }
         let header = serde_json::from_slice::<StoredHeader>(&payload)
@@ -160,12 +160,12 @@ impl<R: Read> Decoder<R> {
     fn next_block(&mut self) -> Result<(), FormatError> {
         let head = read_block(&mut self.input, &mut self.stored)?;
         match head.kind {
-            Kind::Head => Err(self.input.malformed("the file", "it has a second header")),
-            Kind::Tail => {
+            BlockKind::Head => Err(self.input.malformed("the file", "it has a second header")),
+            BlockKind::Tail => {
                 let digest = std::mem::take(&mut self.digest).finish();
                 self.read_end(self.hashes.then_some(digest))
             }
-            Kind::Data => {
+            BlockKind::Data => {
                 self.decompress(head.raw)?;
                 if head.entries == 0 {
                     return Err(self.bad_block("it holds no entry"));
@@ -239,7 +239,7 @@ pub(crate) fn announced(end: &[u8; END_BYTES]) -> Option<Tail> {
     let (head, rest) = end.split_first_chunk::<HEAD_BYTES>()?;
     let (payload, mark) = rest.split_at(TAIL_BYTES);
     let head = BlockHead::parse(head, 0).ok()?;
-    let is_end = head.kind == Kind::Tail && mark == MAGIC;
+    let is_end = head.kind == BlockKind::Tail && mark == MAGIC;
     if !is_end || crc32fast::hash(payload) != head.payload_crc {
         return None;
     }
@@ -280,7 +280,7 @@ fn read_block<R: Read>(
             offset: input.offset(),
         });
     }
-    if head.kind != Kind::Data && head.raw != head.stored {
+    if head.kind != BlockKind::Data && head.raw != head.stored {
         return Err(input.malformed("a block", "its two lengths differ"));
     }
     Ok(head)

@@ -6,7 +6,7 @@ use zstd::bulk::Compressor;
 
 use super::super::digest::{ContentDigest, push_entry};
 use super::{
-    BLOCK_BYTES, BlockHead, Kind, MAGIC, StoredHeader, TAIL_BYTES, Tail, VERSION, prologue,
+    BLOCK_BYTES, BlockHead, BlockKind, MAGIC, StoredHeader, TAIL_BYTES, Tail, VERSION, prologue,
 };
 use crate::Header;
 
@@ -44,12 +44,17 @@ impl DataBlock {
     /// level, so the file does not depend on the number of threads.
     pub(crate) fn compress(&self, compressor: &mut Compressor<'_>) -> io::Result<Vec<u8>> {
         let payload = compressor.compress(&self.raw)?;
-        Ok(block(Kind::Data, &payload, self.raw.len(), self.entries)?.concat())
+        Ok(block(BlockKind::Data, &payload, self.raw.len(), self.entries)?.concat())
     }
 }
 
 /// Creates the head and the payload of a block.
-fn block(kind: Kind, payload: &[u8], raw_bytes: usize, entries: u32) -> io::Result<[Vec<u8>; 2]> {
+fn block(
+    kind: BlockKind,
+    payload: &[u8],
+    raw_bytes: usize,
+    entries: u32,
+) -> io::Result<[Vec<u8>; 2]> {
     let too_long = |_| io::Error::new(io::ErrorKind::InvalidInput, "a block is too long");
     let head = BlockHead {
         kind,
@@ -74,7 +79,7 @@ impl<W: Write> Encoder<W> {
     pub(crate) fn new(mut out: W, header: &Header) -> io::Result<Self> {
         out.write_all(&prologue(VERSION))?;
         let json = serde_json::to_vec(&StoredHeader::new(header))?;
-        for part in block(Kind::Head, &json, json.len(), 0)? {
+        for part in block(BlockKind::Head, &json, json.len(), 0)? {
             out.write_all(&part)?;
         }
         Ok(Self {
@@ -111,7 +116,7 @@ impl<W: Write> Encoder<W> {
             skipped_leased,
             digest: self.digest.finish(),
         };
-        for part in block(Kind::Tail, &tail.render(), TAIL_BYTES, 0)? {
+        for part in block(BlockKind::Tail, &tail.render(), TAIL_BYTES, 0)? {
             self.out.write_all(&part)?;
         }
         self.out.write_all(&MAGIC)?;

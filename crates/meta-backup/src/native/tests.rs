@@ -207,7 +207,7 @@ fn with_block(stored: &[u8], claimed_bytes: u32, raw: u32, entries: u32) -> Vec<
     let file = file_of(&Vec::new(), 1, 3);
     let parts = parts(&file);
     let head = BlockHead {
-        kind: Kind::Data,
+        kind: BlockKind::Data,
         stored: claimed_bytes,
         raw,
         entries,
@@ -289,12 +289,12 @@ fn entries_must_fill_their_block() {
 }
 
 /// Counts the bytes that are read.
-struct Counted<'f> {
+struct CountingReader<'f> {
     file: Cursor<&'f [u8]>,
     read_bytes: &'f std::cell::Cell<usize>,
 }
 
-impl Read for Counted<'_> {
+impl Read for CountingReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let count = self.file.read(buffer)?;
         self.read_bytes.set(self.read_bytes.get() + count);
@@ -309,7 +309,7 @@ fn d12_reading_holds_one_block_at_a_time() {
         panic!("there are several blocks");
     };
     let read_bytes = std::cell::Cell::new(0);
-    let mut decoder = Decoder::new(Counted {
+    let mut decoder = Decoder::new(CountingReader {
         file: Cursor::new(&file),
         read_bytes: &read_bytes,
     })

@@ -109,13 +109,13 @@ pub(super) enum Revision {
 /// `RequestOp`.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct OpMessage {
-    #[prost(oneof = "Request", tags = "2, 3")]
-    pub(super) request: Option<Request>,
+    #[prost(oneof = "OpRequest", tags = "2, 3")]
+    pub(super) request: Option<OpRequest>,
 }
 
 /// The kinds of operation.
 #[derive(Clone, PartialEq, Oneof)]
-pub(super) enum Request {
+pub(super) enum OpRequest {
     #[prost(message, tag = "2")]
     Put(PutMessage),
     #[prost(message, tag = "3")]

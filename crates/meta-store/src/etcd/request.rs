@@ -6,8 +6,8 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::message::{
-    CREATE, CompareMessage, DeleteMessage, EQUAL, LESS, MOD, OpMessage, Pair, PutMessage,
-    RangeMessage, RangeReply, Request, Revision, TxnMessage, TxnReply,
+    CREATE, CompareMessage, DeleteMessage, EQUAL, LESS, MOD, OpMessage, OpRequest, Pair,
+    PutMessage, RangeMessage, RangeReply, Revision, TxnMessage, TxnReply,
 };
 use crate::{Compare, Op, RangeRequest, RangeResponse, Txn};
 use milvus_meta::entry::Entry;
@@ -118,10 +118,10 @@ fn compare(compare: Compare) -> CompareMessage {
 
 fn op(op: Op) -> OpMessage {
     let request = match op {
-        Op::Put { key, value, lease } => Request::Put(PutMessage { key, value, lease }),
+        Op::Put { key, value, lease } => OpRequest::Put(PutMessage { key, value, lease }),
         Op::Delete(range) => {
             let (key, range_end) = shared_bounds(&range);
-            Request::Delete(DeleteMessage { key, range_end })
+            OpRequest::Delete(DeleteMessage { key, range_end })
         }
     };
     OpMessage {

@@ -95,7 +95,7 @@ impl SplitWidth {
         let folder = before
             .iter()
             .rposition(u8::is_ascii_digit)
-            .map(|place| digits_around(before, place));
+            .map(|position| digits_around(before, position));
         match folder {
             Some((start, width)) if number(before, start, width).is_some() => Self::Decimal {
                 start,
@@ -113,10 +113,10 @@ impl SplitWidth {
     }
 }
 
-/// Start and length of the run of digits around `place`; the length is 0 if there is none.
-fn digits_around(key: &[u8], place: usize) -> (usize, usize) {
+/// Start and length of the run of digits around `position`; the length is 0 if there is none.
+fn digits_around(key: &[u8], position: usize) -> (usize, usize) {
     let is_digit = |byte: &&u8| byte.is_ascii_digit();
-    let (before, after) = key.split_at(place.min(key.len()));
+    let (before, after) = key.split_at(position.min(key.len()));
     let left = before.iter().rev().take_while(is_digit).count();
     let right = after.iter().take_while(is_digit).count();
     (before.len() - left, left + right)

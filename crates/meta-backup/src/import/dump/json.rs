@@ -9,7 +9,9 @@ use serde::de::{
     DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
 };
 
-use super::{BufRead, Dump, Format, FormatError, Import, PART, Partial, StoredKeyValue, malformed};
+use super::{
+    BufRead, Dump, Format, FormatError, Import, PART, PartialPolicy, StoredKeyValue, malformed,
+};
 
 /// Name of the structure in the error for a truncated file.
 const LINES: &str = "the lines of inspect --raw";
@@ -21,7 +23,7 @@ struct Header {
 
 /// An entry of a response.
 #[derive(Deserialize)]
-struct Entry {
+struct JsonEntry {
     key: String,
     #[serde(default)]
     value: String,
@@ -42,7 +44,7 @@ struct End {
 pub(in super::super) fn read(
     mut reader: impl BufRead,
     hint: Option<&str>,
-    partial: Partial,
+    partial: PartialPolicy,
 ) -> Result<Import, FormatError> {
     let mut dump = Dump::default();
     let mut kind = None;
@@ -50,7 +52,7 @@ pub(in super::super) fn read(
         match has_more(&mut reader) {
             Ok(true) => {}
             // Lines without the last line of inspect are truncated.
-            Ok(false) if kind == Some(Kind::Line) => {
+            Ok(false) if kind == Some(DocumentKind::Line) => {
                 break Some(FormatError::Truncated {
                     part: LINES,
                     offset: 0,
@@ -59,7 +61,7 @@ pub(in super::super) fn read(
             Ok(false) => break None,
             Err(source) => return Err(FormatError::Read { offset: 0, source }),
         }
-        if kind == Some(Kind::End) {
+        if kind == Some(DocumentKind::End) {
             return Err(malformed("data follows the last line of inspect --raw"));
         }
         match document(&mut reader, &mut dump) {
@@ -69,8 +71,8 @@ pub(in super::super) fn read(
         }
     };
     let format = match kind {
-        Some(Kind::Line | Kind::End) => Format::Inspect,
-        Some(Kind::Response) | None => Format::Etcdctl,
+        Some(DocumentKind::Line | DocumentKind::End) => Format::Inspect,
+        Some(DocumentKind::Response) | None => Format::Etcdctl,
     };
     dump.finish(format, hint, partial, cut)
 }
@@ -94,15 +96,15 @@ fn has_more(reader: &mut impl BufRead) -> std::io::Result<bool> {
 
 /// The kinds of JSON document.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum DocumentKind {
     Response,
     Line,
     End,
 }
 
-fn document(reader: &mut impl BufRead, dump: &mut Dump) -> Result<Kind, FormatError> {
+fn document(reader: &mut impl BufRead, dump: &mut Dump) -> Result<DocumentKind, FormatError> {
     let mut failure = None;
-    let seed = Document {
+    let seed = DocumentSeed {
         dump,
         failure: &mut failure,
     };
@@ -139,7 +141,7 @@ fn bytes(text: &str) -> Result<Vec<u8>, FormatError> {
         .map_err(|error| malformed(&format!("{text:?} is not base64: {error}")))
 }
 
-fn push(dump: &mut Dump, entry: &Entry) -> Result<(), FormatError> {
+fn push(dump: &mut Dump, entry: &JsonEntry) -> Result<(), FormatError> {
     dump.push(StoredKeyValue {
         key: bytes(&entry.key)?,
         value: bytes(&entry.value)?,
@@ -149,29 +151,29 @@ fn push(dump: &mut Dump, entry: &Entry) -> Result<(), FormatError> {
 }
 
 /// Reads a document. Errors other than JSON errors are stored in `failure`.
-struct Document<'d> {
+struct DocumentSeed<'d> {
     dump: &'d mut Dump,
     failure: &'d mut Option<FormatError>,
 }
 
-impl<'de> DeserializeSeed<'de> for Document<'_> {
-    type Value = Kind;
+impl<'de> DeserializeSeed<'de> for DocumentSeed<'_> {
+    type Value = DocumentKind;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Kind, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<DocumentKind, D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
-impl<'de> Visitor<'de> for Document<'_> {
-    type Value = Kind;
+impl<'de> Visitor<'de> for DocumentSeed<'_> {
+    type Value = DocumentKind;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("a range response, or a line of inspect --raw")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Kind, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<DocumentKind, A::Error> {
         let (mut count, mut more, mut has_header) = (0, false, false);
-        let mut line = Entry {
+        let mut line = JsonEntry {
             key: String::new(),
             value: String::new(),
             lease: 0,
@@ -186,7 +188,7 @@ impl<'de> Visitor<'de> for Document<'_> {
                     let set = self.dump.set_revision(header.revision);
                     set.map_err(|error| stop(self.failure, error))?;
                 }
-                "kvs" => map.next_value_seed(Entries {
+                "kvs" => map.next_value_seed(EntriesSeed {
                     dump: self.dump,
                     failure: self.failure,
                 })?,
@@ -207,11 +209,14 @@ impl<'de> Visitor<'de> for Document<'_> {
             self.dump.is_selection = !end.complete;
             self.dump.root = Some(end.meta_root);
             self.dump.revision = Some(end.revision);
-            (Kind::End, Ok(()))
+            (DocumentKind::End, Ok(()))
         } else if has_header {
-            (Kind::Response, self.dump.end_response(entries, count, more))
+            (
+                DocumentKind::Response,
+                self.dump.end_response(entries, count, more),
+            )
         } else if entries == 0 && !line.key.is_empty() {
-            (Kind::Line, push(self.dump, &line))
+            (DocumentKind::Line, push(self.dump, &line))
         } else {
             return Err(A::Error::custom("it has neither a header nor a key"));
         };
@@ -227,12 +232,12 @@ fn stop<E: serde::de::Error>(failure: &mut Option<FormatError>, error: FormatErr
 }
 
 /// Reads the entries of a response one at a time.
-struct Entries<'d> {
+struct EntriesSeed<'d> {
     dump: &'d mut Dump,
     failure: &'d mut Option<FormatError>,
 }
 
-impl<'de> DeserializeSeed<'de> for Entries<'_> {
+impl<'de> DeserializeSeed<'de> for EntriesSeed<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -240,7 +245,7 @@ impl<'de> DeserializeSeed<'de> for Entries<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Entries<'_> {
+impl<'de> Visitor<'de> for EntriesSeed<'_> {
     type Value = ();
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -248,7 +253,7 @@ impl<'de> Visitor<'de> for Entries<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while let Some(entry) = list.next_element::<Entry>()? {
+        while let Some(entry) = list.next_element::<JsonEntry>()? {
             push(self.dump, &entry).map_err(|error| stop(self.failure, error))?;
         }
         Ok(())

@@ -5,7 +5,8 @@ use prost::Message as _;
 use super::super::super::bounded_reader::BoundedReader;
 use super::super::super::digest::ENTRY_LIMIT;
 use super::{
-    BufRead, Dump, Format, FormatError, Import, PART, Partial, Read, StoredKeyValue, malformed,
+    BufRead, Dump, Format, FormatError, Import, PART, PartialPolicy, Read, StoredKeyValue,
+    malformed,
 };
 
 /// Maximum size of an entry with its revisions and lease.
@@ -21,7 +22,7 @@ struct Header {
 pub(in super::super) fn read(
     reader: impl BufRead,
     hint: Option<&str>,
-    partial: Partial,
+    partial: PartialPolicy,
 ) -> Result<Import, FormatError> {
     let mut dump = Dump::default();
     let mut fields = Fields(BoundedReader::new(reader));
