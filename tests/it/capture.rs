@@ -141,7 +141,7 @@ async fn a_scan_with_a_wrong_key_count_fails() {
     store.change(|world| world.lose(b"root/199"));
     let error = loop {
         match capture.next_page().await {
-            Ok(page) => assert!(page.is_some(), "the end was reached"),
+            Ok(page) => assert!(page.is_some(), "the scan ended without an error"),
             Err(error) => break error,
         }
     };

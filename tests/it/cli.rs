@@ -38,7 +38,7 @@ mod tool;
 use tool::Tool;
 
 /// A port without a listener.
-const NOBODY: &str = "127.0.0.1:1";
+const UNUSED_ENDPOINT: &str = "127.0.0.1:1";
 
 #[test]
 fn without_a_command_help_and_exit_code_2() {
@@ -200,7 +200,7 @@ fn flags_override_environment_overrides_file() {
     let yaml = "etcd: {rootPath: from-file, endpoints: 'file:1', metaSubPath: file-meta}\n";
     let tool = Tool::new()
         .env("META_MIGRATION_ROOT_PATH", "from-environment")
-        .env("META_MIGRATION_ENDPOINTS", NOBODY)
+        .env("META_MIGRATION_ENDPOINTS", UNUSED_ENDPOINT)
         .env("META_MIGRATION_LOG_LEVEL", "debug")
         .env("META_MIGRATION_TIMEOUT", "100ms");
     let file = tool.file("m.yaml", yaml);
@@ -221,7 +221,7 @@ fn a_password_is_never_printed() {
         "--user",
         "root",
         "--endpoints",
-        NOBODY,
+        UNUSED_ENDPOINT,
         "--timeout",
         "100ms",
         "--log-level",

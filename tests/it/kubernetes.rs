@@ -126,7 +126,7 @@ impl Scenario {
     /// Fails unless the metadata is unchanged.
     async fn assert_untouched(&self) {
         let now = self.bed.metadata.dump().await;
-        assert!(now == self.before, "the metadata is not what it was");
+        assert!(now == self.before, "the metadata has changed");
     }
 
     async fn saved_state(&self) -> Option<Value> {

@@ -451,9 +451,9 @@ impl Trial<'_> {
 /// Whether `verify` succeeds.
 async fn verified(case: &Case, store: &MemoryStore, clock: &Clock) -> bool {
     let options = case.verify_options();
-    let nobody = meta_migrate::Environment::silent();
+    let silent = meta_migrate::Environment::silent();
     let reader = store.reopen();
-    let work = verify(&reader, &options, &nobody);
+    let work = verify(&reader, &options, &silent);
     let report = clock.keep(|| reader.requests(), work).await;
     report.is_ok_and(|report| report.ok)
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use meta_store::{Op, Store as _, Txn};
 
-use super::NOBODY;
+use super::UNUSED_ENDPOINT;
 use super::instance::Instance;
 use super::tool::Tool;
 use crate::support::etcd::{Etcd, Settings};
@@ -23,7 +23,7 @@ const PLAN: [&str; 5] = [
 ];
 
 fn offline() -> Tool {
-    Tool::new().env("META_MIGRATION_ENDPOINTS", NOBODY)
+    Tool::new().env("META_MIGRATION_ENDPOINTS", UNUSED_ENDPOINT)
 }
 
 /// birdwatcher 1.0.0 to 1.1.1 never flush the last bytes of their metrics.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::NOBODY;
+use super::UNUSED_ENDPOINT;
 use super::instance::Instance;
 use super::tool::Tool;
 
@@ -19,12 +19,9 @@ async fn without_metadata_no_milvus_is_mentioned() {
     let ended = empty.tool().run(&migrate);
     ended.expect(0).shows("Nothing to do");
     assert!(!ended.stdout.contains("start Milvus"), "{}", ended.stdout);
-    let ended = Tool::new().env("META_MIGRATION_ENDPOINTS", NOBODY).run(&[
-        "migrate",
-        "--target-version",
-        "2.1.4",
-        "--no-backup",
-    ]);
+    let ended = Tool::new()
+        .env("META_MIGRATION_ENDPOINTS", UNUSED_ENDPOINT)
+        .run(&["migrate", "--target-version", "2.1.4", "--no-backup"]);
     ended.expect(0).shows("Nothing to do");
     assert!(!ended.stdout.contains("start Milvus"), "{}", ended.stdout);
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::NOBODY;
+use super::UNUSED_ENDPOINT;
 use super::instance::Instance;
 use super::tool::Tool;
 
@@ -16,7 +16,7 @@ fn absolute(tool: &Tool, name: &str) -> String {
 }
 
 fn tool() -> Tool {
-    Tool::new().env("META_MIGRATION_ENDPOINTS", NOBODY)
+    Tool::new().env("META_MIGRATION_ENDPOINTS", UNUSED_ENDPOINT)
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::NOBODY;
+use super::UNUSED_ENDPOINT;
 use super::instance::Instance;
 use super::tool::{Ended, Tool};
 
@@ -15,7 +15,13 @@ fn an_empty_path_is_rejected() {
         ("--kv-sub-path", "META_MIGRATION_KV_SUB_PATH"),
         ("--to-root", "META_MIGRATION_TO_ROOT"),
     ] {
-        let restore = ["restore", "--backup-file", "b", "--endpoints", NOBODY];
+        let restore = [
+            "restore",
+            "--backup-file",
+            "b",
+            "--endpoints",
+            UNUSED_ENDPOINT,
+        ];
         for empty in ["", " ", "/", "./"] {
             Tool::new()
                 .run(&[&restore[..], &[option, empty]].concat())
@@ -49,7 +55,7 @@ fn an_option_without_effect_is_rejected() {
         (&["plan"][..], &["--backup-file", "b"][..]),
         (&["status"], &["--backup-file", "b"]),
         (&["inspect"], &["--backup-file", "b"]),
-        (&["plan", "--from", "f"], &["--endpoints", NOBODY]),
+        (&["plan", "--from", "f"], &["--endpoints", UNUSED_ENDPOINT]),
         (&["verify", "--from", "f"], &["--user", "u"]),
         (&["inspect", "--from", "f"], &["--tls-key", "k"]),
         (&["plan", "--from", "f"], &["--ignore-sessions"]),
@@ -65,7 +71,7 @@ fn an_option_without_effect_is_rejected() {
         (&["restore"], &["--target-version", "2.2.16"]),
         (&["verify"], &["--source-version", "2.1.4"]),
         (&["backup", "check", "f"], &["--target-version", "2.2.16"]),
-        (&["backup", "check", "f"], &["--endpoints", NOBODY]),
+        (&["backup", "check", "f"], &["--endpoints", UNUSED_ENDPOINT]),
         (&["backup", "diff", "f", "g"], &["--backup-file", "b"]),
         (
             &["backup", "prune", ".", "--keep", "1", "--dry-run"],

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::NOBODY;
+use super::UNUSED_ENDPOINT;
 use super::instance::Instance;
 use super::tool::{Ended, Tool};
 
@@ -92,7 +92,7 @@ async fn next_commands_work_in_another_shell() {
 
 #[test]
 fn with_json_output_an_error_is_a_document() {
-    let unreachable = ["status", "--endpoints", NOBODY];
+    let unreachable = ["status", "--endpoints", UNUSED_ENDPOINT];
     let ended = Tool::new().run(&[&unreachable[..], &["-o", "json"]].concat());
     ended.expect(1).says("error: cannot connect to etcd");
     let error = ended.document();
@@ -105,7 +105,7 @@ fn with_json_output_an_error_is_a_document() {
     ended.expect(2);
     assert_eq!(ended.document()["exit_code"], 2);
     // A report that was already printed remains the only document.
-    let ended = Tool::new().run(&["status", "--endpoints", NOBODY]);
+    let ended = Tool::new().run(&["status", "--endpoints", UNUSED_ENDPOINT]);
     ended.expect(1);
     assert_eq!(ended.stdout, "");
 }
@@ -171,7 +171,7 @@ fn the_version_names_the_commit() {
 
 #[test]
 fn colours_are_used_on_request_only() {
-    let status = ["status", "--endpoints", NOBODY, "--color"];
+    let status = ["status", "--endpoints", UNUSED_ENDPOINT, "--color"];
     let with = |when: &str| Tool::new().run(&[&status[..], &[when]].concat()).stderr;
     assert!(with("always").contains("\x1b[31m"), "{:?}", with("always"));
     assert!(!with("never").contains('\x1b'));
@@ -213,9 +213,9 @@ fn etcdctl_variables_have_the_lowest_precedence() {
     let status = |tool: Tool| tool.run(&["status", "--timeout", "1s"]).stderr;
     let etcdctl = || Tool::new().env("ETCDCTL_ENDPOINTS", "127.0.0.1:2");
     assert!(status(etcdctl()).contains("127.0.0.1:2"));
-    let ours = status(etcdctl().env("META_MIGRATION_ENDPOINTS", NOBODY));
+    let ours = status(etcdctl().env("META_MIGRATION_ENDPOINTS", UNUSED_ENDPOINT));
     assert!(
-        ours.contains(NOBODY) && !ours.contains("127.0.0.1:2\n"),
+        ours.contains(UNUSED_ENDPOINT) && !ours.contains("127.0.0.1:2\n"),
         "{ours}"
     );
     let user = etcdctl().env("ETCDCTL_USER", "root");
@@ -225,8 +225,12 @@ fn etcdctl_variables_have_the_lowest_precedence() {
         .says("without a password");
     let tls = etcdctl().env("ETCDCTL_CACERT", "/no/such/ca.pem");
     tls.run(&["status"]).expect(2).says("/no/such/ca.pem");
-    tls.run(&["status", "--endpoints", &format!("http://{NOBODY}")])
-        .expect(1);
+    tls.run(&[
+        "status",
+        "--endpoints",
+        &format!("http://{UNUSED_ENDPOINT}"),
+    ])
+    .expect(1);
 }
 
 #[tokio::test]

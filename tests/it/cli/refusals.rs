@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::NOBODY;
+use super::UNUSED_ENDPOINT;
 use super::instance::Instance;
 use super::tool::{Tool, within};
 
@@ -29,7 +29,7 @@ fn d26_an_unreachable_etcd_is_named_in_seconds() {
     ] {
         let started = Instant::now();
         Tool::new()
-            .env("META_MIGRATION_ENDPOINTS", NOBODY)
+            .env("META_MIGRATION_ENDPOINTS", UNUSED_ENDPOINT)
             .run(command)
             .expect(1)
             .says("cannot connect to etcd")
@@ -194,7 +194,7 @@ fn d4_a_2_2_source_version_is_a_clear_error() {
         &["backup"],
         &["rollback"],
     ] {
-        let arguments = ["--source-version", "2.2.3", "--endpoints", NOBODY];
+        let arguments = ["--source-version", "2.2.3", "--endpoints", UNUSED_ENDPOINT];
         Tool::new()
             .run(&[command, &arguments].concat())
             .expect(2)
@@ -212,7 +212,7 @@ fn a_target_below_2_2_0_needs_no_etcd() {
         "--target-version",
         "2.1.4",
         "--endpoints",
-        NOBODY,
+        UNUSED_ENDPOINT,
         "--format",
         "json",
     ]);
@@ -268,7 +268,7 @@ async fn d53_a_target_beyond_2_2_is_accepted_with_a_notice() {
 fn a_missing_target_version_is_explained() {
     for command in ["plan", "migrate"] {
         Tool::new()
-            .run(&[command, "--endpoints", NOBODY])
+            .run(&[command, "--endpoints", UNUSED_ENDPOINT])
             .expect(2)
             .says("--target-version is missing");
     }
@@ -280,7 +280,7 @@ fn a_missing_target_version_is_explained() {
             "--collection-form",
             "database",
             "--endpoints",
-            NOBODY,
+            UNUSED_ENDPOINT,
         ])
         .expect(2)
         .says("2.2.9 or later");

@@ -10,7 +10,7 @@ use etcd_client::Permission;
 use meta_backup::check_bytes;
 use meta_store::{Op, Store as _, Txn};
 
-use super::NOBODY;
+use super::UNUSED_ENDPOINT;
 use super::instance::Instance;
 use super::tool::Tool;
 use crate::support::etcd::{Etcd, Settings};
@@ -135,7 +135,7 @@ async fn a_path_that_is_not_a_file_is_rejected() {
 fn a_backup_path_that_is_not_utf_8_is_rejected() {
     let path = std::ffi::OsStr::from_bytes(b"b\xff.mmb");
     for name in ["backup", "migrate", "restore", "rollback"] {
-        let tool = Tool::new().env("META_MIGRATION_ENDPOINTS", NOBODY);
+        let tool = Tool::new().env("META_MIGRATION_ENDPOINTS", UNUSED_ENDPOINT);
         let words = match name {
             "migrate" => &[name, "--target-version", "2.2.16", "--backup-file"][..],
             _ => &[name, "--backup-file"],
@@ -199,7 +199,7 @@ async fn a_backup_of_a_full_etcd_works() {
 
 #[test]
 fn a_missing_backup_is_named() {
-    let tool = Tool::new().env("META_MIGRATION_ENDPOINTS", NOBODY);
+    let tool = Tool::new().env("META_MIGRATION_ENDPOINTS", UNUSED_ENDPOINT);
     for command in [
         &["plan", "--target-version", "2.2.16", "--from", "nosuch.mmb"][..],
         &["backup", "check", "nosuch.mmb"],

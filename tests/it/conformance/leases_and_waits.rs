@@ -118,7 +118,7 @@ pub(super) async fn a_waiter_is_not_notified_of_a_neighbour(store: impl Store, r
     let waiting = store.clone();
     let mut wait = std::pin::pin!(waiting.wait_for_change(range.clone(), since));
     let early = tokio::time::timeout(Duration::from_millis(200), &mut wait).await;
-    assert!(early.is_err(), "woken by a neighbour");
+    assert!(early.is_err(), "notified of a change to a neighbour");
     put(&store, &format!("{root}/session/id"), "w").await;
     tokio::time::timeout(Duration::from_secs(30), wait)
         .await
@@ -186,7 +186,7 @@ pub(super) async fn the_alarm_blocks_puts_and_leases_but_not_reads(store: impl S
             break;
         }
     }
-    let error = error.expect("the quota is not held");
+    let error = error.expect("the quota is not enforced");
     assert_eq!(
         (error.kind, error.applied),
         (StoreErrorKind::NoSpace, Applied::Unknown)

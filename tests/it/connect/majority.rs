@@ -29,7 +29,7 @@ async fn a_member_without_a_leader_is_reported_in_time() {
     // The remaining member needs a while to detect the loss.
     let deadline = Instant::now() + Duration::from_secs(30);
     while EtcdStore::connect(&options(&all[2..])).await.is_ok() {
-        assert!(Instant::now() < deadline, "it still has a leader");
+        assert!(Instant::now() < deadline, "the member still has a leader");
     }
     for endpoints in [&all[2..], &all[..]] {
         let started = Instant::now();

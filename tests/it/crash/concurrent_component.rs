@@ -184,7 +184,7 @@ async fn d27_nothing_is_written_after_a_component_registers() {
             "{failed:?}"
         );
     }
-    panic!("the run does not end");
+    panic!("a run takes more transactions than expected");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -211,7 +211,7 @@ async fn d28_nothing_is_written_after_the_lock_is_lost() {
             "{failed:?}"
         );
     }
-    panic!("the run does not end");
+    panic!("a run takes more transactions than expected");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -238,5 +238,5 @@ async fn a_rollback_writes_nothing_after_a_lost_fence() {
             return;
         }
     }
-    panic!("the run does not end");
+    panic!("a run takes more transactions than expected");
 }

@@ -80,7 +80,7 @@ async fn killed_at_each_transaction(dump: &str, form: CollectionForm) {
             return;
         }
     }
-    panic!("the runs do not end");
+    panic!("a run takes more transactions than expected");
 }
 
 /// Either 2.1 is intact next to staged keys, or the commit is recorded.

@@ -265,8 +265,8 @@ async fn the_lock_lease_is_renewed() {
             Vec::new()
         }
     });
-    let nobody = meta_migrate::Environment::silent();
-    let work = migrate(&instance.store, &options, &nobody);
+    let silent = meta_migrate::Environment::silent();
+    let work = migrate(&instance.store, &options, &silent);
     let report = clock.keep(|| instance.store.requests(), work).await;
     assert_eq!(report.unwrap().outcome, MigrateOutcome::Migrated);
     assert!(started.elapsed() > 2 * options.limits.lock_ttl);
@@ -351,7 +351,7 @@ async fn no_scan_is_retried_forever() {
             return Vec::new();
         }
         captures += 1;
-        assert!(captures < 20 * most, "it has no end");
+        assert!(captures < 20 * most, "the scan is retried forever");
         let compacted = StoreError::not_applied(StoreErrorKind::Compacted, "compacted (scripted)");
         vec![Fault::Refuse(compacted)]
     });

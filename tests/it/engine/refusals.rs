@@ -164,7 +164,7 @@ async fn an_empty_root_path_lists_existing_roots() {
     )
     .await
     .unwrap();
-    assert!(checked.ok, "a new instance has nothing, either");
+    assert!(checked.ok, "a new instance has no metadata either");
     for findings in [plan.findings, checked.findings] {
         let finding = &findings[0];
         assert_eq!(finding.code, "no-metadata");

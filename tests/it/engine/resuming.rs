@@ -152,7 +152,7 @@ async fn another_plan_than_the_staged_one_is_rejected() {
         let mut options = next.restore_options(RestoreCommand::Rollback);
         options.accept_loss = true;
         let report = next.restore_with(&options).await.unwrap();
-        assert!(!report.verified, "it is not what the backup holds");
+        assert!(!report.verified, "the metadata differs from the backup");
         let report = next.migrate().await.unwrap();
         assert_eq!(report.outcome, MigrateOutcome::Migrated);
     }
@@ -192,8 +192,8 @@ async fn a_run_without_a_backup_names_no_older_one() {
         }
         let mut options = next.options();
         options.backup = None;
-        let nobody = meta_migrate::Environment::silent();
-        meta_migrate::migrate(&next.store, &options, &nobody)
+        let silent = meta_migrate::Environment::silent();
+        meta_migrate::migrate(&next.store, &options, &silent)
             .await
             .unwrap();
         assert_eq!(next.journal().unwrap().backup.is_some(), kept);

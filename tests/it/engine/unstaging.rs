@@ -182,8 +182,8 @@ async fn each_meta_root_has_a_separate_journal() {
                 Vec::new()
             }
         });
-        let nobody = meta_migrate::Environment::silent();
-        meta_migrate::migrate(&next.store, &options, &nobody)
+        let silent = meta_migrate::Environment::silent();
+        meta_migrate::migrate(&next.store, &options, &silent)
             .await
             .unwrap_err();
         let next = next.next();

@@ -122,7 +122,7 @@ async fn w10_an_unready_release_is_rolled_back_on_request() {
     let ended = scenario
         .upgrade(&["--rollback-on-failure", "--timeout", "15s"])
         .await;
-    assert_ne!(ended.code, 0, "it is no upgrade");
+    assert_ne!(ended.code, 0, "the upgrade did not succeed");
     scenario.assert_runs(OLD_IMAGE).await;
     scenario.assert_untouched().await;
 }

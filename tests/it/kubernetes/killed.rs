@@ -172,7 +172,7 @@ async fn a_rollback_killed_after_a_failed_start_resumes() {
     scenario.delete_lease().await;
     // The same command: it first completes the started rollback.
     let ended = scenario.upgrade(&[]).await;
-    assert_ne!(ended.code, 0, "it is no upgrade");
+    assert_ne!(ended.code, 0, "the upgrade did not succeed");
     scenario.assert_runs(OLD_IMAGE).await;
     scenario.assert_untouched().await;
 }

@@ -92,7 +92,7 @@ impl ManagedInstance {
     async fn assert_untouched(&self) {
         assert!(
             self.bed.metadata.dump().await == self.before,
-            "the metadata is not what it was"
+            "the metadata has changed"
         );
     }
 

@@ -146,7 +146,7 @@ async fn a_rollback_waits_for_a_running_migration() {
     let migrated = bed.shared.events().into_iter().any(
         |event| matches!(event, Event::ToolEnded { pod, code: 0 } if pod.contains("-migrate-")),
     );
-    assert!(migrated, "the migration came to its own end");
+    assert!(migrated, "the migration finished by itself");
     scenario.assert_runs(OLD_IMAGE).await;
     scenario.assert_untouched().await;
 }

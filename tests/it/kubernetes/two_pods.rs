@@ -93,7 +93,7 @@ async fn only_one_of_two_migrate_pods_writes() {
     .await;
     let after = bed.metadata.dump().await;
     assert_eq!(bed.metadata.layout().await, Layout::V2_2);
-    assert!(is_alive(pid), "there were never two");
+    assert!(is_alive(pid), "there were never two pods");
 
     // The process continues in the middle of its work and must detect that it lost the lock.
     signal("CONT", pid);
@@ -101,7 +101,7 @@ async fn only_one_of_two_migrate_pods_writes() {
         (!is_alive(pid)).then_some(())
     })
     .await;
-    assert!(bed.metadata.dump().await == after, "it wrote once more");
+    assert!(bed.metadata.dump().await == after, "the run wrote again");
     bed.shared.behaviour().cut_off = false;
     let code = bed
         .wait("its pod to end", async || exit_code(&bed.shared, &first))

@@ -248,5 +248,5 @@ async fn read_until_success(store: &impl Store, request: RangeRequest) -> Vec<En
             }
         }
     });
-    read.await.expect("the store does not answer")
+    read.await.expect("the store does not respond")
 }

@@ -58,7 +58,7 @@ pub(crate) fn states(before: &Image, after: &Image, order: Order) -> Vec<Image> 
             states.push(state.clone());
         }
     }
-    assert!(&state == after, "the last state is another one");
+    assert!(&state == after, "the last state differs from the result");
     states
 }
 

@@ -115,7 +115,7 @@ impl Program {
         self.running.0.store(child.id().unwrap(), Ordering::SeqCst);
         let ended = tokio::time::timeout(LIMIT, child.wait_with_output()).await;
         self.running.0.store(0, Ordering::SeqCst);
-        ended.expect("the program does not end").unwrap()
+        ended.expect("the program did not exit in time").unwrap()
     }
 }
 

@@ -56,7 +56,7 @@ while kill -0 "$runner" && kill -0 "$etcd_pid" && kill -0 "$api_pid"; do
     sleep 0.3
 done 2>/dev/null
 if kill -0 "$runner" 2>/dev/null; then
-    # A program ended by itself: what it said last is kept as long as somebody may ask.
+    # A program ended by itself: keep its log while a test may still read it.
     : >ended
     while kill -0 "$runner" 2>/dev/null; do sleep 1; done
 fi
@@ -215,7 +215,10 @@ async fn start(folder: &Path, runner: u32) -> ControlPlane {
     panic!("the control plane found no free port in five attempts");
 }
 
-#[expect(clippy::zombie_processes, reason = "it lives as long as this process")]
+#[expect(
+    clippy::zombie_processes,
+    reason = "the program lives as long as this process"
+)]
 fn launch(folder: &Path, assets: &Path, runner: u32) -> ControlPlane {
     let [etcd, peer, port] = free_ports();
     let plane = ControlPlane {
