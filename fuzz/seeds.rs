@@ -246,8 +246,8 @@ fn pair(key: &str, value: &[u8]) -> Vec<u8> {
     [field(1, key.as_bytes()), field(2, value)].concat()
 }
 
-fn official(version: u8, whole: bool) -> Vec<Vec<u8>> {
-    let extra: &[u8] = if whole {
+fn official(version: u8, complete: bool) -> Vec<Vec<u8>> {
+    let extra: &[u8] = if complete {
         br#"{"entry_include_root_path":true}"#
     } else {
         b""
@@ -263,7 +263,7 @@ fn official(version: u8, whole: bool) -> Vec<Vec<u8>> {
         vec![4 << 3, 3],
         field(6, extra),
     ];
-    let root = if whole || version > 0 { "a/meta/" } else { "" };
+    let root = if complete || version > 0 { "a/meta/" } else { "" };
     let key = |relative: &str| format!("{root}{relative}");
     vec![
         head.concat(),

@@ -283,7 +283,7 @@ pub enum BackupError {
         path: PathBuf,
     },
     /// The file would be deleted with the container in which the program runs.
-    #[error("cannot write a backup to {}: {}", path.display(), lost(*why))]
+    #[error("cannot write a backup to {}: {}", path.display(), loss_reason(*why))]
     Ephemeral {
         /// The path.
         path: PathBuf,
@@ -326,7 +326,7 @@ pub(super) const READ: &str = "read backup file";
 /// The operation of writing or reading a temporary file.
 const TEMPORARY: &str = "use a temporary file (set TMPDIR to a folder with enough free space) in";
 
-fn lost(why: Ephemeral) -> &'static str {
+fn loss_reason(why: Ephemeral) -> &'static str {
     match why {
         Ephemeral::Layer => "that folder is part of the container and is deleted with it",
         Ephemeral::Memory => "that folder is in the container's memory (tmpfs) and is lost with it",

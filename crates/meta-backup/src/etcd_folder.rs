@@ -29,15 +29,15 @@ pub(super) fn note(log: &Path, index: u64, revision: i64) -> String {
     let state = format!("the database shows revision {revision} (raft index {index})");
     match last_index(log) {
         Ok(Some(last)) if last > index => format!(
-            "{state}; the write-ahead log in {} holds {} newer requests, up to index {last}, which are not read: \
-             start etcd on a copy of the folder and save a backup there to have them",
+            "{state}; the write-ahead log in {} contains {} newer requests, up to index {last}, which are not read: \
+             to include them, start etcd on a copy of the folder and run backup on it",
             log.display(),
             last - index
         ),
-        Ok(Some(_)) => format!("{state}; the write-ahead log holds nothing newer"),
+        Ok(Some(_)) => format!("{state}; the write-ahead log contains nothing newer"),
         Ok(None) => format!("{state}; the write-ahead log in {} is empty", log.display()),
         Err(error) => format!(
-            "{state}; the write-ahead log in {} may hold newer requests: it cannot be read: {error}",
+            "{state}; the write-ahead log in {} may contain newer requests: it cannot be read: {error}",
             log.display()
         ),
     }

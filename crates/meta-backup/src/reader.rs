@@ -278,7 +278,7 @@ impl Backup {
                     .map_err(|error| BackupError::file(OPEN, path, error))?;
                 let reader = BufReader::with_capacity(BUFFER_BYTES, file);
                 let decoder = match known.get() {
-                    Some(_) => Decoder::again(reader),
+                    Some(_) => Decoder::reread(reader),
                     None => Decoder::new(reader),
                 }
                 .map_err(|error| BackupError::invalid(path, error))?;

@@ -50,9 +50,9 @@ fn relative(relative: &[u8]) {
     }
 
     if let Some((original, timestamp)) = split_timestamp(relative) {
-        let mut again = original.to_vec();
-        push_timestamp(&mut again, timestamp);
-        assert_eq!(again, relative);
+        let mut rendered = original.to_vec();
+        push_timestamp(&mut rendered, timestamp);
+        assert_eq!(rendered, relative);
     }
     let prefix = KeyRange::prefix(relative);
     assert!(prefix.contains(relative) && prefix.contains(&successor(relative)));

@@ -157,8 +157,8 @@ fn config(text: &[u8]) {
             assert!(!config.connection.endpoints.is_empty());
             assert!(!config.root.meta_root().is_empty());
             assert_eq!(config.file.as_deref(), Some(Path::new(&path)));
-            let again = resolve().expect("the same file again");
-            assert_eq!(format!("{config:?}"), format!("{again:?}"));
+            let resolved = resolve().expect("the file resolves twice");
+            assert_eq!(format!("{config:?}"), format!("{resolved:?}"));
             if let Some(login) = &config.connection.login {
                 let password = login.password.expose();
                 // Text that also occurs elsewhere in the file is not checked.
@@ -173,8 +173,8 @@ fn config(text: &[u8]) {
 
 fn journal(value: &[u8]) {
     if let Ok(journal) = Journal::decode(value) {
-        let again = Journal::decode(&journal.encode()).unwrap();
-        assert_eq!(again, journal);
+        let decoded = Journal::decode(&journal.encode()).unwrap();
+        assert_eq!(decoded, journal);
     }
 }
 

@@ -134,7 +134,7 @@ async fn problems<S: Store>(
     let found = survey(store, ctx, context(None, journal)).await?;
     let mut findings = found.findings(ctx.root, journal);
     findings.retain(|finding| finding.severity != Severity::Notice);
-    if let Some(lock) = lock.filter(|lock| !lock.stays()) {
+    if let Some(lock) = lock.filter(|lock| !lock.never_expires()) {
         let message = format!(
             "{} holds the migration lock: its run is not finished ({})",
             lock.address,

@@ -63,7 +63,7 @@ pub async fn verify<S: Store>(
     let check = async {
         let ctx = environment.ctx(&options.root, &options.limits);
         let holder = sessions::lock_holder(store, ctx.root, ctx.limits).await?;
-        if let Some(holder) = holder.filter(|holder| !holder.stays()) {
+        if let Some(holder) = holder.filter(|holder| !holder.never_expires()) {
             return Err(EngineErrorKind::Locked(holder));
         }
         let journal_store = JournalStore::load(store, ctx.root, ctx.limits).await?;

@@ -119,7 +119,7 @@ pub struct SessionReport {
 impl SessionReport {
     /// Whether the session has no lease and therefore never expires.
     #[must_use]
-    pub fn stays(&self) -> bool {
+    pub fn never_expires(&self) -> bool {
         self.lease == 0
     }
 
@@ -127,7 +127,7 @@ impl SessionReport {
     #[must_use]
     pub fn ending(&self) -> String {
         match self.ttl {
-            _ if self.stays() => "no lease: it never expires".to_owned(),
+            _ if self.never_expires() => "no lease: it never expires".to_owned(),
             seconds if seconds >= 0 => format!("lease ends in {seconds} s unless renewed"),
             _ => "its lease has ended".to_owned(),
         }

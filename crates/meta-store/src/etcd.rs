@@ -178,8 +178,8 @@ impl EtcdStore {
                 if error.is_transient() {
                     self.switch_member(index);
                 }
-                let again = repeat == Repeat::Safe || error.applied == Applied::No;
-                if !(error.is_transient() && again) {
+                let may_repeat = repeat == Repeat::Safe || error.applied == Applied::No;
+                if !(error.is_transient() && may_repeat) {
                     return Err(error);
                 }
                 errors.push(error);

@@ -86,7 +86,7 @@ impl<R: Read> Decoder<R> {
 
     /// Reads the prologue and the header of a file that was verified before. The content is not
     /// hashed again: the caller must compare [`Totals::heads`] with those of the verification.
-    pub(crate) fn again(reader: R) -> Result<Self, FormatError> {
+    pub(crate) fn reread(reader: R) -> Result<Self, FormatError> {
         Ok(Self {
             hashes: false,
             ..Self::new(reader)?

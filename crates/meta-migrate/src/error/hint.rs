@@ -365,7 +365,7 @@ fn all_findings(plan: &PlanReport) -> &'static str {
 /// Returns how to delete sessions or locks without a lease, which never expire; `None` if each has
 /// one.
 fn delete_by_hand(sessions: &[meta_report::SessionReport], absent: &str) -> Option<String> {
-    let stay = sessions.iter().filter(|session| session.stays());
+    let stay = sessions.iter().filter(|session| session.never_expires());
     let commands: Vec<_> = stay
         .map(|session| format!("etcdctl del {}", quoted(&session.key)))
         .collect();

@@ -201,12 +201,12 @@ fn damage_to_a_real_database_never_makes_the_reader_panic() {
         env!("CARGO_MANIFEST_DIR"),
         "/../../testdata/backups/etcd-3.5.1.snapshot.db"
     );
-    let whole = std::fs::read(path).unwrap();
-    assert!(walk_file(&whole).unwrap().unwrap().len() > 170);
+    let complete = std::fs::read(path).unwrap();
+    assert!(walk_file(&complete).unwrap().unwrap().len() > 170);
     // One in seven bits of the head and the first elements of every page.
-    for page in 0..whole.len() / 4096 {
+    for page in 0..complete.len() / 4096 {
         for bit in (0..80 * 8).step_by(7) {
-            let mut altered = whole.clone();
+            let mut altered = complete.clone();
             altered[page * 4096 + bit / 8] ^= 1 << (bit % 8);
             let _ = walk_file(&altered);
         }

@@ -79,12 +79,12 @@ const PARTIAL: Tolerance = Tolerance {
 /// of etcd, and the notes say which.
 #[test]
 fn truncated_files_are_refused_or_read_as_partial() {
-    let whole = full();
-    let begin = whole.len() - etcd_and_later().len();
+    let complete = full();
+    let begin = complete.len() - etcd_and_later().len();
     let etcd_end = begin + etcd_part(EXTRA).len();
-    let expected = entries(&load(&gzip(&whole), None).unwrap());
-    for end in 20..whole.len() {
-        let bytes = gzip(&whole[..end]);
+    let expected = entries(&load(&gzip(&complete), None).unwrap());
+    for end in 20..complete.len() {
+        let bytes = gzip(&complete[..end]);
         let is_complete = load(&bytes, None);
         let part = load_with(&bytes, None, PARTIAL);
         if let Ok(import) = is_complete {
@@ -130,10 +130,10 @@ fn truncated_files_are_refused_or_read_as_partial() {
 /// with a note that they could not be verified.
 #[test]
 fn a_truncated_stream_requires_allow_partial() {
-    let whole = gzip(&full());
-    let expected = entries(&load(&whole, None).unwrap());
-    for end in 10..whole.len() {
-        let error = load(&whole[..end], None).unwrap_err();
+    let complete = gzip(&full());
+    let expected = entries(&load(&complete, None).unwrap());
+    for end in 10..complete.len() {
+        let error = load(&complete[..end], None).unwrap_err();
         assert!(
             matches!(
                 error,
@@ -141,7 +141,7 @@ fn a_truncated_stream_requires_allow_partial() {
             ),
             "{end}: {error}"
         );
-        if let Ok(found) = load_with(&whole[..end], None, PARTIAL) {
+        if let Ok(found) = load_with(&complete[..end], None, PARTIAL) {
             assert!(entries(&found).iter().all(|entry| expected.contains(entry)));
             let note = found.notes.concat();
             assert!(note.contains("ends before its checksum"), "{end}: {note}");
@@ -192,10 +192,10 @@ fn damage_before_or_in_the_etcd_part_is_refused() {
     ] {
         load_with(&bytes, None, PARTIAL).unwrap_err();
     }
-    let whole = gzip(&full());
-    let expected = entries(&load(&whole, None).unwrap());
-    for bit in 10 * 8..whole.len() * 8 {
-        let mut altered = whole.clone();
+    let complete = gzip(&full());
+    let expected = entries(&load(&complete, None).unwrap());
+    for bit in 10 * 8..complete.len() * 8 {
+        let mut altered = complete.clone();
         altered[bit / 8] ^= 1 << (bit % 8);
         if let Ok(found) = load_with(&altered, None, PARTIAL) {
             let is_proved = found.notes.is_empty();
@@ -206,11 +206,11 @@ fn damage_before_or_in_the_etcd_part_is_refused() {
 
 #[test]
 fn altered_gzip_bits_never_alter_an_entry() {
-    let whole = gzip(&full());
-    let expected = entries(&load(&whole, None).unwrap());
+    let complete = gzip(&full());
+    let expected = entries(&load(&complete, None).unwrap());
     // Flags, time and system in the first ten bytes do not affect the content.
-    for bit in 10 * 8..whole.len() * 8 {
-        let mut altered = whole.clone();
+    for bit in 10 * 8..complete.len() * 8 {
+        let mut altered = complete.clone();
         altered[bit / 8] ^= 1 << (bit % 8);
         // Some bits only select another encoding of the same bytes.
         if let Ok(found) = load(&altered, None) {
@@ -221,11 +221,11 @@ fn altered_gzip_bits_never_alter_an_entry() {
 
 #[test]
 fn data_after_the_gzip_stream_is_refused() {
-    let whole = gzip(&full());
-    let error = load(&[whole.as_slice(), b"x"].concat(), None).unwrap_err();
+    let complete = gzip(&full());
+    let error = load(&[complete.as_slice(), b"x"].concat(), None).unwrap_err();
     assert!(matches!(
         error,
-        FormatError::TrailingBytes { offset } if offset == whole.len() as u64
+        FormatError::TrailingBytes { offset } if offset == complete.len() as u64
     ));
 }
 

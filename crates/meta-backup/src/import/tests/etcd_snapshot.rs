@@ -72,9 +72,9 @@ const HASH: usize = 32;
 
 #[test]
 fn altered_and_cut_snapshots_are_refused() {
-    let whole = real();
-    for at in (0..whole.len()).step_by(9973) {
-        let mut altered = whole.clone();
+    let complete = real();
+    for at in (0..complete.len()).step_by(9973) {
+        let mut altered = complete.clone();
         altered[at] ^= 1;
         assert!(
             matches!(load(&altered, None), Err(FormatError::Altered { .. })),
@@ -82,14 +82,14 @@ fn altered_and_cut_snapshots_are_refused() {
         );
     }
     for end in [
-        whole.len() - 1,
-        whole.len() - 33,
-        whole.len() - 4096 - 32,
+        complete.len() - 1,
+        complete.len() - 33,
+        complete.len() - 4096 - 32,
         8192,
     ] {
         for tolerance in [Tolerance::default(), SKIP] {
-            let error = load_with(&whole[..end], None, tolerance);
-            let is_complete = tolerance == SKIP && end == whole.len() - 1;
+            let error = load_with(&complete[..end], None, tolerance);
+            let is_complete = tolerance == SKIP && end == complete.len() - 1;
             assert!(
                 is_complete || matches!(error, Err(FormatError::Truncated { .. })),
                 "{end}"
@@ -101,9 +101,9 @@ fn altered_and_cut_snapshots_are_refused() {
 /// Like `member/snap/db`: without a hash, and larger than its last page.
 #[test]
 fn a_database_without_hash_requires_skip_hash_check() {
-    let whole = real();
-    let expected = load(&whole, None).unwrap();
-    let database = &whole[..whole.len() - HASH];
+    let complete = real();
+    let expected = load(&complete, None).unwrap();
+    let database = &complete[..complete.len() - HASH];
     for grown in [0, 1 << 20] {
         let file = [database, &vec![0; grown]].concat();
         let error = load(&file, None).unwrap_err();
@@ -123,10 +123,10 @@ fn a_database_without_hash_requires_skip_hash_check() {
 /// Each meta page may be damaged; without the first, the start of the file has no magic.
 #[test]
 fn one_intact_meta_page_is_enough() {
-    let whole = real();
-    let expected = entries(&load(&whole, None).unwrap());
+    let complete = real();
+    let expected = entries(&load(&complete, None).unwrap());
     for page in [0, 4096] {
-        let mut file = whole[..whole.len() - HASH].to_vec();
+        let mut file = complete[..complete.len() - HASH].to_vec();
         file[page..page + 80].fill(0);
         let hash: [u8; HASH] = sha2::Sha256::digest(&file).into();
         for (file, tolerance) in [
@@ -138,7 +138,7 @@ fn one_intact_meta_page_is_enough() {
             assert!(found.notes.concat().contains("one of the two meta pages"));
         }
     }
-    let mut file = whole;
+    let mut file = complete;
     file[..80].fill(0);
     file[4096..4176].fill(0);
     load_with(&file, None, SKIP).unwrap_err();

@@ -73,9 +73,9 @@ fn d15_an_absolute_key_or_the_user_restores_the_slash() {
     let head = header(0, "by-dev", "meta", 0, b"");
     let index = pair("root-coord/index/5/6", b"i");
     let operation = pair("/by-dev/meta/root-coord/dd-operation", b"{}");
-    let told = [head.clone(), operation, index.clone()].concat();
+    let file = [head.clone(), operation, index.clone()].concat();
     let expected = "/by-dev/meta/root-coord/index/5/6";
-    assert!(keys(&load(&told, None).unwrap()).contains(&expected.to_owned()));
+    assert!(keys(&load(&file, None).unwrap()).contains(&expected.to_owned()));
     let silent = [head, index].concat();
     let hinted = load(&silent, Some("/by-dev/meta")).unwrap();
     assert_eq!(keys(&hinted), [expected]);
