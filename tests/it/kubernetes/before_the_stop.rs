@@ -10,7 +10,8 @@ use crate::support::kubernetes::helm::{Helm, OLD_IMAGE};
 
 const USER: &str = "upgrader";
 
-fn assert_never_stopped(scenario: &Scenario) {
+/// Fails if any component of Milvus was stopped.
+pub(super) fn assert_never_stopped(scenario: &Scenario) {
     let events = scenario.bed.shared.events();
     let stopped = |event: &Event| matches!(event, Event::MilvusStopped { .. });
     assert!(!events.iter().any(stopped), "{events:#?}");

@@ -4,29 +4,17 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::before_the_stop::assert_never_stopped;
+use super::stale_state::{hold, wait_for_pod};
 use super::{NEW_IMAGE, Scenario, role};
-use crate::support::kubernetes::behaviour::{Event, TOOL_IMAGE};
+use crate::support::kubernetes::behaviour::TOOL_IMAGE;
 use crate::support::kubernetes::ended;
 use crate::support::kubernetes::helm::{Helm, OLD_IMAGE};
-
-/// Fails if any component of Milvus was stopped.
-fn assert_never_stopped(scenario: &Scenario) {
-    let events = scenario.bed.shared.events();
-    let stopped = events
-        .iter()
-        .any(|event| matches!(event, Event::MilvusStopped { .. }));
-    assert!(!stopped, "Milvus was stopped: {events:#?}");
-}
 
 #[tokio::test]
 async fn w13_w19_a_missing_tool_image_is_found_in_time() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
-    scenario
-        .bed
-        .shared
-        .behaviour()
-        .missing_images
-        .insert(TOOL_IMAGE.to_owned());
+    scenario.bed.fail_pulls_of(TOOL_IMAGE);
     let ended = scenario.upgrade(&["--timeout", "12s"]).await;
     assert_ne!(ended.code, 0);
     ended.says("ImagePullBackOff").says(TOOL_IMAGE);
@@ -40,12 +28,7 @@ async fn w13_w19_a_missing_tool_image_is_found_in_time() {
 #[tokio::test]
 async fn w13_w19_a_missing_new_image_is_found_before_the_stop() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
-    scenario
-        .bed
-        .shared
-        .behaviour()
-        .missing_images
-        .insert(NEW_IMAGE.to_owned());
+    scenario.bed.fail_pulls_of(NEW_IMAGE);
     let ended = scenario.upgrade(&["--timeout", "12s"]).await;
     assert_ne!(ended.code, 0);
     ended.says("ImagePullBackOff").says(NEW_IMAGE);
@@ -69,12 +52,7 @@ async fn w01_w02_nothing_is_written_while_a_pod_terminates() {
     let scenario = Scenario::new(Helm::cluster("my-release")).await;
     // Not the first pod in alphabetical order, which is the only one that the official script
     // checked.
-    scenario
-        .bed
-        .shared
-        .behaviour()
-        .hanging_components
-        .insert("querynode".to_owned());
+    scenario.bed.keep_terminating("querynode");
     let ended = scenario.upgrade(&["--timeout", "12s"]).await;
     assert_ne!(ended.code, 0);
     ended.says("querynode");
@@ -113,12 +91,7 @@ async fn w03_an_expiring_session_is_awaited() {
 #[tokio::test]
 async fn w10_an_unready_release_is_rolled_back_on_request() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
-    scenario
-        .bed
-        .shared
-        .behaviour()
-        .unready_images
-        .insert(NEW_IMAGE.to_owned());
+    scenario.bed.keep_unready(NEW_IMAGE);
     let ended = scenario
         .upgrade(&["--rollback-on-failure", "--timeout", "15s"])
         .await;
@@ -130,12 +103,7 @@ async fn w10_an_unready_release_is_rolled_back_on_request() {
 #[tokio::test]
 async fn w22_a_second_orchestrator_is_rejected() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
-    scenario
-        .bed
-        .shared
-        .behaviour()
-        .held_tools
-        .insert("-status-".to_owned());
+    hold(&scenario, "-status-");
     let first = scenario.bed.start("upgrader", &scenario.command(&[]));
     scenario
         .bed
@@ -241,18 +209,9 @@ async fn w11_ambiguous_containers_are_refused() {
 async fn an_evicted_job_pod_is_retried() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     let bed = &scenario.bed;
-    bed.shared
-        .behaviour()
-        .held_tools
-        .insert("-migrate-".to_owned());
+    hold(&scenario, "-migrate-");
     let child = bed.start("upgrader", &scenario.command(&[]));
-    let pod = bed
-        .wait("the migrate pod", async || {
-            let pods = bed.list("pods").await.into_iter();
-            let mut names = pods.map(|pod| pod["metadata"]["name"].as_str().unwrap().to_owned());
-            names.find(|name| name.contains("-migrate-"))
-        })
-        .await;
+    let pod = wait_for_pod(&scenario, "-migrate-").await;
     let status = json!({"status": {
         "phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory.",
     }});

@@ -217,8 +217,7 @@ async fn a_deployment_recreated_during_the_start_upgrades() {
     let helm = Helm::cluster("my-release").with_replicas("querynode", 2);
     let scenario = Scenario::new(helm).await;
     let bed = &scenario.bed;
-    let unready = NEW_IMAGE.to_owned();
-    bed.shared.behaviour().unready_images.insert(unready);
+    bed.keep_unready(NEW_IMAGE);
     scenario.upgrade(&["--timeout", "8s"]).await.expect(5);
     let checkpoint = "datacoord-meta/checkpoint/x";
     bed.metadata

@@ -200,10 +200,7 @@ async fn w24_preflight_reports_rollout_autoscaler_and_gitops() {
     bed.merge("deployments", "my-release-milvus-rootcoord", &tracked)
         .await;
     bed.wait_until_settled().await;
-    bed.shared
-        .behaviour()
-        .unready_images
-        .insert("milvusdb/milvus:v2.1.4-fix".to_owned());
+    bed.keep_unready("milvusdb/milvus:v2.1.4-fix");
     let change = json!({"spec": {"template": {"spec": {"containers": [{
         "name": "proxy", "image": "milvusdb/milvus:v2.1.4-fix", "args": ["milvus", "run", "proxy"],
     }]}}}});

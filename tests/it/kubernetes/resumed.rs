@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::stale_state::{hold, wait_for_pod};
 use super::{NEW_IMAGE, Scenario};
 use crate::support::kubernetes::Ended;
 use crate::support::kubernetes::behaviour::Behaviour;
@@ -15,17 +16,9 @@ const OWN_IMAGE: &str = "registry.example.com/milvus:v2.2.16";
 async fn an_upgrade_killed_before_the_backup_rolls_back(more: &[&str]) -> Scenario {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     let bed = &scenario.bed;
-    let held = "-backup-".to_owned();
-    bed.shared.behaviour().held_tools.insert(held);
+    hold(&scenario, "-backup-");
     let mut child = bed.start(USER, &scenario.command(more));
-    bed.wait("the backup's pod", async || {
-        let pods = bed.list("pods").await;
-        let mut names = pods
-            .iter()
-            .filter_map(|pod| pod["metadata"]["name"].as_str());
-        names.any(|name| name.contains("-backup-")).then_some(())
-    })
-    .await;
+    wait_for_pod(&scenario, "-backup-").await;
     tokio::time::sleep(Duration::from_millis(700)).await;
     child.kill().await.unwrap();
     scenario.delete_lease().await;

@@ -60,8 +60,7 @@ async fn a_restored_rollback_is_finished_before_an_upgrade() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     let bed = &scenario.bed;
     scenario.upgrade(&[]).await.expect(0);
-    let unready = OLD_IMAGE.to_owned();
-    bed.shared.behaviour().unready_images.insert(unready);
+    bed.keep_unready(OLD_IMAGE);
     let more = ["-o", "rollback", "--timeout", "8s"];
     scenario.upgrade(&more).await.expect(5);
     *bed.shared.behaviour() = Behaviour::default();
@@ -126,8 +125,7 @@ async fn a_forward_never_rolls_back_automatically() {
     let scenario = with_a_rollback_that_died(&["--rollback-on-failure"], true).await;
     let bed = &scenario.bed;
     let before = bed.metadata.dump().await;
-    let unready = NEW_IMAGE.to_owned();
-    bed.shared.behaviour().unready_images.insert(unready);
+    bed.keep_unready(NEW_IMAGE);
     let forward = ["-o", "forward", "--timeout", "8s"];
     scenario.upgrade(&forward).await.expect(5);
     *bed.shared.behaviour() = Behaviour::default();

@@ -79,12 +79,7 @@ async fn rolling_update_updates_coordinators_first() {
 #[tokio::test]
 async fn rolling_update_ends_at_an_unhealthy_deployment() {
     let scenario = Scenario::without_metadata(cluster()).await;
-    scenario
-        .bed
-        .shared
-        .behaviour()
-        .missing_images
-        .insert(NEW_IMAGE.to_owned());
+    scenario.bed.fail_pulls_of(NEW_IMAGE);
     let ended = update(&scenario, &["--timeout", "6s"]).await;
     assert_ne!(ended.code, 0);
     ended
@@ -154,8 +149,7 @@ async fn rolling_update_refuses_gitops_until_accepted() {
 async fn rolling_update_without_its_lease_changes_nothing() {
     let scenario = Scenario::without_metadata(cluster()).await;
     let bed = &scenario.bed;
-    let unready = NEW_IMAGE.to_owned();
-    bed.shared.behaviour().unready_images.insert(unready);
+    bed.keep_unready(NEW_IMAGE);
     let child = bed.start("upgrader", &command(&scenario, &["--timeout", "40s"]));
     bed.wait("the first to be updated", async || {
         (order(&scenario).len() == 1).then_some(())

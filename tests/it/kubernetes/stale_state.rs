@@ -12,18 +12,20 @@ use crate::support::kubernetes::helm::{Helm, OLD_IMAGE};
 
 const USER: &str = "upgrader";
 
-pub(super) async fn wait_for_pod(scenario: &Scenario, part: &str) {
+/// Waits for a pod whose name contains `part`; returns its name.
+pub(super) async fn wait_for_pod(scenario: &Scenario, part: &str) -> String {
     let bed = &scenario.bed;
-    bed.wait(part, async || {
+    let find = async || {
         let pods = bed.list("pods").await;
         let mut names = pods
             .iter()
             .filter_map(|pod| pod["metadata"]["name"].as_str());
-        names.any(|name| name.contains(part)).then_some(())
-    })
-    .await;
+        names.find(|name| name.contains(part)).map(str::to_owned)
+    };
+    bed.wait(part, find).await
 }
 
+/// Pods whose names contain `step` do not start until `held_tools` is cleared.
 pub(super) fn hold(scenario: &Scenario, step: &str) {
     let mut behaviour = scenario.bed.shared.behaviour();
     behaviour.held_tools.insert(step.to_owned());
@@ -44,8 +46,7 @@ async fn a_pending_migrate_job_is_deleted_before_a_rollback() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     kill_before(&scenario, "-migrate-").await;
     // The old release has no session for a while.
-    let old = OLD_IMAGE.to_owned();
-    scenario.bed.shared.behaviour().missing_images.insert(old);
+    scenario.bed.fail_pulls_of(OLD_IMAGE);
     let rollback = scenario.command(&["-o", "rollback"]);
     let child = scenario.bed.start(USER, &rollback);
     scenario
@@ -249,8 +250,7 @@ async fn accept_loss_of_an_unstarted_rollback_is_not_kept() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     let bed = &scenario.bed;
     scenario.upgrade(&[]).await.expect(0);
-    let missing = TOOL_IMAGE.to_owned();
-    bed.shared.behaviour().missing_images.insert(missing);
+    bed.fail_pulls_of(TOOL_IMAGE);
     let more = ["-o", "rollback", "--accept-loss", "--timeout", "6s"];
     scenario.upgrade(&more).await.expect(3);
     *bed.shared.behaviour() = Behaviour::default();
@@ -267,8 +267,7 @@ async fn an_upgrade_that_finishes_a_rollback_is_no_success() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     let bed = &scenario.bed;
     scenario.upgrade(&[]).await.expect(0);
-    let hanging = "standalone".to_owned();
-    bed.shared.behaviour().hanging_components.insert(hanging);
+    bed.keep_terminating("standalone");
     let mut child = bed.start(USER, &scenario.command(&["-o", "rollback"]));
     bed.wait("drain-new", async || {
         scenario.stage().await.filter(|stage| stage == "drain-new")
@@ -290,8 +289,7 @@ async fn a_resumed_requested_rollback_is_a_success() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     let bed = &scenario.bed;
     scenario.upgrade(&[]).await.expect(0);
-    let hanging = "standalone".to_owned();
-    bed.shared.behaviour().hanging_components.insert(hanging);
+    bed.keep_terminating("standalone");
     let more = ["-o", "rollback", "--timeout", "6s"];
     scenario.upgrade(&more).await.expect(5);
     *bed.shared.behaviour() = Behaviour::default();

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use milvus_meta::layout::Layout;
 
+use super::stale_state::{hold, wait_for_pod};
 use super::{NEW_IMAGE, Scenario, role};
 use crate::support::etcd;
 use crate::support::kubernetes::behaviour::{Event, Shared};
@@ -72,10 +73,7 @@ async fn only_one_of_two_migrate_pods_writes() {
     };
     let acting = bed.shared.clone();
     proxy.decide(decide, move || signal("STOP", migrators(&acting)[0].1));
-    bed.shared
-        .behaviour()
-        .held_tools
-        .insert("-verify-".to_owned());
+    hold(&scenario, "-verify-");
     let child = bed.start("upgrader", &scenario.command(&[]));
     bed.wait("the first pod to freeze", async || {
         (transactions.load(Ordering::SeqCst) >= FROZEN_IN).then_some(())
@@ -117,21 +115,9 @@ async fn only_one_of_two_migrate_pods_writes() {
 async fn a_migrate_pod_drained_from_its_node_is_retried() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     let bed = &scenario.bed;
-    bed.shared
-        .behaviour()
-        .held_tools
-        .insert("-migrate-".to_owned());
+    hold(&scenario, "-migrate-");
     let child = bed.start("upgrader", &scenario.command(&[]));
-    let pod = bed
-        .wait("the migrate pod", async || {
-            let pods = bed.list("pods").await;
-            let migrates = |pod: &&serde_json::Value| {
-                pod["metadata"]["labels"]["meta-migration/step"] == "migrate"
-            };
-            let pod = pods.iter().find(migrates)?;
-            pod["metadata"]["name"].as_str().map(str::to_owned)
-        })
-        .await;
+    let pod = wait_for_pod(&scenario, "-migrate-").await;
     bed.delete("pods", &pod).await;
     bed.shared.behaviour().held_tools.clear();
     ended(child.wait_with_output().await.unwrap()).expect(0);

@@ -236,6 +236,24 @@ impl Bed {
         answer["status"]["allowed"] == true
     }
 
+    /// The image cannot be pulled.
+    pub(crate) fn fail_pulls_of(&self, image: &str) {
+        let mut behaviour = self.shared.behaviour();
+        behaviour.missing_images.insert(image.to_owned());
+    }
+
+    /// Pods with the image run but never become ready.
+    pub(crate) fn keep_unready(&self, image: &str) {
+        let mut behaviour = self.shared.behaviour();
+        behaviour.unready_images.insert(image.to_owned());
+    }
+
+    /// Pods of the component hang in Terminating.
+    pub(crate) fn keep_terminating(&self, component: &str) {
+        let mut behaviour = self.shared.behaviour();
+        behaviour.hanging_components.insert(component.to_owned());
+    }
+
     /// Starts the program as the upgrading user, or as the admin.
     pub(crate) fn start(&self, user: &str, arguments: &[&str]) -> Child {
         self.spawn(user, Command::new(PROGRAM).args(arguments))
