@@ -363,9 +363,9 @@ mod tests {
         let image = [variable("TOOL_IMAGE")];
         let of_all = [&talk[..], &[variable("YES")]].concat();
         let of_jobs = [&of_all[..5], &image, &of_all[5..]].concat();
-        for name in ["preflight", "upgrade"] {
-            assert_eq!(variables(name), of_jobs, "{name}");
-        }
+        assert_eq!(variables("preflight"), of_jobs);
+        let of_upgrade = [&of_all[..5], &[variable("REPORT")], &image, &of_all[5..]].concat();
+        assert_eq!(variables("upgrade"), of_upgrade);
         assert_eq!(variables("rolling-update"), of_all);
         let page = include_str!("../docs/usage.md");
         for told in [AFTER_HELP, page] {

@@ -44,7 +44,7 @@ fn text(found: &HistoryReport, is_wide: bool, style: Style) -> String {
         ("PUT", Align::Right),
         ("REWRITTEN", Align::Right),
         ("DELETED", Align::Right),
-        ("BACKUP", Align::Left),
+        ("BACKUP", if is_wide { Align::Fixed } else { Align::Left }),
     ];
     if is_wide {
         columns.extend(["SOURCE", "TOOL", "HOST", "RUN"].map(|name| (name, Align::Fixed)));
@@ -74,7 +74,7 @@ fn cells(run: &RunRecord, is_wide: bool) -> Vec<String> {
         RunResult::Repaired => "repaired",
         RunResult::RolledBack => "rolled back",
         RunResult::Restored if run.families.is_empty() => "restored",
-        RunResult::Restored => "restored in part",
+        RunResult::Restored => "part restored",
     };
     let release = |release: &Option<String>| release.clone().unwrap_or_default();
     let mut cells = vec![

@@ -44,8 +44,6 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     approval: ApprovalOptions,
     #[command(flatten)]
-    report: ReportOptions,
-    #[command(flatten)]
     target: TargetOptions,
     /// Operations in one transaction; adapts downward when etcd says too many [default: 128]
     #[arg(
@@ -76,6 +74,8 @@ pub(in crate::cli) struct Args {
     empty: EmptyOptions,
     #[command(flatten)]
     etcd: EtcdOptions,
+    #[command(flatten)]
+    report: ReportOptions,
     #[command(flatten)]
     pub(in crate::cli) output: OutputOptions,
 }

@@ -111,7 +111,7 @@ impl NextSteps {
         failure.changed = match &error.diff {
             Some(found) => {
                 let found = outcome::difference(found);
-                format!("{changed}; the rollback would change: {found}").into()
+                format!("{changed}; the command would change: {found}").into()
             }
             None => changed.into(),
         };

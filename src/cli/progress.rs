@@ -136,7 +136,8 @@ impl Observer for Watch {
     /// A phase that begins ends the one before.
     fn phase_started(&self, name: &str, total: Option<u64>) {
         self.phase_finished();
-        let bar = self.bars.as_ref().map(|bars| {
+        let bars = self.bars.as_ref().filter(|_| total != Some(0));
+        let bar = bars.map(|bars| {
             let bar = bars.add(match total {
                 Some(total) => ProgressBar::new(total).with_style(bar_style()),
                 None => ProgressBar::new_spinner().with_style(spinner_style()),

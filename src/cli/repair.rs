@@ -45,8 +45,6 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     approval: ApprovalOptions,
     #[command(flatten)]
-    report: ReportOptions,
-    #[command(flatten)]
     reading: ReadingOptions,
     #[command(flatten)]
     target: TargetOptions,
@@ -54,6 +52,8 @@ pub(in crate::cli) struct Args {
     wait: WaitOptions,
     #[command(flatten)]
     etcd: EtcdOptions,
+    #[command(flatten)]
+    report: ReportOptions,
     #[command(flatten)]
     pub(in crate::cli) output: OutputOptions,
 }

@@ -1,4 +1,4 @@
-//! `--report`: a page about a plan or a migration, for the person who approves the change.
+//! `--report`: a page about a plan, a migration or an upgrade, for the person who approves the change.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -19,6 +19,8 @@ use milvus_meta::transform::PlanReport;
 mod escape;
 mod page;
 mod protocol;
+mod timeline;
+mod upgrade;
 
 use page::{Check, MARK, Page, Tone};
 use protocol::Step;
@@ -297,14 +299,7 @@ impl Target {
             at: Some(at),
             ..page(context, None, failure.findings.to_vec())
         };
-        let hints = failure
-            .hints
-            .iter()
-            .map(|hint| match hint.split_once("   # ") {
-                Some((command, purpose)) => (format!("Next: {purpose}"), command.to_owned()),
-                None => ("Next".to_owned(), hint.clone()),
-            });
-        page.commands = hints.collect();
+        page.commands = commands(&failure.hints);
         if let Some(backup) = &failure.backup {
             page.facts.push(("Backup", backup.to_string()));
         }
@@ -316,6 +311,28 @@ impl Target {
             tracing::warn!("{}: {}", failure.message, failure.causes.join(": "));
         }
     }
+}
+
+/// The next commands, with their purposes.
+fn commands(hints: &[String]) -> Vec<(String, String)> {
+    let hints = hints.iter();
+    hints
+        .map(|hint| match hint.split_once("   # ") {
+            Some((command, purpose)) => (format!("Next: {purpose}"), command.to_owned()),
+            None => ("Next".to_owned(), hint.clone()),
+        })
+        .collect()
+}
+
+/// When and by which version the page was created.
+fn created() -> [(&'static str, String); 2] {
+    [
+        ("Created", meta_migrate::now()),
+        (
+            "Created by",
+            format!("meta-migration {}", env!("CARGO_PKG_VERSION")),
+        ),
+    ]
 }
 
 /// A message as the start of a sentence.
@@ -354,7 +371,7 @@ fn page(context: &CommandContext, plan: Option<&PlanReport>, findings: Vec<Findi
     let revision = plan
         .map(|plan| plan.revision)
         .filter(|revision| *revision > 0);
-    Page {
+    let mut page = Page {
         title,
         instance: context.target(),
         found: plan.map_or_else(String::new, |plan| found(&plan.objects)),
@@ -372,14 +389,11 @@ fn page(context: &CommandContext, plan: Option<&PlanReport>, findings: Vec<Findi
                 "Read at revision",
                 revision.map_or_else(String::new, |revision| revision.to_string()),
             ),
-            ("Created", meta_migrate::now()),
-            (
-                "Created by",
-                format!("meta-migration {}", env!("CARGO_PKG_VERSION")),
-            ),
         ],
         ..Page::default()
-    }
+    };
+    page.facts.extend(created());
+    page
 }
 
 /// The checks, and which of them were made.

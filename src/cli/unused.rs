@@ -178,6 +178,9 @@ impl Given<'_> {
         {
             return Some((id, "a dry run carries out no plan"));
         }
+        if name == "upgrade" && self.is_set("dry_run") && self.has("report") {
+            return Some(("report", "a dry run prints manifests and upgrades nothing"));
+        }
         if name == "prune" && self.is_set("dry_run") && self.has("yes") {
             return Some(("yes", "a dry run deletes nothing, so it does not ask"));
         }

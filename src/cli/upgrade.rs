@@ -16,6 +16,7 @@ use super::output::exit::Exit;
 use super::output::failure::Failure;
 use super::output::style::Style;
 use super::output::upgrade as upgrade_output;
+use super::report::ReportOptions;
 use meta_kube::client::Client;
 use meta_kube::options::{Intent, Policy, UpgradeOptions};
 use meta_kube::stage::Unreached;
@@ -63,6 +64,8 @@ pub(in crate::cli) struct Args {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
+    report: ReportOptions,
+    #[command(flatten)]
     pub(in crate::cli) output: OutputOptions,
 }
 
@@ -108,6 +111,10 @@ async fn run_upgrade(args: &Args) -> Outcome {
             "--watch has no effect here: it shows the status of an upgrade, with -o status",
         ));
     }
+    let report = match args.dry_run {
+        true => None,
+        false => args.report.target()?,
+    };
     let client = args.place.connect().await?;
     let options = UpgradeOptions {
         intent: args.operation.intent(),
@@ -125,6 +132,9 @@ async fn run_upgrade(args: &Args) -> Outcome {
             status(&client, &options).await.map_err(Cause::Driver)
         };
         let status = status.map_err(|cause| failed(cause.into()))?;
+        if let Some(report) = report {
+            report.upgrade(&status)?;
+        }
         output::print(args.output.format, &status, upgrade_output::status)?;
         return Ok(Exit::Done);
     }
@@ -133,13 +143,16 @@ async fn run_upgrade(args: &Args) -> Outcome {
         output::write(steps.as_bytes())?;
         return Ok(Exit::Done);
     }
-    let report = upgrade(&client, &options, &terminal)
+    let done = upgrade(&client, &options, &terminal)
         .await
         .map_err(failed)?;
-    output::print_done(args.output.format, &report.status, upgrade_output::status);
-    match report.result {
+    if let Some(report) = report {
+        report.upgraded(&done.status);
+    }
+    output::print_done(args.output.format, &done.status, upgrade_output::status);
+    match done.result {
         Ok(()) => Ok(Exit::Done),
-        Err(unreached) => Err(unreached_failure(unreached, &report.status)),
+        Err(unreached) => Err(unreached_failure(unreached, &done.status)),
     }
 }
 

@@ -1,6 +1,10 @@
 //! Numbers and sizes as users read them.
 
+use std::time::Duration;
+
 use humansize::{BINARY, format_size};
+
+use crate::config::duration;
 
 pub(in crate::cli) use milvus_meta::plural::{agree, count, counted};
 
@@ -19,6 +23,11 @@ pub(in crate::cli) fn short_digest(digest: &str) -> &str {
 /// A time of RFC 3339 up to its minute, as tables show it: `2026-11-29 16:40`.
 pub(in crate::cli) fn minute(time: &str) -> String {
     time.get(..16).unwrap_or(time).replace('T', " ")
+}
+
+/// A duration in seconds, such as `2m 5s`.
+pub(in crate::cli) fn duration(seconds: u64) -> String {
+    duration::format(Duration::from_secs(seconds))
 }
 
 #[cfg(test)]

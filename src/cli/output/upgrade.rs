@@ -1,12 +1,10 @@
 //! What the Kubernetes commands report as text.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::style::Style;
 use super::table::{Align, Table};
-use super::units::counted;
-use crate::config::duration;
+use super::units::{counted, duration};
 use milvus_meta::finding::{Finding, Severity};
 
 use meta_kube::preflight::{PreflightReport, Storage, UpgradePath};
@@ -94,7 +92,6 @@ fn timeline(timeline: &Timeline, style: Style) -> Vec<String> {
     if timeline.stages.is_empty() {
         return Vec::new();
     }
-    let duration = |seconds| duration::format(Duration::from_secs(seconds));
     let mut table = Table::new(&[
         ("BEGAN", Align::Left),
         ("TOOK", Align::Right),

@@ -1,6 +1,6 @@
 //! Text in HTML. Names in the metadata are chosen by users of Milvus, so nothing in them may act in the page.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use crate::cli::output::terminal::line;
 
@@ -16,11 +16,17 @@ impl fmt::Display for Text<'_> {
                 '>' => formatter.write_str("&gt;")?,
                 '"' => formatter.write_str("&quot;")?,
                 '\'' => formatter.write_str("&#39;")?,
-                other => fmt::Write::write_char(formatter, other)?,
+                other => formatter.write_char(other)?,
             }
         }
         Ok(())
     }
+}
+
+/// Appends formatted text, such as an element.
+pub(super) fn push(html: &mut String, text: fmt::Arguments<'_>) {
+    // Writing to a string cannot fail.
+    let _ = html.write_fmt(text);
 }
 
 #[cfg(test)]

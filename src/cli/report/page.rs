@@ -1,10 +1,10 @@
 //! The page: HTML in one piece, without anything to load.
 
-use std::fmt::Write as _;
-
-use super::escape::Text;
-use super::protocol::{Step, picture};
+use super::escape::{Text, push};
+use super::protocol::{self, Step};
+use super::timeline;
 use crate::cli::output::units::{bytes, count};
+use meta_kube::upgrade::timeline::Timeline;
 use milvus_meta::finding::{Finding, Severity};
 use milvus_meta::transform::{FamilyPlan, PlanReport};
 
@@ -58,6 +58,8 @@ pub(super) struct Page {
     pub(super) plan: Option<PlanReport>,
     pub(super) findings: Vec<Finding>,
     pub(super) at: Option<Step>,
+    /// The stages of an upgrade.
+    pub(super) timeline: Option<Timeline>,
     pub(super) checks: Vec<(Check, String)>,
     /// What a command is for, and the command.
     pub(super) commands: Vec<(String, String)>,
@@ -95,7 +97,10 @@ pub(super) fn html(page: &Page) -> String {
     }
     objects(&mut html, page);
     if let Some(at) = page.at {
-        section(&mut html, "Steps", &picture(at));
+        section(&mut html, "Steps", &protocol::picture(at));
+    }
+    if let Some(timeline) = &page.timeline {
+        section(&mut html, "Timeline", &timeline::picture(timeline));
     }
     findings(&mut html, &page.findings);
     list(&mut html, page);
@@ -282,9 +287,4 @@ fn facts(html: &mut String, facts: &[(&'static str, String)]) {
         );
     }
     section(html, "This report", &(content + "</dl>\n"));
-}
-
-fn push(html: &mut String, text: std::fmt::Arguments<'_>) {
-    // Writing to a string cannot fail.
-    let _ = html.write_fmt(text);
 }

@@ -1,8 +1,6 @@
 //! The steps of a migration as a picture, with the step that a run has reached.
 
-use std::fmt::Write as _;
-
-use super::escape::Text;
+use super::escape::{Text, push};
 
 /// A step of a migration, or the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -160,9 +158,4 @@ fn narrow(at: Step, label: &str) -> String {
         );
     }
     svg + "</svg>\n"
-}
-
-fn push(svg: &mut String, text: std::fmt::Arguments<'_>) {
-    // Writing to a string cannot fail.
-    let _ = svg.write_fmt(text);
 }

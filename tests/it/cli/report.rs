@@ -1,6 +1,8 @@
 //! `--report`: the page for the approver of a change.
 
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 
 use super::instance::Instance;
 use super::tool::Tool;
@@ -147,4 +149,56 @@ async fn report_overwrites_only_reports() {
         .map(|entry| entry.unwrap().file_name())
         .collect::<Vec<_>>();
     assert_eq!(left, ["mine.html"]);
+}
+
+/// Opens a page in headless Chromium.
+fn browse(page: &Path, arguments: &[&str]) -> (String, String) {
+    let is_there = |path: &&str| Path::new(path).exists();
+    let browsers = ["/usr/bin/chromium-headless-shell", "/usr/bin/chromium"];
+    let browser = browsers.into_iter().find(is_there).expect("Chromium");
+    let output = Command::new(browser)
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--enable-logging=stderr",
+        ])
+        .args(arguments)
+        .arg(format!("file://{}", page.display()))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (text(output.stdout), text(output.stderr))
+}
+
+/// Debian's package chromium-headless-shell is enough.
+#[tokio::test]
+#[ignore = "needs Chromium"]
+async fn report_renders_in_a_browser() {
+    let it = Instance::sample().await;
+    let tool = it.tool();
+    tool.run(&with(&["plan", "--report", "plan.html"]))
+        .expect(0);
+    let page = tool.path().join("plan.html");
+    let (dom, log) = browse(&page, &["--dump-dom"]);
+    assert!(dom.contains("<h2>Findings</h2>"), "{dom}");
+    assert!(!log.contains("CONSOLE"), "{log}");
+    let picture = |name: &str, options: &[&str]| {
+        let path = tool.path().join(name);
+        let target = format!("--screenshot={}", path.display());
+        browse(
+            &page,
+            &[&["--window-size=1000,2400", &target], options].concat(),
+        );
+        fs::read(path).unwrap()
+    };
+    let light = picture("light.png", &[]);
+    let dark = picture("dark.png", &["--blink-settings=preferredColorScheme=0"]);
+    // An empty page makes a picture of a few kilobytes.
+    assert!(light.len() > 50_000 && dark.len() > 50_000);
+    assert_ne!(light, dark, "the page has a dark scheme");
+    let target = tool.path().join("page.pdf");
+    browse(&page, &[&format!("--print-to-pdf={}", target.display())]);
+    assert!(fs::metadata(target).unwrap().len() > 20_000);
 }

@@ -238,7 +238,10 @@ async fn a_watch_shows_each_stage_until_the_end() {
             .await;
         bed.run(&status(&["--watch"])).await
     };
-    let (upgraded, watched) = tokio::join!(scenario.upgrade(&["--yes"]), watching);
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("upgrade.html");
+    let report = ["--yes", "--report", page.to_str().unwrap()];
+    let (upgraded, watched) = tokio::join!(scenario.upgrade(&report), watching);
     upgraded.expect(0);
     watched.expect(0);
     for stage in ["stopping Milvus", "migrating the metadata", "upgraded"] {
@@ -249,6 +252,16 @@ async fn a_watch_shows_each_stage_until_the_end() {
     for text in [&watched.stdout, &upgraded.stdout] {
         assert!(text.contains("Downtime: "), "{text}");
         assert!(text.contains("BEGAN"), "{text}");
+    }
+    let page = std::fs::read_to_string(&page).unwrap();
+    for text in [
+        "Upgraded",
+        "<h2>Timeline</h2>",
+        "class=\"down\"",
+        "migrating the metadata",
+        "-o rollback",
+    ] {
+        assert!(page.contains(text), "{text}: {page}");
     }
     let document = bed.run(&status(&["--format", "json"])).await;
     let document: Value = serde_json::from_str(&document.stdout).unwrap();

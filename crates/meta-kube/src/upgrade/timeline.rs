@@ -25,6 +25,8 @@ pub struct TimelineStage {
     pub began_at: String,
     /// How many seconds it took, or has taken until now; `None` for the end.
     pub seconds: Option<u64>,
+    /// Whether Milvus is not available in it.
+    pub is_down: bool,
 }
 
 /// The timeline as the saved state tells it.
@@ -48,6 +50,7 @@ pub(crate) fn timeline(state: &UpgradeState, now: Timestamp) -> Timeline {
             stage: row.label,
             began_at: entered.at.clone(),
             seconds: row.end.is_none().then_some(seconds),
+            is_down: timeline.is_down,
         });
     }
     timeline
@@ -74,6 +77,8 @@ mod tests {
         let seconds: Vec<_> = running.stages.iter().map(|one| one.seconds).collect();
         assert_eq!(seconds, [Some(4), Some(15), Some(40)]);
         assert_eq!((running.downtime_seconds, running.is_down), (55, true));
+        let down: Vec<_> = running.stages.iter().map(|one| one.is_down).collect();
+        assert_eq!(down, [false, true, true]);
         state.history.push(entered((Stage::UPGRADED, 30)));
         let ended = timeline(&state, now);
         assert_eq!((ended.downtime_seconds, ended.is_down), (25, false));
