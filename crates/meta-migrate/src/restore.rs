@@ -1,8 +1,8 @@
 //! Restores the metadata below the meta root from a backup.
 //!
-//! The whole backup is read, checked, and compared with what is there first. Then `restoring` is
-//! recorded; puts come first, deletes last; all is read back and compared; the journal goes. Stopped
-//! anywhere, the same command finishes it.
+//! First, all of the backup is read, checked, and compared with etcd. Then `restoring` is recorded,
+//! keys are put, keys are deleted, the result is read back and compared, and the journal is
+//! deleted. After an interruption at any point, the same command finishes the restore.
 
 use std::path::PathBuf;
 
@@ -39,20 +39,20 @@ use data_loss::DataLoss;
 use gap::{Gap, Source};
 use unstage::Staged;
 
-/// Keys of each family that a dry run reports.
+/// Maximum number of keys per family that a dry run reports.
 const DIFF_KEYS_MAX: usize = 20;
 
 /// Which command asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RestoreCommand {
-    /// Undo the migration that the journal records; what was only staged needs no backup.
+    /// Roll back the recorded migration; before its commit this needs no backup.
     Rollback,
-    /// Put any backup back.
+    /// Restore any backup.
     Restore,
 }
 
 impl RestoreCommand {
-    /// How the history records a run of the command.
+    /// Returns the result of the command in the history.
     fn result(self) -> RunResult {
         match self {
             Self::Rollback => RunResult::RolledBack,
@@ -61,27 +61,28 @@ impl RestoreCommand {
     }
 }
 
-/// What to restore, and how.
+/// Options of [`restore`].
 #[derive(Debug, Clone)]
 pub struct RestoreOptions {
     /// The root to restore to.
     pub root: MetaRoot,
     /// Which command asks.
     pub command: RestoreCommand,
-    /// Whether Milvus 2.1 is to be started on the result: then a repair, which began with 2.2, is not rolled back.
+    /// Whether Milvus 2.1 will be started on the result; a repair, which started with 2.2, is then
+    /// not rolled back.
     pub expects_2_1: bool,
-    /// The backup; `None` takes the one that the journal names.
+    /// The backup; `None` uses the one in the journal.
     pub backup: Option<PathBuf>,
-    /// With this a backup of any meta root is welcome, and its keys are moved to `root`; of several
-    /// instances in one file the one at this root is meant.
+    /// If set, a backup of any meta root is accepted and its keys are moved to `root`; if a file
+    /// contains several instances, the one at this root is restored.
     pub moved_from: Option<MetaRoot>,
     /// Restore only these families; empty for all.
     pub families: Vec<Family>,
-    /// Leave keys alone that the backup does not hold.
+    /// Keep keys that are not in the backup.
     pub keep_extra: bool,
-    /// Go on although the metadata changed after the migration was finished.
+    /// Continue although the metadata changed after the migration had finished.
     pub accept_loss: bool,
-    /// Only take the difference; nothing is written, not even the lock.
+    /// Only compute the changes; nothing is written, not even the lock.
     pub dry_run: bool,
     /// How long to wait for sessions and the lock.
     pub waits: Waits,
@@ -109,9 +110,9 @@ pub async fn restore<S: Store>(
         undoes_repair: false,
     };
     let outcome = if options.dry_run {
-        run.look().await
+        run.plan().await
     } else {
-        run.act().await
+        run.execute().await
     };
     let undoes_repair = run.undoes_repair;
     let outcome = outcome.map(|report| RestoreReport {
@@ -127,10 +128,10 @@ pub async fn restore<S: Store>(
     })
 }
 
-/// The backup that the journal names, if there is one.
+/// Returns the backup in the journal, if any.
 ///
 /// # Errors
-/// [`EngineError`] when the journal cannot be read.
+/// [`EngineError`] if the journal cannot be read.
 pub async fn recorded_backup<S: Store>(
     store: &S,
     root: &MetaRoot,
@@ -144,7 +145,7 @@ pub async fn recorded_backup<S: Store>(
         .and_then(|journal| journal.backup.clone()))
 }
 
-/// Whether no other program wrote below the meta root since the journal was written.
+/// Returns whether no other program wrote below the meta root since the journal was written.
 pub(super) async fn unchanged_since_done<S: Store>(
     store: &S,
     ctx: RunContext<'_>,
@@ -154,15 +155,15 @@ pub(super) async fn unchanged_since_done<S: Store>(
     Ok(refusal.is_none())
 }
 
-/// Whether an interrupted restore was to leave keys alone that its backup does not hold. Whoever
-/// finishes it does not delete them either.
+/// Returns whether an interrupted restore keeps keys that are not in its backup; the run that
+/// finishes it keeps them, too.
 fn keeps_extra(journal_store: &JournalStore) -> bool {
     journal_store
         .journal()
         .is_some_and(|journal| journal.phase == Phase::Restoring && journal.keep_extra)
 }
 
-/// The families that an interrupted restore was to restore; empty for all.
+/// Returns the families of an interrupted restore; empty for all.
 fn unfinished_families(journal_store: &JournalStore) -> Result<Vec<Family>, EngineErrorKind> {
     let journal = journal_store.journal();
     let journal = journal.filter(|journal| journal.phase == Phase::Restoring);
@@ -178,7 +179,7 @@ fn unfinished_families(journal_store: &JournalStore) -> Result<Vec<Family>, Engi
     families.collect()
 }
 
-/// Finishes a restore that was interrupted, from the backup that the journal names.
+/// Finishes an interrupted restore from the backup in the journal.
 pub(super) async fn finish_interrupted<S: Store>(
     store: &S,
     ctx: RunContext<'_>,
@@ -190,7 +191,7 @@ pub(super) async fn finish_interrupted<S: Store>(
         .and_then(|journal| journal.backup.clone());
     let recorded = backup.as_ref().ok_or(EngineErrorKind::NoBackup)?;
     let path = PathBuf::from(&recorded.path);
-    // The digest in the journal decides what the file must hold.
+    // The digest in the journal determines the content of the file.
     let tolerance = Tolerance::ALL;
     let backup_file = desired_entries::open(path, ctx.root, Some(ctx.root), tolerance).await?;
     desired_entries::check_digest(&backup_file, recorded)?;
@@ -201,7 +202,7 @@ pub(super) async fn finish_interrupted<S: Store>(
     let diff = source.diff(store, ctx, None, since, None).await?;
     diff.check_newer(journal_store)?;
     let mut written = WriteState::Restoring;
-    // The migration that follows in this process is another run in the history.
+    // The migration that follows in this process is a separate run in the history.
     let run = RunId::of_now();
     let mut putting = Restorer {
         store,
@@ -215,8 +216,8 @@ pub(super) async fn finish_interrupted<S: Store>(
     putting.run(quota, source, diff).await.map(|_| ())
 }
 
-/// The revision at which a restore that was started compared its backup: what differs and is newer was written
-/// by something else. 0 where that is another etcd's revision.
+/// Returns the revision at which an interrupted restore compared its backup; 0 if it is from
+/// another etcd. Differences that are newer were written by another program.
 fn since(journal_store: &JournalStore) -> i64 {
     let compared = journal_store
         .journal()
@@ -224,11 +225,11 @@ fn since(journal_store: &JournalStore) -> i64 {
     journal_store.check_revisions().map_or(0, |()| compared)
 }
 
-/// Compares a backup with etcd; the diff is what a restore of it would add, change and remove in etcd, with all keys.
-/// Nothing is written.
+/// Compares a backup with etcd. The diff lists all keys that a restore would add, change and
+/// remove. Nothing is written.
 ///
 /// # Errors
-/// [`EngineError`] when the backup or etcd cannot be read.
+/// [`EngineError`] if the backup or etcd cannot be read.
 pub async fn diff<S: Store>(
     store: &S,
     root: &MetaRoot,
@@ -253,9 +254,9 @@ struct Run<'a, S: Store> {
     written: WriteState,
     phase: Option<Phase>,
     backup: Option<BackupRef>,
-    /// What a run that is refused would have done, where it was found out.
+    /// The changes that a rejected run would have made, if they were computed.
     diff: Option<RestoreReport>,
-    /// Whether the journal recorded a repair.
+    /// Whether the journal records a repair.
     undoes_repair: bool,
 }
 
@@ -265,8 +266,8 @@ impl<'a, S: Store> Run<'a, S> {
             .ctx(&self.options.root, &self.options.limits)
     }
 
-    /// The difference, without lock and without a write.
-    async fn look(&mut self) -> Result<RestoreReport, EngineErrorKind> {
+    /// Computes the changes, without the lock and without a write.
+    async fn plan(&mut self) -> Result<RestoreReport, EngineErrorKind> {
         let journal_store = self.load().await?;
         if self.discards(&journal_store) {
             return Ok(self.staged(&journal_store).await?.report);
@@ -315,7 +316,7 @@ impl<'a, S: Store> Run<'a, S> {
         }
     }
 
-    async fn act(&mut self) -> Result<RestoreReport, EngineErrorKind> {
+    async fn execute(&mut self) -> Result<RestoreReport, EngineErrorKind> {
         let stop = &self.environment.stop;
         let fence = tokio::select! {
             biased;
@@ -334,13 +335,13 @@ impl<'a, S: Store> Run<'a, S> {
     /// Waits for components and other runs, then takes the lock.
     async fn enter(&mut self) -> Result<Fence<S>, EngineErrorKind> {
         let (ctx, waits) = (self.ctx(), self.options.waits);
-        // A refusal reports the phase and the backup.
+        // An error reports the phase and the backup.
         self.load().await?;
         sessions::wait_until_gone(self.store, ctx, waits.sessions).await?;
         Fence::acquire(self.store, ctx, waits.lock).await
     }
 
-    /// Deletes what was staged, and leaves the 2.1 metadata as it is.
+    /// Deletes the staged keys; the 2.1 metadata is unchanged.
     async fn unstage(
         &mut self,
         fence: &Fence<S>,
@@ -368,7 +369,7 @@ impl<'a, S: Store> Run<'a, S> {
             return Ok(RestoreReport::default());
         }
         let backup = self.open(&journal_store).await?;
-        // One read shows what would be lost and what is to be written.
+        // A single scan detects losses and computes the changes.
         let losses = if self.options.accept_loss {
             None
         } else {
@@ -387,15 +388,15 @@ impl<'a, S: Store> Run<'a, S> {
                 Some(&journal_store),
             )
             .await?;
-        // Only now all of it is known to be right.
+        // At this point, all of the backup has been verified.
         let planned = diff.planned();
         self.diff = Some(planned.clone());
         self.check_gap(&diff, &reference, &journal_store)?;
         self.diff = None;
         self.backup = Some(reference);
         if planned.outcome == RestoreOutcome::Unchanged {
-            // Where the backup holds what the migration made, the migration is in place, and so is what is
-            // recorded of it.
+            // If the backup contains the result of the migration, the migration is in effect and
+            // its journal is kept.
             if journal_store.phase().is_some() && !self.keeps_journal(diff.layout, &journal_store) {
                 self.forget_journal(fence, &mut journal_store, &planned)
                     .await?;
@@ -427,7 +428,7 @@ impl<'a, S: Store> Run<'a, S> {
         }
     }
 
-    /// Deletes the journal of what is undone already, and records the run.
+    /// Deletes the journal of a migration that is already rolled back, and records the run.
     async fn forget_journal(
         &mut self,
         fence: &Fence<S>,
@@ -449,7 +450,8 @@ impl<'a, S: Store> Run<'a, S> {
         outcome
     }
 
-    /// Whether the recorded migration is in place where a restore of this layout finds nothing to do.
+    /// Returns whether the recorded migration is in effect after a restore of this layout that
+    /// changes nothing.
     fn keeps_journal(&self, layout: Layout, journal_store: &JournalStore) -> bool {
         let is_part = !self.options.families.is_empty();
         journal_store.phase() != Some(Phase::Restoring)
@@ -476,7 +478,8 @@ impl<'a, S: Store> Run<'a, S> {
         Ok(journal_store)
     }
 
-    /// What unstaging would delete; refused where that is more than what was staged.
+    /// Returns the keys that unstaging would delete; fails if they include keys that were not
+    /// staged.
     async fn staged(&mut self, journal_store: &JournalStore) -> Result<Staged, EngineErrorKind> {
         let reported = self.options.dry_run.then_some(DIFF_KEYS_MAX);
         let staged = unstage::look(self.store, self.ctx(), journal_store, reported).await?;
@@ -494,7 +497,7 @@ impl<'a, S: Store> Run<'a, S> {
             && backward(journal_store.phase()) == Backward::DiscardStaged
     }
 
-    /// Whether this is 2.1 that no migration was started on, such as a second rollback finds.
+    /// Returns whether this is 2.1 metadata without a started migration, as for a second rollback.
     async fn is_unmigrated(&self, journal_store: &JournalStore) -> Result<bool, EngineErrorKind> {
         if self.options.command != RestoreCommand::Rollback || journal_store.phase().is_some() {
             return Ok(false);
@@ -504,7 +507,7 @@ impl<'a, S: Store> Run<'a, S> {
         Ok(found.layout() == Layout::V2_1)
     }
 
-    /// Opens the backup that was named, else the one in the journal.
+    /// Opens the specified backup, or else the one in the journal.
     async fn open(&self, journal_store: &JournalStore) -> Result<Backup, EngineErrorKind> {
         let path = match (&self.options.backup, journal_store.journal()) {
             (Some(path), _) => path.clone(),
@@ -517,7 +520,7 @@ impl<'a, S: Store> Run<'a, S> {
             ) => backup.path.clone().into(),
             (None, Some(_) | None) => return Err(EngineErrorKind::NoBackup),
         };
-        // A restore that was started may have been one to another root.
+        // An interrupted restore may have been a restore to another root.
         let recorded = self.backup.as_ref().map(|backup| &backup.path);
         let begun = journal_store.phase() == Some(Phase::Restoring)
             && recorded.is_some_and(|recorded| path.as_os_str() == recorded.as_str());
@@ -547,8 +550,8 @@ impl<'a, S: Store> Run<'a, S> {
         Ok(backup)
     }
 
-    /// The difference as it is now: while the user was asked another program may have written what the answer
-    /// did not know of.
+    /// Returns the current changes: while the run waited for the confirmation, another program may
+    /// have written keys that the user did not know about.
     async fn as_confirmed(
         &self,
         confirmed: Gap,

@@ -1,5 +1,6 @@
-//! What restoring a backup after the commit would throw away: everything that was written and is not
-//! ours. From the commit on 2.2 may have been started, also when the migration was never finished.
+//! Detects data that restoring a backup after the commit would lose: everything that this program
+//! did not write. From the commit on, 2.2 may have been started, even if the migration was never
+//! finished.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,8 +36,8 @@ const RESTORED_FROM_FILE: [Family; 4] = [
 /// So many of the keys that would be lost are listed by name.
 pub(super) const EXAMPLES_MAX: usize = 5;
 
-/// Why a rollback is refused: another program wrote below the meta root since a migration that is past its
-/// commit, or that is unknown.
+/// Returns why a rollback is rejected: another program wrote below the meta root since a migration
+/// after its commit, or that is unknown.
 pub(super) async fn refusal<S: Store>(
     store: &S,
     ctx: RunContext<'_>,
@@ -75,7 +76,8 @@ async fn check<S: Store>(
     losses.finish()
 }
 
-/// Looks for what others wrote while all keys below the meta root are read for another reason.
+/// Detects writes of other programs while all keys below the meta root are read for another
+/// purpose.
 #[derive(Clone)]
 pub(super) struct DataLoss {
     filter: Filter,
@@ -83,9 +85,9 @@ pub(super) struct DataLoss {
     session_id: Vec<u8>,
     sessions: KeyRange,
     records: [Vec<u8>; 2],
-    /// The families that are restored, where it is not all of them.
+    /// The families that are restored; `None` for all.
     restored: Option<Vec<KeyRange>>,
-    /// How many keys there were when the migration was done.
+    /// Number of keys when the migration was done.
     keys_then: Option<u64>,
     keys_now: u64,
     written: u64,
@@ -93,11 +95,11 @@ pub(super) struct DataLoss {
 }
 
 impl DataLoss {
-    /// `None` where that is no question for the journal: without one, and for a restore that was started and had
-    /// its check then.
+    /// Creates the check; `None` without a journal, and for an interrupted restore, which was
+    /// checked when it started.
     ///
     /// # Errors
-    /// [`EngineErrorKind::OtherEtcd`] where that is unknown.
+    /// [`EngineErrorKind::OtherEtcd`] if losses cannot be determined.
     pub(super) fn new(
         root: &MetaRoot,
         journal_store: &JournalStore,
@@ -126,13 +128,13 @@ impl DataLoss {
         }))
     }
 
-    /// The next key.
+    /// Checks the next key.
     pub(super) fn see(&mut self, entry: &Entry) {
         let is_in = |ranges: &Vec<KeyRange>| ranges.iter().any(|it| it.contains(&entry.key));
         if !self.restored.as_ref().is_none_or(is_in) {
             return;
         }
-        // As `key_count::keys` counts.
+        // The same keys as counted by `key_count::keys`.
         let is_record = self.records.iter().any(|key| entry.key == *key);
         let counts = !self.sessions.contains(&entry.key) && !is_record;
         self.keys_now += u64::from(counts);
@@ -146,7 +148,7 @@ impl DataLoss {
         }
     }
 
-    /// Fails when something would be lost.
+    /// Fails if something would be lost.
     pub(super) fn finish(self) -> Result<(), EngineErrorKind> {
         let mut what = Vec::new();
         if self.written > 0 {
@@ -175,14 +177,14 @@ impl DataLoss {
     }
 }
 
-/// Tells the migration's own writes from everybody else's, by the newest revision at which it may have
-/// written each family.
+/// Distinguishes the migration's writes from those of other programs by the newest revision at
+/// which it may have written each family.
 #[derive(Clone)]
 struct Ours {
     staged: Vec<KeyRange>,
-    /// Where records are rewritten in place; none where the commit takes the old ones away.
+    /// Families whose records are rewritten in place; none if the commit deletes the old records.
     rewritten: Vec<KeyRange>,
-    /// Records that may get another value, but never appear.
+    /// Families whose records may change, but are never created.
     in_place: Vec<KeyRange>,
     captured: i64,
     committed: i64,
@@ -191,13 +193,13 @@ struct Ours {
 
 impl Ours {
     fn new(root: &MetaRoot, journal: &Journal, journal_revision: i64) -> Self {
-        // While records are being rewritten, any of them may be newer than the journal, and so may staged keys
-        // before the commit.
+        // While records are being rewritten, any of them may be newer than the journal; the same
+        // applies to staged keys before the commit.
         let (committed, rewritten_until) = match journal.phase {
             Phase::Staging | Phase::Staged => (i64::MAX, journal.capture_revision),
             Phase::Committed => (journal_revision, i64::MAX),
             Phase::Tidying | Phase::Done | Phase::Restoring => {
-                // Journals of older versions do not know their commit.
+                // Journals of older versions do not record the commit.
                 let committed = match journal.committed_revision {
                     0 => journal_revision,
                     known => known,
@@ -215,7 +217,7 @@ impl Ours {
             vec![collections, snapshots]
         };
         if is_repair {
-            // After its commit a repair writes to every family that it stages to.
+            // After its commit, a repair writes to every family that it stages to.
             rewritten = [Family::Collection, Family::CollectionSnapshot]
                 .map(|family| root.range_below(&family.prefix()))
                 .into();

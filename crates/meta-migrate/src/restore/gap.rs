@@ -1,4 +1,4 @@
-//! What a backup and etcd do not have in common: what a restore puts, deletes and keeps.
+//! The gap between a backup and etcd: the keys that a restore puts, deletes and keeps.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -27,46 +27,47 @@ use crate::observer::Silent;
 use crate::range_delete::DeleteRanges;
 use crate::retry::read;
 
-/// A backup that was opened and checked.
+/// An open backup.
 pub(super) struct Source {
     backup: Arc<Backup>,
     pub(super) keep_extra: bool,
     /// The families to restore; empty for all.
     pub(super) families: Vec<Family>,
-    /// Whether the keys that differ are reported, so many of each family.
+    /// Maximum number of reported keys per family; `None` if they are not reported.
     reported: Option<usize>,
 }
 
-/// What a backup and etcd do not have in common.
+/// The differences between a backup and etcd.
 pub(super) struct Gap {
     pub(super) image: DesiredEntries,
-    /// Positions in the image of the entries to put, ascending; no other key is between those of one range.
+    /// Positions in the image of the entries to put, ascending; etcd has no other key within a
+    /// range.
     pub(super) puts: Vec<Range<u64>>,
     put: u64,
     pub(super) deletes: Vec<KeyRange>,
     deleted_keys: u64,
-    /// Keys that differ from the backup and were written after a given revision.
+    /// Number of keys that differ from the backup and were written after a given revision.
     pub(super) newer: u64,
-    /// Of the entries to put, those that are there with another value.
+    /// Number of entries to put whose keys exist with another value.
     different: u64,
-    /// Some of the keys that are there and would be deleted, or get another value.
+    /// Examples of keys that would be deleted or overwritten.
     lost: Vec<String>,
     kept: u64,
     pub(super) put_bytes: u64,
     pub(super) largest: Option<Entry>,
-    /// The revision at which the difference was taken.
+    /// The revision of the comparison.
     pub(super) revision: i64,
-    /// Where the entries to put lie.
+    /// The ranges that contain the entries to put.
     pub(super) touched: Vec<KeyRange>,
-    /// The layout that the backup shows.
+    /// The layout of the backup.
     pub(super) layout: Layout,
-    /// The layout that it makes together with the keys that are kept.
+    /// The layout of the backup together with the keys that are kept.
     layout_after: Layout,
     /// The layout of the keys that are not restored.
     layout_of_others: Layout,
-    /// Records that the migration rewrites and that hold something else.
+    /// Records that the migration rewrites and that have another value.
     changed: Vec<String>,
-    /// What would change in etcd, where that is reported.
+    /// The changes in etcd, if they are reported.
     pub(super) diff: Option<DiffReport>,
     old_root: Option<OldRoot>,
     /// The names of the families that are restored; empty for all.
@@ -74,7 +75,7 @@ pub(super) struct Gap {
 }
 
 impl Gap {
-    /// Fails when a key would be deleted or get another value: `why` it is unknown who wrote it.
+    /// Fails if a key would be deleted or overwritten; `why` says why its origin is unknown.
     pub(super) fn check_lost(&self, why: &'static str) -> Result<(), EngineErrorKind> {
         let (extra, different) = (self.deleted_keys, self.different);
         if extra + different == 0 {
@@ -88,7 +89,7 @@ impl Gap {
         })
     }
 
-    /// Fails when a record would be lost that was changed while the migration rewrote its kind.
+    /// Fails if a record would be lost that was changed while the migration rewrote its family.
     pub(super) fn check_rewritten(&self) -> Result<(), EngineErrorKind> {
         if self.changed.is_empty() {
             return Ok(());
@@ -104,7 +105,7 @@ impl Gap {
         })
     }
 
-    /// Fails when keys that are kept would make both layouts out of one.
+    /// Fails if the kept keys would result in both layouts.
     pub(super) fn check_kept(&self) -> Result<(), EngineErrorKind> {
         if self.kept == 0 || self.layout_after != Layout::Mixed || self.layout == Layout::Mixed {
             return Ok(());
@@ -116,7 +117,7 @@ impl Gap {
         )))
     }
 
-    /// Fails when some families would be restored beside others of the other layout.
+    /// Fails if the restored families have another layout than the remaining ones.
     pub(super) fn check_layouts(&self) -> Result<(), EngineErrorKind> {
         let (restored, others) = (self.layout, self.layout_of_others);
         let is_one = matches!(others, Layout::V2_1 | Layout::V2_2);
@@ -131,8 +132,8 @@ impl Gap {
         )))
     }
 
-    /// A restore that was started writes nothing but what its backup holds: what differs and is newer than
-    /// its record is a concurrent writer's.
+    /// Fails if another program wrote during the interrupted restore: a restore only writes the
+    /// content of its backup, so newer differences are from a concurrent writer.
     pub(super) fn check_newer(&self, journal_store: &JournalStore) -> Result<(), EngineErrorKind> {
         match self.newer {
             0 => Ok(()),
@@ -143,7 +144,7 @@ impl Gap {
         }
     }
 
-    /// What is to be done, as a report.
+    /// Returns the planned changes as a report.
     pub(super) fn planned(&self) -> RestoreReport {
         let unchanged = self.put == 0 && self.deleted_keys == 0;
         RestoreReport {
@@ -174,12 +175,12 @@ impl Source {
         }
     }
 
-    /// Restores only these families; an empty list is all.
+    /// Restores only these families; an empty list means all.
     pub(super) fn only(self, families: Vec<Family>) -> Self {
         Self { families, ..self }
     }
 
-    /// Reports what differs, with so many keys of each family.
+    /// Reports the differences, with at most `keys_max` keys per family.
     pub(super) fn reporting(self, keys_max: usize) -> Self {
         Self {
             reported: Some(keys_max),
@@ -193,11 +194,11 @@ impl Source {
         names.map(str::to_owned).collect()
     }
 
-    /// Merges the backup with what is in etcd. Of the entries to put only their positions are kept; what
-    /// differs and was written after the revision `since` is counted.
+    /// Merges the backup with etcd. Only the positions of the entries to put are kept; differences
+    /// written after the revision `since` are counted.
     ///
     /// # Errors
-    /// [`EngineErrorKind::WouldLose`] when `losses` sees what others wrote.
+    /// [`EngineErrorKind::WouldLose`] if `losses` detects writes of other programs.
     pub(super) async fn diff<S: Store>(
         &self,
         store: &S,
@@ -237,7 +238,7 @@ impl Source {
         let mut sorting = Sorting::new(ctx.root.journal_key());
         let mut detector = LayoutDetector::new(ctx.root.clone());
         let mut others = detector.clone();
-        // What the backup holds, and with it what is kept.
+        // The backup together with the kept keys.
         let mut both = detector.clone();
         let mut newer = 0;
         let builder = |max| DiffBuilder::new(ctx.root.clone(), max);
@@ -300,7 +301,7 @@ impl Source {
         })
     }
 
-    /// The server id counter belongs to the image only where etcd has none.
+    /// Returns the desired entries, with the server id counter only if etcd has none.
     async fn image<S: Store>(
         &self,
         store: &S,
@@ -327,7 +328,7 @@ impl Source {
         mut visit: impl FnMut(Diff) -> Result<(), EngineErrorKind>,
     ) -> Result<(), EngineErrorKind> {
         let keys = key_count::in_ranges(actual.store, &actual.ranges, actual.revision, ctx.limits);
-        // Both sides are read: where etcd is empty, the backup alone takes its time.
+        // Both sides count as progress: if etcd is empty, reading the backup takes all the time.
         let total = keys.await?.saturating_add(self.backup.summary().entries);
         ctx.observer.phase_started("compare", Some(total));
         let mut left = total;
@@ -343,7 +344,7 @@ impl Source {
         })
         .await;
         if outcome.is_ok() {
-            // The rest of the backup is not compared, such as sessions.
+            // The rest of the backup, such as sessions, is not compared.
             ctx.observer.advanced(left);
         }
         ctx.observer.phase_finished();
@@ -351,7 +352,7 @@ impl Source {
     }
 }
 
-/// Adds what a restore does to one key.
+/// Adds the change to a key to the report.
 fn report(report: &mut DiffBuilder, diff: &Diff, keep_extra: bool) {
     match diff {
         Diff::Missing(entry) => report.add(Some(Change::Added), &entry.key, &entry.value),
@@ -367,17 +368,17 @@ fn report(report: &mut DiffBuilder, diff: &Diff, keep_extra: bool) {
     }
 }
 
-/// Sorts differences into what to put, what to delete and what stays.
+/// Sorts differences into keys to put, to delete and to keep.
 struct Sorting {
     journal: Vec<u8>,
-    is_behind_journal: bool,
+    is_after_journal: bool,
     touched: WriteRanges,
     runs: DeleteRanges,
-    /// How many entries of the image have come by.
+    /// Number of entries of the image so far.
     position: u64,
     puts: Vec<Range<u64>>,
     put: u64,
-    /// Whether the key before is put.
+    /// Whether the previous key is put.
     joins: bool,
     put_bytes: u64,
     largest: Option<Entry>,
@@ -391,7 +392,7 @@ impl Sorting {
     fn new(journal: Vec<u8>) -> Self {
         Self {
             journal,
-            is_behind_journal: false,
+            is_after_journal: false,
             touched: WriteRanges::default(),
             runs: DeleteRanges::default(),
             position: 0,
@@ -407,10 +408,11 @@ impl Sorting {
         }
     }
 
-    /// No range may reach over the journal, which is written before the first of them.
+    /// Ends the current ranges at the journal key: it is written before them, so none may contain
+    /// it.
     fn pass_journal(&mut self, key: &[u8]) {
-        if !self.is_behind_journal && key >= self.journal.as_slice() {
-            self.is_behind_journal = true;
+        if !self.is_after_journal && key >= self.journal.as_slice() {
+            self.is_after_journal = true;
             self.joins = false;
             self.runs.keep();
         }
@@ -433,7 +435,7 @@ impl Sorting {
         }
     }
 
-    /// The next difference, in the order of the keys.
+    /// Adds the next difference, in key order.
     fn add(&mut self, diff: Diff, keep_extra: bool, delete_keys_max: usize) {
         self.pass_journal(diff.key());
         self.different += u64::from(matches!(diff, Diff::Different { .. }));
@@ -444,7 +446,7 @@ impl Sorting {
             self.lost.push(printable(key));
         }
         match diff {
-            // A key that will be put stays, too: the deletes come after the puts.
+            // No deletion may contain a key that is put, because deletes follow the puts.
             Diff::Missing(entry) | Diff::Different { wanted: entry, .. } => {
                 self.put(entry);
                 return;
