@@ -252,7 +252,7 @@ fn usage(error: &clap::Error, format: Format) -> Exit {
         // Nothing is left to do when the terminal is gone.
         let _ = error.print();
     } else {
-        output::tell(&text);
+        output::inform(&text);
     }
     if error.use_stderr() {
         Exit::Usage

@@ -1,8 +1,7 @@
-//! Moves the metadata of a Milvus 2.1 cluster in etcd to the 2.2 layout, so that none is ever lost.
+//! Migrates the metadata of a Milvus 2.1 cluster in etcd to the 2.2 layout without losing any of it.
 //!
-//! *Read everything at one revision, decide everything in pure code, save a checked backup, stage the
-//! new layout beside the old one, commit with one transaction, then clean up, every step recorded and
-//! repeatable.*
+//! A migration reads everything at one revision, plans in pure code, writes a checked backup, stages the 2.2 keys next to
+//! the 2.1 keys, commits with one transaction, and cleans up. Every step is recorded and can be repeated.
 
 pub mod cli;
 pub mod config;

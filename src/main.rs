@@ -1,4 +1,4 @@
-//! The command.
+//! The `meta-migration` program.
 
 use std::process::ExitCode;
 

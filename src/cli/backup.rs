@@ -1,4 +1,4 @@
-//! `backup`, and what can be done with backup files.
+//! `backup` and its subcommands.
 
 mod check;
 mod diff;
@@ -115,7 +115,7 @@ fn begin(args: &Save) -> Outcome {
     save(&context, &options, args.empty.allow_empty)
 }
 
-/// Saves the metadata, and says where.
+/// Saves the metadata and prints the result.
 pub(in crate::cli) fn save(
     context: &CommandContext,
     options: &BackupOptions,
@@ -132,7 +132,7 @@ pub(in crate::cli) fn save(
         );
     }
     if options.target.path == Path::new(STDOUT) {
-        // Standard output is the backup itself.
+        // Standard output has the backup.
         let digest = short_digest(&saved.digest);
         let (entries, revision) = (saved.entries, saved.revision);
         tracing::info!(

@@ -1,4 +1,4 @@
-//! Where a command writes its backup, and what is said of a place that does not last.
+//! Where a command writes its backup, and the warning about a place that is lost with the container.
 
 use std::fs::OpenOptions;
 use std::io::{self, IsTerminal as _, Write};
@@ -12,7 +12,7 @@ use meta_backup::{Ephemeral, STDOUT, WriteOptions, lost_with_container};
 use meta_migrate::BackupTarget;
 use meta_report::shell::quoted;
 
-/// What a command accepts as a place of its backup.
+/// Options for the place of a backup.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub(in crate::cli) struct TargetOptions {
     /// Write the backup even where it is lost with the container that this program runs in
@@ -21,8 +21,8 @@ pub(in crate::cli) struct TargetOptions {
 }
 
 impl TargetOptions {
-    /// Where a backup goes that is read again later: a file. Without a path it is named after the root
-    /// path, in the working directory.
+    /// Returns the file for a backup that is read again later. Without a path, it is named after the root path, in the
+    /// working directory.
     pub(in crate::cli) fn file(
         self,
         context: &CommandContext,
@@ -34,11 +34,11 @@ impl TargetOptions {
                  can read",
             ));
         }
-        refuse_folder(path)?;
+        reject_folder(path)?;
         Ok(self.target(context, path))
     }
 
-    /// Where the command `backup` saves to: a file, standard output, or a named pipe.
+    /// Returns the target of the command `backup`: a file, standard output, or a named pipe.
     pub(in crate::cli) fn file_or_stream(
         self,
         context: &CommandContext,
@@ -50,7 +50,7 @@ impl TargetOptions {
                  --backup-file",
             ));
         }
-        refuse_folder(path)?;
+        reject_folder(path)?;
         Ok(BackupTarget {
             stream: Some(open_stream),
             ..self.target(context, path)
@@ -83,7 +83,7 @@ fn open_stream(path: &Path) -> io::Result<Box<dyn Write + Send>> {
     Ok(Box::new(pipe))
 }
 
-fn refuse_folder(path: Option<&Path>) -> Result<(), Failure> {
+fn reject_folder(path: Option<&Path>) -> Result<(), Failure> {
     let Some(path) = path else {
         return Ok(());
     };
@@ -99,7 +99,7 @@ fn refuse_folder(path: Option<&Path>) -> Result<(), Failure> {
     .hint(format!("--backup-file {}   # a file in it", quoted(&file))))
 }
 
-/// Warns of a backup that was written to a place that does not last.
+/// Warns about a backup that is lost with the container or pod.
 pub(in crate::cli) fn warn_if_ephemeral(path: &Path) {
     let Some(why) = lost_with_container(path) else {
         return;

@@ -1,4 +1,4 @@
-//! Hands out the entries of etcd or of a backup file, for the commands that show them.
+//! Reads the entries of etcd or of a backup file, for the commands that show them.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -13,12 +13,12 @@ use milvus_meta::entry::Entry;
 use milvus_meta::keys::{Family, KeyRange, MetaRoot};
 use milvus_meta::model::CollectionId;
 
-/// Names offered where one is not found.
+/// Number of names suggested for one that is not found.
 const SUGGESTIONS: usize = 3;
-/// How similar a name must be to be offered, from 0 to 1.
+/// Minimum similarity of a suggested name, from 0 to 1.
 const SIMILAR: f64 = 0.7;
 
-/// The families from which a collection is found by its name or alias.
+/// The families with the names and aliases of collections.
 const NAMING: [Family; 6] = [
     Family::Collection,
     Family::DatabaseCollection,
@@ -28,13 +28,13 @@ const NAMING: [Family; 6] = [
     Family::DatabaseAlias,
 ];
 
-/// Where entries come from.
+/// The source of entries: a backup file, or etcd.
 pub(in crate::cli) struct EntrySource {
     file: Option<BackupSource>,
 }
 
 impl EntrySource {
-    /// Opens the backup file; etcd where none is given.
+    /// Opens the backup file, if one is given.
     pub(in crate::cli) fn open(
         context: &CommandContext,
         from: Option<&Path>,
@@ -44,18 +44,18 @@ impl EntrySource {
         Ok(Self { file })
     }
 
-    /// The meta root of the entries.
+    /// Returns the meta root of the entries.
     pub(in crate::cli) fn root<'a>(&'a self, context: &'a CommandContext) -> &'a MetaRoot {
         let file = self.file.as_ref();
         file.map_or(&context.config.root, BackupSource::root)
     }
 
-    /// Whether a file is read, which holds no leased keys.
+    /// Whether entries come from a file, which has no leased keys.
     pub(in crate::cli) fn is_file(&self) -> bool {
         self.file.is_some()
     }
 
-    /// Hands every entry in the ranges to `visit` until it has seen enough; those of a file in any range.
+    /// Calls `visit` for every entry in the ranges until it breaks. Of a file, it gets all entries.
     pub(in crate::cli) fn each(
         &self,
         context: &CommandContext,
@@ -80,7 +80,7 @@ impl EntrySource {
         revision.map(|_| ())
     }
 
-    /// Hands out all entries below the meta root; fails where there are none.
+    /// Calls `visit` for all entries below the meta root. Fails if etcd has none.
     pub(in crate::cli) fn all(
         &self,
         context: &CommandContext,
@@ -110,7 +110,7 @@ impl EntrySource {
         revision.map(|_| ())
     }
 
-    /// Finds a collection by its name, alias or id, reading no more than the names.
+    /// Finds a collection by its name, alias or id. Reads only the families with names.
     pub(in crate::cli) fn collection(
         &self,
         context: &CommandContext,
@@ -128,7 +128,7 @@ impl EntrySource {
             ControlFlow::Continue(())
         })?;
         match (find(&reader.finish(), text), text.parse()) {
-            // Its record may be gone, and other keys left.
+            // Its record may be missing while other keys exist.
             (Err(_), Ok(id)) => Ok(CollectionId(id)),
             (found, _) => found,
         }
@@ -161,7 +161,7 @@ pub(in crate::cli) fn find(catalog: &Catalog, text: &str) -> Result<CollectionId
     })
 }
 
-/// The failure to find a name, with the most similar ones.
+/// The failure to find a name, with suggestions.
 pub(in crate::cli) fn not_found<'n>(
     message: String,
     text: &str,
@@ -176,7 +176,7 @@ pub(in crate::cli) fn not_found<'n>(
     failure.hint(format!("did you mean {}?", names.join(" or ")))
 }
 
-/// The names most similar to a text, best first.
+/// Returns the names most similar to a text, best first.
 fn nearest<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> Vec<&'n str> {
     let (folded, similarity) = (text.to_lowercase(), strsim::jaro_winkler);
     let mut rated: Vec<(f64, &str)> = names

@@ -74,7 +74,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     Ok(Exit::Done)
 }
 
-/// The part of a key from the name of a family on: the meta root may be another one than the configuration has.
+/// Returns the part of a key that starts with a family: its meta root may not be the configured one.
 fn below_family(key: &[u8]) -> Option<&[u8]> {
     let is_known = |key: &&[u8]| Family::of(key) != Family::Other;
     let slashes = key.iter().enumerate().filter(|(_, byte)| **byte == b'/');
@@ -106,7 +106,7 @@ fn value(
     })
 }
 
-/// What is known of a key.
+/// A key with its explanation.
 struct ExplainedKey {
     key: String,
     family: Family,
@@ -163,7 +163,7 @@ impl ExplainedKey {
     }
 }
 
-/// The parts of a key that a pattern such as `segment-index/<collection>/<partition>` names.
+/// Returns the parts of a key by the names in a pattern such as `segment-index/<collection>/<partition>`.
 fn parts(pattern: &str, relative: &[u8]) -> Vec<(String, String)> {
     let historical = relative.strip_prefix(SNAPSHOT_PREFIX.as_bytes());
     let history = historical.and_then(split_timestamp);
@@ -186,7 +186,7 @@ fn parts(pattern: &str, relative: &[u8]) -> Vec<(String, String)> {
     named.chain(time).collect()
 }
 
-/// All codes with what they mean in a sentence.
+/// Returns all codes with a one-sentence summary.
 fn all() -> Value {
     let summary = |section: &Section| json!({ "code": section.name, "summary": section.summary() });
     let codes: Vec<Value> = pages::codes().iter().map(summary).collect();

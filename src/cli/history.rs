@@ -97,7 +97,7 @@ fn cells(run: &RunRecord, is_wide: bool) -> Vec<String> {
     cells
 }
 
-/// The name of the backup, with its folder in a wide table.
+/// Returns the file name of the backup, in a wide table its path.
 fn file(backup: Option<&BackupRef>, is_wide: bool) -> String {
     let path = backup.map_or("", |backup| backup.path.as_str());
     match path.rsplit_once('/') {

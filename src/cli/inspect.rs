@@ -73,8 +73,8 @@ fn family_parser() -> impl TypedValueParser<Value = Family> {
 }
 
 impl Args {
-    /// What has to be there.
-    fn named(&self) -> Option<String> {
+    /// Returns the key or object that must exist.
+    fn required(&self) -> Option<String> {
         let key = self.entry_key.as_ref().map(|key| format!("key {key:?}"));
         let segment = || self.segment.map(|id| format!("entry of segment {id}"));
         let collection = || {
@@ -135,17 +135,17 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         let _ = lines.write(&LastLine { end });
     }
     lines.finish()?;
-    match args.named() {
-        Some(named) if count == 0 => {
+    match args.required() {
+        Some(required) if count == 0 => {
             let root = root.meta_root();
-            let message = format!("there is no {named} below {root}");
+            let message = format!("there is no {required} below {root}");
             Err(Failure::new(Exit::Failed, message).unchanged())
         }
         Some(_) | None => Ok(Exit::Done),
     }
 }
 
-/// Hands every selected entry to `visit`, from the file or from etcd. Returns the revision.
+/// Calls `visit` for every selected entry of the file or of etcd. Returns the revision.
 fn each(
     context: &CommandContext,
     source: Option<&BackupSource>,
@@ -172,31 +172,35 @@ fn each(
     }
 }
 
-/// Which entries are wanted.
+/// The entries to print.
 struct Selection<'a> {
     root: &'a MetaRoot,
-    /// Where they lie, together with others.
+    /// Ranges that contain them, and possibly others.
     ranges: Vec<KeyRange>,
     family: Option<Family>,
     prefix: Option<Vec<u8>>,
     key: Option<Vec<u8>>,
-    /// The collection and the segment that are wanted.
+    /// The selected collection and segment.
     owner: Owner,
 }
 
 impl<'a> Selection<'a> {
     fn new(args: &Args, root: &'a MetaRoot) -> Self {
-        let whole = |text: &String| {
+        let absolute = |text: &String| {
             let bytes = text.as_bytes();
             match root.strip(bytes) {
                 Some(_) => bytes.to_vec(),
                 None => root.join(bytes),
             }
         };
-        let key = args.entry_key.as_ref().map(whole);
+        let key = args.entry_key.as_ref().map(absolute);
         let prefix = args.prefix.as_ref().map(|text| {
             let is_root = text.as_bytes() == root.meta_root().as_bytes();
-            if is_root { root.join(b"") } else { whole(text) }
+            if is_root {
+                root.join(b"")
+            } else {
+                absolute(text)
+            }
         });
         let ranges = match (&key, &prefix, args.family) {
             (Some(key), _, _) => vec![KeyRange::single(key.clone())],
@@ -223,7 +227,7 @@ impl<'a> Selection<'a> {
         self.family.is_none() && !is_narrowed && self.owner == Owner::default()
     }
 
-    /// The family of an entry that is wanted.
+    /// Returns the family of an entry if it is selected.
     fn family_of(&self, entry: &Entry) -> Option<Family> {
         let key = &*entry.key;
         let relative = self.root.strip(key)?;
@@ -238,7 +242,7 @@ impl<'a> Selection<'a> {
         wanted.then_some(family)
     }
 
-    /// Whether an entry belongs to what is wanted.
+    /// Whether an entry belongs to the selected collection and segment.
     fn is_owner(&self, relative: &[u8], value: &[u8]) -> bool {
         if self.owner == Owner::default() {
             return true;
@@ -253,7 +257,7 @@ impl<'a> Selection<'a> {
     }
 }
 
-/// An entry as a line shows it.
+/// A decoded entry, as one line of the output.
 #[derive(Serialize)]
 struct Shown {
     key: String,
@@ -280,7 +284,7 @@ impl Shown {
     }
 }
 
-/// An entry as it is, in the form of etcdctl's JSON output.
+/// An undecoded entry, in the form of etcdctl's JSON output.
 #[derive(Serialize)]
 struct RawEntry {
     key: String,
@@ -302,7 +306,7 @@ impl RawEntry {
     }
 }
 
-/// The last line of raw entries: a reader can tell from it that none is missing.
+/// The last line of raw entries, which proves that the dump is complete.
 #[derive(Serialize)]
 struct LastLine<'a> {
     end: End<'a>,

@@ -1,22 +1,22 @@
-//! Which of the two faces is meant: the official tool's `-config FILE`, or our commands.
+//! Recognizes the interface that a call uses: the official tool's `-config FILE`, or commands.
 //!
-//! The official tool parses its command line with Go's flag package: one or two dashes, the value
-//! behind `=` or in the next argument, the last of several counts, parsing stops at the first other
-//! word or at `--`, and words behind it are ignored. All of that is accepted here.
+//! The official tool parses its command line with Go's flag package: one or two dashes, the value after `=` or in the
+//! next argument, the last of several flags counts, and parsing stops at the first other word or at `--`; words after it
+//! are ignored. All of that is accepted here.
 
 use std::ffi::{OsStr, OsString};
 
-/// A command line, sorted by face, ready for clap. The first argument is the program's name.
+/// A command line for clap, by interface. The first argument is the program's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::cli) enum Invocation {
-    /// The official tool's.
+    /// The official tool's interface.
     Official(Vec<OsString>),
-    /// `COMMAND …`.
+    /// A command with its arguments.
     Commands(Vec<OsString>),
 }
 
 impl Invocation {
-    /// Recognises the face; `commands` are the words that name a command.
+    /// Recognizes the interface. `commands` are the names of all commands.
     pub(in crate::cli) fn of(arguments: Vec<OsString>, commands: &[String]) -> Self {
         let mut rest = arguments.into_iter();
         let program = rest.next().unwrap_or_else(|| "meta-migration".into());
@@ -34,7 +34,7 @@ impl Invocation {
             };
         }
         let Some(config) = config else {
-            // The flag without its value: clap says so, once it is spelled its way.
+            // The flag has no value: clap reports that if the flag has two dashes.
             if rest.first().is_some_and(|word| word == "-config") {
                 return Self::Official(vec![program, "--config".into()]);
             }
@@ -47,7 +47,7 @@ impl Invocation {
             .and_then(|word| word.to_str())
             .is_some_and(|word| commands.iter().any(|command| command == word));
         if command {
-            // `--config FILE migrate`: the option before the command.
+            // `--config FILE migrate`: clap expects the option after the command.
             let word = rest.remove(0);
             Self::Commands([vec![program, word, flag], rest].concat())
         } else {
@@ -56,7 +56,7 @@ impl Invocation {
     }
 }
 
-/// The value of a config flag at the front, and how many arguments it takes.
+/// Returns the value of a config flag at the start, and its number of arguments.
 fn config_flag(arguments: &[OsString]) -> Option<(OsString, usize)> {
     let first = arguments.first()?;
     if first == "-config" || first == "--config" {
@@ -78,7 +78,7 @@ fn is_help(word: &OsStr) -> bool {
 mod tests {
     use super::*;
 
-    fn face(line: &str) -> Invocation {
+    fn recognized(line: &str) -> Invocation {
         let arguments = line.split(' ').map(OsString::from).collect();
         Invocation::of(arguments, &["migrate".to_owned(), "status".to_owned()])
     }
@@ -87,7 +87,7 @@ mod tests {
         line.split(' ').map(OsString::from).collect()
     }
 
-    fn drop_in(line: &str) -> Invocation {
+    fn official(line: &str) -> Invocation {
         Invocation::Official(arguments(line))
     }
 
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_the_official_flag_parser_accepts_is_the_drop_in() {
+    fn flags_of_the_official_tool_are_recognized() {
         for line in [
             "m -config=f.yaml",
             "m --config=f.yaml",
@@ -104,35 +104,35 @@ mod tests {
             "m --config f.yaml",
             "m -config first.yaml -config=f.yaml",
         ] {
-            assert_eq!(face(line), drop_in("m --config=f.yaml"), "{line}");
+            assert_eq!(recognized(line), official("m --config=f.yaml"), "{line}");
         }
-        assert_eq!(face("m -config -odd"), drop_in("m --config=-odd"));
+        assert_eq!(recognized("m -config -odd"), official("m --config=-odd"));
         assert_eq!(
-            face("m -config=f.yaml run"),
-            drop_in("m --config=f.yaml run")
+            recognized("m -config=f.yaml run"),
+            official("m --config=f.yaml run")
         );
     }
 
     #[test]
-    fn commands_are_commands_wherever_the_config_stands() {
+    fn a_config_flag_may_precede_or_follow_a_command() {
         assert_eq!(
-            face("m status --config f.yaml"),
+            recognized("m status --config f.yaml"),
             commands("m status --config f.yaml")
         );
         assert_eq!(
-            face("m --config f.yaml status --yes"),
+            recognized("m --config f.yaml status --yes"),
             commands("m status --config=f.yaml --yes")
         );
-        assert_eq!(face("m"), commands("m"));
-        assert_eq!(face("m -config"), drop_in("m --config"));
+        assert_eq!(recognized("m"), commands("m"));
+        assert_eq!(recognized("m -config"), official("m --config"));
     }
 
     #[test]
-    fn help_is_asked_for_in_the_ways_of_both() {
+    fn help_flags_of_both_interfaces_are_recognized() {
         for line in ["m -h", "m -help", "m --help"] {
-            assert_eq!(face(line), commands("m --help"), "{line}");
+            assert_eq!(recognized(line), commands("m --help"), "{line}");
         }
-        assert_eq!(face("m -config=f -h"), drop_in("m --help"));
-        assert_eq!(face("m status -h"), commands("m status -h"));
+        assert_eq!(recognized("m -config=f -h"), official("m --help"));
+        assert_eq!(recognized("m status -h"), commands("m status -h"));
     }
 }

@@ -1,4 +1,4 @@
-//! The options that the Kubernetes commands share, and how they talk.
+//! The options, prompts and failures that the Kubernetes commands share.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -30,7 +30,7 @@ use milvus_meta::finding::Finding;
 
 const DEFAULT_TIMEOUT: &str = "15m";
 
-/// Which cluster, namespace and instance.
+/// The cluster, namespace and instance.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Which instance")]
 pub(in crate::cli) struct InstanceArgs {
@@ -67,7 +67,7 @@ impl InstanceArgs {
             .map_err(|error| failure(&error))
     }
 
-    /// Where the address of the API server and the credentials come from.
+    /// Returns the source of the API server's address and the credentials.
     fn source(&self) -> String {
         let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let default = || Some(PathBuf::from(variable("HOME")?).join(".kube/config"));
@@ -82,7 +82,7 @@ impl InstanceArgs {
         )
     }
 
-    /// Which cluster and instance, as words of a shell for the next command.
+    /// Returns the cluster and instance as arguments of the next command.
     pub(in crate::cli) fn repeated(&self, namespace: &str) -> String {
         let path = self.kubeconfig.as_ref();
         let timeout = config::duration::parse(DEFAULT_TIMEOUT).ok();
@@ -99,7 +99,7 @@ impl InstanceArgs {
         ])
     }
 
-    /// The options that were given, with what only this process can know: a new id, the time and who it is.
+    /// Returns the given options with the values of this process: a new id, the time and its identity.
     pub(in crate::cli) fn options(
         &self,
         namespace: &str,
@@ -121,7 +121,7 @@ impl InstanceArgs {
     }
 }
 
-/// What was given, but for versions and image, as words of a shell for the next command.
+/// Returns the given options, except versions and image, as arguments of the next command.
 fn repeated_aim(given: &UpgradeOptions) -> String {
     let pods = &given.pods;
     let mut text = words([
@@ -158,7 +158,7 @@ fn words<const N: usize>(options: [(&str, Option<String>); N]) -> String {
     given.collect()
 }
 
-/// Amounts as they were typed.
+/// Formats amounts as the user types them.
 fn amounts(given: &[(String, String)]) -> Option<String> {
     let all: Vec<String> = given
         .iter()
@@ -167,16 +167,16 @@ fn amounts(given: &[(String, String)]) -> Option<String> {
     (!all.is_empty()).then(|| all.join(","))
 }
 
-/// Eight hexadecimal digits that no other process of this namespace is likely to have.
+/// Returns eight random hexadecimal digits.
 fn identifier() -> String {
     use std::hash::{BuildHasher, Hasher};
-    // The standard library seeds each of these from the system's randomness.
+    // The standard library seeds each hasher randomly.
     let hasher = std::collections::hash_map::RandomState::new().build_hasher();
     let digits = format!("{:016x}", hasher.finish());
     digits.chars().take(8).collect()
 }
 
-/// Who we are, for the Lease: the host's name, whether or not the shell exports it.
+/// Returns the identity for the Lease: host name, process id and random digits.
 fn identity() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
         .map(|name| name.trim().to_owned())
@@ -187,7 +187,7 @@ fn identity() -> String {
     format!("{host}-{}-{}", std::process::id(), identifier())
 }
 
-/// A process with threads for the API server's connections.
+/// Runs the work on a runtime with several threads.
 pub(in crate::cli) fn block_on<T>(
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
@@ -198,29 +198,29 @@ pub(in crate::cli) fn block_on<T>(
     runtime.block_on(work)
 }
 
-/// The signal that ends the command; the next one ends the process at once.
+/// Waits for the signal that stops the command. The next signal ends the process at once.
 async fn signalled() -> Exit {
     let first = signal().await;
     tokio::spawn(async {
         let second = signal().await;
         std::process::exit(second.code().into());
     });
-    output::tell("Finishing requests in flight; press Ctrl-C again to stop now\n");
+    output::inform("Finishing requests in flight; press Ctrl-C again to stop now\n");
     first
 }
 
 async fn signal() -> Exit {
-    let heard = |kind: SignalKind| async move {
+    let received = |kind: SignalKind| async move {
         match tokio::signal::unix::signal(kind) {
             Ok(mut signal) => signal.recv().await,
             Err(_) => std::future::pending().await,
         }
     };
     tokio::select! {
-        _ = heard(SignalKind::interrupt()) => Exit::Interrupted,
-        _ = heard(SignalKind::terminate()) => Exit::Terminated,
-        // The terminal is gone; under nohup that is ignored.
-        _ = heard(SignalKind::hangup()), if !ignores_hangup() => Exit::Terminated,
+        _ = received(SignalKind::interrupt()) => Exit::Interrupted,
+        _ = received(SignalKind::terminate()) => Exit::Terminated,
+        // The terminal was closed. nohup makes the process ignore that.
+        _ = received(SignalKind::hangup()), if !ignores_hangup() => Exit::Terminated,
     }
 }
 
@@ -232,7 +232,7 @@ fn ignores_hangup() -> bool {
     mask.is_some_and(|mask| mask & 1 == 1)
 }
 
-/// Shows progress at the terminal, or to the log collector, asks, and hears signals.
+/// Shows progress on the terminal or in the log, asks for confirmation, and waits for signals.
 pub(in crate::cli) struct Terminal<'a> {
     output: &'a OutputOptions,
     signal: OnceLock<Exit>,
@@ -256,7 +256,7 @@ impl ProgressObserver for Terminal<'_> {
         if self.is_json() {
             tracing::info!("{line}");
         } else {
-            output::tell(&format!("{} {line}\n", meta_migrate::now()));
+            output::inform(&format!("{} {line}\n", meta_migrate::now()));
         }
     }
 
@@ -264,7 +264,7 @@ impl ProgressObserver for Terminal<'_> {
         if self.is_json() {
             tracing::info!(step = kind.name(), "{line}");
         } else {
-            output::tell(&format!("  {} | {line}\n", kind.name()));
+            output::inform(&format!("  {} | {line}\n", kind.name()));
         }
     }
 
@@ -274,7 +274,7 @@ impl ProgressObserver for Terminal<'_> {
         if self.is_json() {
             self.message(&line);
         } else {
-            output::tell(&format!("{line}\n"));
+            output::inform(&format!("{line}\n"));
         }
     }
 
@@ -283,7 +283,7 @@ impl ProgressObserver for Terminal<'_> {
             if self.output.yes {
                 return true;
             }
-            output::tell(steps);
+            output::inform(steps);
             confirm::is_wanted(self.output) && confirm::answer("Continue?").await
         })
     }
@@ -291,23 +291,23 @@ impl ProgressObserver for Terminal<'_> {
     fn stopped(&self) -> Answer<'_, ()> {
         Box::pin(async {
             let signal = signalled().await;
-            // There is only one.
+            // It is set only once.
             let _ = self.signal.set(signal);
         })
     }
 }
 
-/// Said where this command changed nothing, whatever happened before it.
+/// The text about changes if only earlier commands changed anything.
 pub(in crate::cli) const BY_THIS_COMMAND: &str = "nothing by this command";
 
-/// Where the backup of an upgrade is.
+/// Returns the place of an upgrade's backup.
 pub(in crate::cli) fn backup(state: &UpgradeState) -> Option<Box<str>> {
     state
         .has_backup
         .then(|| format!("{} in volume claim {}", state.backup_file, state.claim).into())
 }
 
-/// A failure of the API server, with what helps.
+/// Turns an error of the API server into a failure with a hint.
 pub(in crate::cli) fn failure(error: &ClientError) -> Failure {
     let failure = Failure::from_error(Exit::Failed, error);
     if error.is_forbidden() {
@@ -316,7 +316,7 @@ pub(in crate::cli) fn failure(error: &ClientError) -> Failure {
     failure
 }
 
-/// Why a command ended, as far as that is the same for all of them.
+/// Turns a cause that all commands share into a failure.
 pub(in crate::cli) fn failure_of_cause(cause: &Cause, terminal: &Terminal<'_>) -> Failure {
     let refused = |exit: Exit, message: String| Failure {
         changed: BY_THIS_COMMAND.into(),
@@ -367,7 +367,7 @@ pub(in crate::cli) fn failure_of_cause(cause: &Cause, terminal: &Terminal<'_>) -
     }
 }
 
-/// Who gives the rights that are missing.
+/// The hint for missing permissions.
 const GRANT: &str = "kubectl apply -n NAMESPACE -f deploy/rbac.yaml   # as an administrator: gives the service account \
                      meta-migration what is needed; bind its Role to whoever runs this";
 
@@ -381,7 +381,7 @@ mod tests {
         UpgradeOptions::augment_args(InstanceArgs::augment_args(Command::new("upgrade")))
     }
 
-    /// The options as the next command repeats them.
+    /// Returns the options in the form that the next command repeats.
     fn repeated(line: &str) -> String {
         let matches = command().try_get_matches_from(line.split(' ')).unwrap();
         let place = InstanceArgs::from_arg_matches(&matches).unwrap();
@@ -396,7 +396,7 @@ mod tests {
         for argument in command().get_arguments() {
             let name = argument.get_long().unwrap();
             let value = match name {
-                // Written by each hint itself.
+                // Each hint adds these itself.
                 "source-version" | "target-version" | "image" => continue,
                 "timeout" => "20m",
                 "node-selector" => "disk=ssd",

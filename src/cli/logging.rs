@@ -16,19 +16,18 @@ use super::output::LogFormat;
 use super::output::style::Style;
 use super::output::terminal::line;
 
-/// The id of the run that writes, which each line of a JSON log has.
+/// The id of the run, in each line of a JSON log.
 static RUN: OnceLock<String> = OnceLock::new();
 
-/// Gives this process an id, for log collectors that receive the lines of several runs.
+/// Sets the id of the run, by which log collectors separate the lines of several runs.
 pub(in crate::cli) fn start_run(id: &str) {
     RUN.get_or_init(|| id.to_owned());
 }
 
-/// Starts logging. Lines go around the bars, if there are any.
+/// Starts logging. Progress bars are suspended for each line.
 pub(in crate::cli) fn start(output: &OutputOptions, bars: Option<&MultiProgress>) {
-    // Only our own lines: what the network libraries log may hold keys and addresses nobody asked for.
+    // Only lines of this project, whose crates are called `meta_…`: network libraries may log keys and addresses.
     let level: LevelFilter = output.level().parse().unwrap_or(LevelFilter::INFO);
-    // All crates that log are called `meta_…`.
     let filter = Targets::new().with_target("meta_", level);
     let writer = Stderr {
         bars: bars.cloned(),
@@ -38,7 +37,7 @@ pub(in crate::cli) fn start(output: &OutputOptions, bars: Option<&MultiProgress>
     let layer = tracing_subscriber::fmt::layer()
         .with_target(false)
         .with_writer(writer);
-    // What a text line says may come from etcd.
+    // Texts from etcd may contain control characters.
     let safe = debug_fn(|output, field, value| {
         let text = format!("{value:?}");
         match field.name() {
@@ -46,7 +45,7 @@ pub(in crate::cli) fn start(output: &OutputOptions, bars: Option<&MultiProgress>
             name => write!(output, "{name}={}", line(&text)),
         }
     });
-    // A second start in one process changes nothing.
+    // A second start in the same process has no effect.
     let _ = match output.log_format {
         LogFormat::Text => {
             let coloured = Style::for_stream(&io::stderr()).is_coloured();
@@ -66,7 +65,7 @@ struct Stderr {
 }
 
 impl Stderr {
-    /// A line of a JSON log with the id of the run, whichever thread wrote it.
+    /// Adds the id of the run to a line of a JSON log.
     fn with_run(&self, line: &[u8]) -> Option<Vec<u8>> {
         let run = RUN.get().filter(|_| self.is_json)?;
         let rest = line.strip_prefix(b"{")?;
@@ -77,10 +76,10 @@ impl Stderr {
 impl Write for Stderr {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let with_run = self.with_run(line);
-        let whole = with_run.as_deref().unwrap_or(line);
+        let complete = with_run.as_deref().unwrap_or(line);
         match &self.bars {
-            Some(bars) => bars.suspend(|| io::stderr().write_all(whole))?,
-            None => io::stderr().write_all(whole)?,
+            Some(bars) => bars.suspend(|| io::stderr().write_all(complete))?,
+            None => io::stderr().write_all(complete)?,
         }
         Ok(line.len())
     }

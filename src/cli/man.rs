@@ -33,7 +33,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
 fn render(mut page: Command) -> io::Result<Vec<u8>> {
     let examples = examples::of(page.get_name());
     let variables = variables(&page);
-    // What the help says at its end has sections here.
+    // The end of the help is split into sections here.
     page = page.after_help("").after_long_help("");
     let has_commands = page.has_subcommands();
     let man = clap_mangen::Man::new(page);
@@ -65,7 +65,7 @@ fn render(mut page: Command) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// The variables that a command's options also come from, and the others that it reads.
+/// Returns the environment variables of a command's options, and the others that it reads.
 fn variables(page: &Command) -> Vec<(String, String)> {
     let options = page.get_arguments().filter(|it| !it.is_hide_set());
     let own = options.filter_map(|argument| {
@@ -111,7 +111,7 @@ fn section(text: &mut Vec<u8>, name: &str, entries: &[(String, String)]) -> io::
     Ok(())
 }
 
-/// Text as roff takes it.
+/// Escapes text for roff.
 fn escaped(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-");
     match text.strip_prefix(['.', '\'']) {

@@ -82,7 +82,7 @@ pub(in crate::cli) struct Args {
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let mut context = CommandContext::begin(&args.etcd, &args.output)?;
-    context.next_steps.planned_with(planning(args));
+    context.next_steps.set_planning(planning(args));
     let Target::Migrate(target) = Target::of(&context.config, &args.transform)? else {
         if let Some(report) = args.report.target()? {
             report.done(&context, &nothing_to_do(), None);
@@ -157,12 +157,12 @@ pub(in crate::cli) fn options(
     }
 }
 
-/// What comes along with a migration.
+/// Options of the command that are not the engine's.
 #[derive(Debug, Default)]
 pub(in crate::cli) struct Extras {
-    /// Whether etcd is compacted afterwards.
+    /// Whether to compact etcd afterwards.
     pub(in crate::cli) compacts: bool,
-    /// Whether there may be no metadata.
+    /// Whether an etcd without metadata is accepted.
     pub(in crate::cli) may_be_empty: bool,
     pub(in crate::cli) report: Option<report::Target>,
 }
@@ -208,13 +208,13 @@ pub(in crate::cli) fn carry_out(
     };
     if let Some(report) = &extras.report {
         let back = done.backup.as_ref().filter(|_| is_written(&done));
-        let back = back.map(|backup| context.next_steps.back(Some(&backup.path)));
+        let back = back.map(|backup| context.next_steps.rollback(Some(&backup.path)));
         report.done(context, &done, back.as_deref());
     }
     finish(context, &done)
 }
 
-/// Whether a run wrote, and did not find the work done.
+/// Whether this run wrote the result, instead of finding it complete.
 fn is_written(done: &MigrateReport) -> bool {
     matches!(
         done.outcome,
@@ -261,20 +261,20 @@ pub(in crate::cli) fn finish(context: &CommandContext, done: &MigrateReport) -> 
     let target = context.config.target_version.as_ref();
     let release = target.map_or_else(|| "2.2".to_owned(), ToString::to_string);
     let backup = done.backup.as_ref().filter(|_| is_written(done));
-    if let Some(gone) = backup.filter(|backup| !Path::new(&backup.path).is_file()) {
+    if let Some(missing) = backup.filter(|backup| !Path::new(&backup.path).is_file()) {
         tracing::warn!(
             "the backup is no longer at {}: without it this migration cannot be rolled back",
-            gone.path
+            missing.path
         );
     }
     if let Some(backup) = backup {
         warn_if_ephemeral(Path::new(&backup.path));
     }
-    // Where there is nothing to do nobody has looked, or nothing is there.
+    // Without work to do, the metadata was not checked or is empty.
     let is_ready = done.outcome != MigrateOutcome::NothingToDo;
     let next = Next {
         start: is_ready.then(|| format!("start Milvus {release}")),
-        back: backup.map(|backup| context.next_steps.back(Some(&backup.path))),
+        back: backup.map(|backup| context.next_steps.rollback(Some(&backup.path))),
         findings_shown: context.has_shown_plan(),
     };
     print(context, done, &next)

@@ -1,14 +1,14 @@
-//! How a backup folder is mounted, so that it outlives the container.
+//! Hints for mounting a backup folder that outlives the container.
 
 use std::path::Path;
 
 use meta_backup::Ephemeral;
 use meta_report::shell::quoted;
 
-/// Where the mount of a backup folder goes that cannot be the folder itself.
+/// The mount point if the backup's own folder cannot be one.
 const USUAL_FOLDER: &str = "/backups";
 
-/// How a backup is made to last, as options that can be pasted.
+/// Returns options that keep the backup, ready to paste.
 pub(in crate::cli) fn mount_hints(path: &Path, why: Ephemeral) -> Vec<String> {
     let parent = path.parent().filter(|_| !path.is_dir());
     let folder = parent.unwrap_or(path);

@@ -1,4 +1,4 @@
-//! The next commands after a failed run.
+//! The commands that follow a run, for hints.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use meta_migrate::{EngineError, EngineErrorKind, ErrorClass, Hint, NextCommand, 
 use meta_report::shell::quoted;
 use meta_store::{ConnectProblem, StoreErrorKind};
 
-/// The commands that lead on, with the options that this run was given.
+/// Builds the next commands, with the options of this run.
 #[derive(Debug, Clone)]
 pub(in crate::cli) struct NextSteps {
     program: String,
@@ -24,11 +24,11 @@ pub(in crate::cli) struct NextSteps {
     options: String,
     /// The options of commands that read a file instead of etcd.
     file_options: String,
-    /// The releases that were given, by the option's id.
+    /// The given releases by the option's id.
     versions: Vec<(&'static str, String)>,
     backup: Option<String>,
     kind: RunKind,
-    /// What `plan` needs besides, to plan the same.
+    /// Further options with which `plan` makes the same plan.
     planning: Vec<String>,
 }
 
@@ -60,22 +60,22 @@ impl NextSteps {
         }
     }
 
-    /// Sets the options with which `plan` plans the same migration.
-    pub(in crate::cli) fn planned_with(&mut self, words: Vec<String>) {
+    /// Sets the options with which `plan` makes the plan of this run.
+    pub(in crate::cli) fn set_planning(&mut self, words: Vec<String>) {
         self.planning = words;
     }
 
-    /// Sets what this run is for.
-    pub(in crate::cli) fn serves(&mut self, kind: RunKind) {
+    /// Sets the kind of this run.
+    pub(in crate::cli) fn set_kind(&mut self, kind: RunKind) {
         self.kind = kind;
     }
 
-    /// The same call once more.
+    /// Returns the command line of this run.
     pub(in crate::cli) fn again(&self) -> &str {
         &self.again
     }
 
-    /// Another command on the same metadata.
+    /// Returns the command line of another command on the same metadata.
     pub(in crate::cli) fn command(&self, name: &str) -> String {
         self.command_with(name, &self.options)
     }
@@ -90,12 +90,12 @@ impl NextSteps {
         command
     }
 
-    /// The command that goes back to a backup.
-    pub(in crate::cli) fn back(&self, backup: Option<&str>) -> String {
-        self.back_with("rollback", backup)
+    /// Returns the command that rolls back to a backup.
+    pub(in crate::cli) fn rollback(&self, backup: Option<&str>) -> String {
+        self.with_backup("rollback", backup)
     }
 
-    fn back_with(&self, name: &str, backup: Option<&str>) -> String {
+    fn with_backup(&self, name: &str, backup: Option<&str>) -> String {
         let mut command = self.command(name);
         if let Some(path) = backup.or(self.backup.as_deref()) {
             command.push_str(" --backup-file ");
@@ -104,7 +104,7 @@ impl NextSteps {
         command
     }
 
-    /// A failed run as the user sees it.
+    /// Turns the engine's error into a failure with hints.
     pub(in crate::cli) fn failure(&self, error: EngineError) -> Failure {
         let mut failure = Failure::from_error(exit(error.kind()), &*error.failure);
         let changed = error.changed(self.kind);
@@ -133,7 +133,7 @@ impl NextSteps {
         failure
     }
 
-    /// The engine's hints as commands of this program; what options help against comes first.
+    /// Returns the engine's hints as commands of this program, after hints for options.
     fn hints(&self, error: &EngineError) -> Vec<String> {
         let mut by_option = None;
         if let EngineErrorKind::Backup(error) = &*error.failure {
@@ -163,7 +163,7 @@ impl NextSteps {
         }
     }
 
-    /// A command as it can be pasted.
+    /// Returns a command line, ready to paste.
     fn line(&self, command: NextCommand) -> String {
         let accepting = |line: String, accept_loss| match accept_loss {
             true => line + " --accept-loss",
@@ -183,24 +183,24 @@ impl NextSteps {
             NextCommand::Rollback {
                 backup,
                 accept_loss,
-            } => accepting(self.back(backup.as_deref()), accept_loss),
+            } => accepting(self.rollback(backup.as_deref()), accept_loss),
             NextCommand::Restore {
                 backup,
                 accept_loss,
-            } => accepting(self.back_with("restore", Some(&backup)), accept_loss),
+            } => accepting(self.with_backup("restore", Some(&backup)), accept_loss),
         }
     }
 
-    /// Where another backup is, or may go.
+    /// Returns a hint for reading another backup, or for writing it to another path.
     fn another_backup(&self, error: &BackupError) -> Option<String> {
-        let goes_back = self.kind == RunKind::Restore;
+        let is_restore = self.kind == RunKind::Restore;
         if let Some(hint) = reading::hint(error) {
             return Some(hint);
         }
         if let BackupError::Invalid { path, .. } | BackupError::Changed { path } = error {
             let folder = path.parent().filter(|folder| *folder != Path::new(""));
             let folder = folder.unwrap_or(Path::new(".")).display().to_string();
-            return goes_back.then(|| {
+            return is_restore.then(|| {
                 format!(
                     "{} backup list {}   # lists valid backups",
                     self.program,
@@ -209,7 +209,7 @@ impl NextSteps {
             });
         }
         if error.is_reading() {
-            let is_missed = goes_back && error.is_missing();
+            let is_missed = is_restore && error.is_missing();
             return is_missed.then(|| {
                 "name its current path with --backup-file or config.backupFilePath".to_owned()
             });
@@ -224,7 +224,7 @@ impl NextSteps {
         })
     }
 
-    /// The command that shows the plan of this run.
+    /// Returns the command that shows the plan of this run.
     fn plan_command(&self) -> String {
         let name = match self.kind {
             RunKind::Repair => "repair --dry-run",
@@ -253,7 +253,9 @@ fn again(program: &str, words: Vec<String>, options: &[[String; 2]]) -> String {
     };
     let mut call = words;
     call.extend(invoked::from_environment().iter().cloned());
-    if !has(&call, "--from") {
+    // `repair --from` reads etcd as well.
+    let reads_etcd = !has(&call, "--from") || call.iter().any(|word| word == "repair");
+    if reads_etcd {
         let missing = options.iter().filter(|[option, _]| !has(&call, option));
         let missing: Vec<String> = missing.flatten().cloned().collect();
         call.extend(missing);

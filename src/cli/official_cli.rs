@@ -57,7 +57,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     }
     let command = required(&context.config)?;
     if command == DropInCommand::Rollback {
-        context.next_steps.serves(RunKind::Restore);
+        context.next_steps.set_kind(RunKind::Restore);
     }
     tracing::info!(
         "{command}: meta root {}, etcd {}",

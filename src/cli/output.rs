@@ -1,7 +1,7 @@
-//! The only room that prints: reports and errors as text or JSON.
+//! Prints reports and errors as text, JSON or YAML. No other module prints.
 //!
-//! Data goes to standard output, everything else to standard error. A reader that goes away (`| head`)
-//! is no error.
+//! Data goes to standard output, everything else to standard error. A reader that closes the pipe (`| head`) is not an
+//! error.
 
 use std::io::{self, BufWriter, StdoutLock, Write};
 use std::ops::ControlFlow;
@@ -27,10 +27,10 @@ use exit::Exit;
 use failure::Failure;
 use style::Style;
 
-/// How data is written.
+/// The output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub(in crate::cli) enum Format {
-    /// Text for people.
+    /// Text for users.
     #[default]
     #[value(alias = "text")]
     Table,
@@ -48,7 +48,7 @@ impl Format {
         matches!(self, Self::Json | Self::Yaml)
     }
 
-    /// The document; `None` for the formats for people.
+    /// Returns the report as a document, or `None` for text formats.
     fn document<T: Serialize>(self, report: &T) -> Result<Option<String>, Failure> {
         let failed = |error: &dyn std::error::Error| {
             Failure::caused("cannot write the report as a document", error)
@@ -65,20 +65,20 @@ impl Format {
     }
 }
 
-/// Whether a document was written: standard output holds one at most.
+/// Whether a document was written: standard output gets at most one.
 static IS_WRITTEN: AtomicBool = AtomicBool::new(false);
 
-/// How log lines are written.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub(in crate::cli) enum LogFormat {
-    /// For people.
+    /// For users.
     #[default]
     Text,
-    /// A JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Writes a report to standard output: the text for users, or the report itself as JSON.
+/// Prints a report to standard output, as text or as a document.
 pub(in crate::cli) fn print<T: Serialize>(
     format: Format,
     report: &T,
@@ -91,7 +91,7 @@ pub(in crate::cli) fn print<T: Serialize>(
         }
         Some(document) => {
             if format == Format::Json {
-                termination_log::leave(&document);
+                termination_log::write(&document);
             }
             IS_WRITTEN.store(true, Ordering::Relaxed);
             document
@@ -100,8 +100,7 @@ pub(in crate::cli) fn print<T: Serialize>(
     write(output.as_bytes())
 }
 
-/// As [`print()`], of something that was done: what etcd holds decides the exit code, not whether it
-/// could be printed.
+/// Prints the report of finished work. A failure to print is only logged: the exit code says whether the work succeeded.
 pub(in crate::cli) fn print_done<T: Serialize>(
     format: Format,
     report: &T,
@@ -110,7 +109,7 @@ pub(in crate::cli) fn print_done<T: Serialize>(
     warn_if_unprinted(print(format, report, text));
 }
 
-/// Logs that the report of something that was done could not be printed.
+/// Logs that the report of finished work was not printed.
 pub(in crate::cli) fn warn_if_unprinted(printed: Result<(), Failure>) {
     if let Err(failure) = printed {
         let causes = failure.causes.join(": ");
@@ -124,7 +123,7 @@ pub(in crate::cli) fn write(bytes: &[u8]) -> Result<(), Failure> {
     quietly(stdout.write_all(bytes).and_then(|()| stdout.flush()))
 }
 
-/// JSON lines on standard output, as they come.
+/// A stream of JSON lines on standard output.
 pub(in crate::cli) struct Lines {
     output: BufWriter<StdoutLock<'static>>,
     written: io::Result<()>,
@@ -149,13 +148,13 @@ impl Lines {
         }
     }
 
-    /// Writes what is left.
+    /// Flushes the output.
     pub(in crate::cli) fn finish(mut self) -> Result<(), Failure> {
         quietly(self.written.and_then(|()| self.output.flush()))
     }
 }
 
-/// Forgives a reader that went away.
+/// Ignores a broken pipe.
 pub(in crate::cli) fn quietly(written: io::Result<()>) -> Result<(), Failure> {
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -165,30 +164,30 @@ pub(in crate::cli) fn quietly(written: io::Result<()>) -> Result<(), Failure> {
     }
 }
 
-/// Writes lines for the user to standard error, whatever the log level.
-pub(in crate::cli) fn tell(text: &str) {
+/// Writes lines for the user to standard error, at any log level.
+pub(in crate::cli) fn inform(text: &str) {
     let style = Style::for_stream(&io::stderr());
-    tell_exactly(&terminal::lines(text, style));
+    inform_unescaped(&terminal::lines(text, style));
 }
 
-fn tell_exactly(text: &str) {
-    // Nothing is left to do when standard error is gone.
+fn inform_unescaped(text: &str) {
+    // Nothing can be done if standard error is closed.
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// Writes a failure to standard error, and as the document where one was asked for and there is none; gives
-/// its exit code.
+/// Prints a failure to standard error, and as a document if the format is one and none was written. Returns its exit
+/// code.
 pub(in crate::cli) fn fail(failure: &Failure, format: Format, log_format: LogFormat) -> Exit {
-    termination_log::leave(&failure.json());
+    termination_log::write(&failure.json());
     if !IS_WRITTEN.load(Ordering::Relaxed)
         && let Ok(Some(document)) = format.document(&failure.document())
     {
-        // The exit code says what happened, also where nobody reads.
+        // The exit code reports the failure even without a reader.
         let _ = write(document.as_bytes());
     }
     match log_format {
-        LogFormat::Text => tell(&failure.text(Style::for_stream(&io::stderr()))),
-        LogFormat::Json => tell_exactly(&failure.json()),
+        LogFormat::Text => inform(&failure.text(Style::for_stream(&io::stderr()))),
+        LogFormat::Json => inform_unescaped(&failure.json()),
     }
     failure.exit
 }

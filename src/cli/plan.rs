@@ -78,7 +78,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     Ok(exit(&planned))
 }
 
-/// The command that migrates as planned, or that plans again.
+/// Returns the command that migrates as planned.
 fn next(context: &CommandContext, args: &Args, planned: &Planned) -> Vec<String> {
     let (Exit::Done | Exit::Refused, None) = (exit(planned), &args.from) else {
         return Vec::new();
@@ -101,8 +101,7 @@ fn next(context: &CommandContext, args: &Args, planned: &Planned) -> Vec<String>
     vec![format!("{migrate}   # {why}")]
 }
 
-/// Sessions, the lock and an unfinished restore refuse a migration; what else is of severity error has
-/// to be changed before one can be made.
+/// Returns exit code 3 if only sessions, the lock or an unfinished restore block a migration, and 4 for other errors.
 pub(in crate::cli) fn exit(planned: &Planned) -> Exit {
     const REFUSING: [&str; 3] = [
         meta_migrate::LIVE_SESSION,

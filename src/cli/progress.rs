@@ -1,4 +1,4 @@
-//! Shows the progress of long work: bars to the user, log lines otherwise.
+//! Shows the progress of a command: bars on a terminal, log lines otherwise.
 
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,22 +19,22 @@ use milvus_meta::transform::PlanReport;
 /// Time between two log lines about the progress of a phase.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// A phase that took less time is logged at debug level only.
+/// The end of a shorter phase is logged at debug level.
 const WORTH_LOGGING: Duration = Duration::from_secs(1);
 
-/// The progress bars, or nothing where nobody watches.
+/// Returns the progress bars, if standard error is a terminal and the options allow them.
 pub(in crate::cli) fn bars(output: &OutputOptions) -> Option<MultiProgress> {
-    let watched = std::io::stderr().is_terminal() && output.log_format == LogFormat::Text;
-    (watched && !output.no_progress && !output.quiet).then(MultiProgress::new)
+    let is_visible = std::io::stderr().is_terminal() && output.log_format == LogFormat::Text;
+    (is_visible && !output.no_progress && !output.quiet).then(MultiProgress::new)
 }
 
 /// Shows the progress of one command and asks its questions.
 pub(in crate::cli) struct Watch {
     bars: Option<MultiProgress>,
     asks: bool,
-    /// Whether a log collector receives every phase.
+    /// Whether every phase is logged at info level, for a log collector.
     logs_phases: bool,
-    /// What the command is about to do, for prompts.
+    /// The action and the instance, for prompts.
     action: String,
     stop: CancelToken,
     /// Set when the user saw the plan.
@@ -52,46 +52,46 @@ struct Phase {
 }
 
 impl Phase {
-    /// Logs how far it has come.
+    /// Logs the progress.
     fn log(&mut self) {
         self.logged = Instant::now();
         let seconds = self.started.elapsed().as_secs_f64();
-        let pace = Pace::new(self.done, self.total, seconds);
+        let rate = Rate::new(self.done, self.total, seconds);
         tracing::info!(
             phase = self.name.as_str(),
             done = self.done,
             total = self.total,
-            per_second = pace.per_second,
-            seconds_left = pace.seconds_left,
+            per_second = rate.per_second,
+            seconds_left = rate.seconds_left,
             "in progress"
         );
     }
 }
 
-/// How fast a phase is, and how long it still takes at that rate.
+/// The rate of a phase, and the time left at that rate.
 #[derive(Debug, PartialEq, Eq)]
-struct Pace {
+struct Rate {
     per_second: u64,
     /// Unknown without a total, and before the first key.
     seconds_left: Option<u64>,
 }
 
-impl Pace {
+impl Rate {
     fn new(done: u64, total: Option<u64>, seconds: f64) -> Self {
-        let rate = done as f64 / seconds.max(0.001);
-        let left = total.map(|total| total.saturating_sub(done) as f64 / rate);
+        let per_second = done as f64 / seconds.max(0.001);
+        let left = total.map(|total| total.saturating_sub(done) as f64 / per_second);
         let left = left.filter(|left| left.is_finite());
         Self {
-            per_second: whole(rate),
-            seconds_left: left.map(|left| whole(left.ceil())),
+            per_second: integer(per_second),
+            seconds_left: left.map(|left| integer(left.ceil())),
         }
     }
 }
 
-/// A number that is never negative, without its fraction.
+/// Drops the fraction of a number that is not negative.
 #[expect(clippy::cast_possible_truncation, reason = "the conversion saturates")]
 #[expect(clippy::cast_sign_loss, reason = "the conversion saturates")]
-fn whole(number: f64) -> u64 {
+fn integer(number: f64) -> u64 {
     number as u64
 }
 
@@ -114,7 +114,7 @@ impl Watch {
         }
     }
 
-    /// Asks where a user is present; `question` is not called otherwise.
+    /// Returns whether the user confirms, or true if none can be asked; then `question` is not called.
     fn confirm(&self, question: impl FnOnce() -> String) -> bool {
         if !self.asks {
             return true;
@@ -127,13 +127,13 @@ impl Watch {
     }
 
     fn phase(&self) -> MutexGuard<'_, Option<Phase>> {
-        // After a panic elsewhere the number is stale at worst.
+        // A panic in another thread can at worst make the number stale.
         self.phase.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Observer for Watch {
-    /// A phase that begins ends the one before.
+    /// Ends the previous phase.
     fn phase_started(&self, name: &str, total: Option<u64>) {
         self.phase_finished();
         let bars = self.bars.as_ref().filter(|_| total != Some(0));
@@ -208,30 +208,30 @@ impl Observer for Watch {
 }
 
 fn bar_style() -> ProgressStyle {
-    let template = "{msg:12} {wide_bar} {human_pos}/{human_len}  {pace}";
+    let template = "{msg:12} {wide_bar} {human_pos}/{human_len}  {rate}";
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .with_key("pace", pace)
+        .with_key("rate", rate)
 }
 
 fn spinner_style() -> ProgressStyle {
-    ProgressStyle::with_template("{msg:12} {spinner} {human_pos}  {pace}")
+    ProgressStyle::with_template("{msg:12} {spinner} {human_pos}  {rate}")
         .unwrap_or_else(|_| ProgressStyle::default_spinner())
-        .with_key("pace", pace)
+        .with_key("rate", rate)
 }
 
-/// The rate and the time left.
-fn pace(state: &ProgressState, to: &mut dyn std::fmt::Write) {
-    let pace = Pace::new(state.pos(), state.len(), state.elapsed().as_secs_f64());
-    let left = pace.seconds_left.map(|left| format!(", {left} s left"));
+/// Writes the rate and the time left.
+fn rate(state: &ProgressState, to: &mut dyn std::fmt::Write) {
+    let rate = Rate::new(state.pos(), state.len(), state.elapsed().as_secs_f64());
+    let left = rate.seconds_left.map(|left| format!(", {left} s left"));
     if state.pos() == 0 {
         return;
     }
-    // A bar that cannot be written is only not shown.
+    // Without a bar the run continues.
     let _ = write!(
         to,
         "{}/s{}",
-        count(pace.per_second),
+        count(rate.per_second),
         left.unwrap_or_default()
     );
 }
@@ -241,7 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pace_tells_the_rate_and_the_time_left() {
+    fn the_rate_determines_the_time_left() {
         for (done, total, seconds, per_second, left) in [
             (500, Some(2_000), 1.0, 500, Some(3)),
             (500, None, 2.0, 250, None),
@@ -250,13 +250,13 @@ mod tests {
             (12, Some(10), 1.0, 12, Some(0)),
             (0, Some(0), 0.0, 0, None),
         ] {
-            let wanted = Pace {
+            let expected = Rate {
                 per_second,
                 seconds_left: left,
             };
             assert_eq!(
-                Pace::new(done, total, seconds),
-                wanted,
+                Rate::new(done, total, seconds),
+                expected,
                 "{done} of {total:?}"
             );
         }

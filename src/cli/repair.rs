@@ -18,6 +18,7 @@ use super::report::ReportOptions;
 use super::{Outcome, output};
 use crate::config::ConfigError;
 use meta_migrate::{MigrateOptions, RunKind};
+use milvus_meta::finding::Finding;
 use milvus_meta::transform::{FormChoice, OnBrokenRecord, Options, SegmentForm, Task};
 
 /// Repair 2.2 metadata that the target release would misread, such as the official tool writes it
@@ -60,7 +61,7 @@ pub(in crate::cli) struct Args {
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let mut context = CommandContext::begin(&args.etcd, &args.output)?;
-    context.next_steps.serves(RunKind::Repair);
+    context.next_steps.set_kind(RunKind::Repair);
     let target = target(&context, args)?;
     if args.dry_run {
         return dry_run(&context, &target);
@@ -82,7 +83,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     migrate::carry_out(&mut context, &options, &extras)
 }
 
-/// What the metadata is repaired for.
+/// Returns the options of the repair for the target release.
 fn target(context: &CommandContext, args: &Args) -> Result<Options, Failure> {
     let target = context
         .config
@@ -125,12 +126,12 @@ fn dry_run(context: &CommandContext, options: &Options) -> Outcome {
         let (root, limits) = (&context.config.root, limits());
         let planned = meta_migrate::plan(store, root, options, &limits, environment).await?;
         let blocking = meta_migrate::blocking(store, root, &planned, &limits, environment).await?;
-        // Milvus is stopped later.
-        let is_context = |code: &str| code == meta_migrate::LIVE_SESSION;
+        // Milvus may run during a dry run.
+        let is_session = |finding: &Finding| finding.code == meta_migrate::LIVE_SESSION;
         Ok(Planned {
             blocking: blocking
                 .into_iter()
-                .filter(|finding| !is_context(&finding.code))
+                .filter(|finding| !is_session(finding))
                 .collect(),
             is_detailed: true,
             ..Planned::new(planned.report)

@@ -25,7 +25,7 @@ mod upgrade;
 use page::{Check, MARK, Page, Tone};
 use protocol::Step;
 
-/// Where a report goes.
+/// The option for a report.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Output")]
 pub(in crate::cli) struct ReportOptions {
@@ -41,10 +41,10 @@ pub(in crate::cli) struct ReportOptions {
 }
 
 impl ReportOptions {
-    /// Returns the file, if a report was asked for.
+    /// Returns the file of the report, if the option is given.
     ///
     /// # Errors
-    /// A usage [`Failure`] where it cannot be written, before anything else is done.
+    /// A usage [`Failure`] if the file cannot be written, before anything else is done.
     pub(in crate::cli) fn target(&self) -> Result<Option<Target>, Failure> {
         let Some(path) = &self.report else {
             return Ok(None);
@@ -72,7 +72,7 @@ impl Target {
         )
     }
 
-    /// Tries the folder with an empty file, and refuses to replace what is no report.
+    /// Creates and removes a file in the folder. Fails if the report would replace a file that is not a report.
     fn may_be_written(&self) -> io::Result<()> {
         self.check_replaced()?;
         let (path, _) = self.partial()?;
@@ -106,7 +106,7 @@ impl Target {
         Ok((path, file))
     }
 
-    /// Writes the page beside its place, then gives it its name.
+    /// Writes the page to a temporary file in the same folder and renames it.
     fn write(&self, page: &Page) -> Result<(), Failure> {
         let work = || {
             self.check_replaced()?;
@@ -127,7 +127,7 @@ impl Target {
     /// Writes the page of a plan.
     ///
     /// # Errors
-    /// [`Failure`] where the file cannot be written.
+    /// [`Failure`] if the file cannot be written.
     pub(in crate::cli) fn plan(
         &self,
         context: &CommandContext,
@@ -185,14 +185,14 @@ impl Target {
                 ),
                 (
                     "To roll back afterwards".to_owned(),
-                    context.next_steps.back(None),
+                    context.next_steps.rollback(None),
                 ),
             ];
         }
         self.write(&page)
     }
 
-    /// Writes the page of a migration that ended well. That it could not be written is only a warning.
+    /// Writes the page of a successful migration. A failure to write it is only a warning.
     pub(in crate::cli) fn done(
         &self,
         context: &CommandContext,
@@ -335,14 +335,14 @@ fn created() -> [(&'static str, String); 2] {
     ]
 }
 
-/// A message as the start of a sentence.
+/// Capitalizes a message for the start of a sentence.
 fn capitalized(message: &str) -> String {
     let mut characters = message.chars();
     let first = characters.next().into_iter().flat_map(char::to_uppercase);
     first.chain(characters).collect()
 }
 
-/// The verdict with the number of findings.
+/// Adds the number of findings to the verdict.
 fn with_counts(text: &str, findings: &[Finding]) -> String {
     match findings {
         [] => text.to_owned(),
@@ -350,7 +350,7 @@ fn with_counts(text: &str, findings: &[Finding]) -> String {
     }
 }
 
-/// What every page shows.
+/// Returns the parts that all pages have.
 fn page(context: &CommandContext, plan: Option<&PlanReport>, findings: Vec<Finding>) -> Page {
     let config = &context.config;
     let release = |release: Option<&milvus_meta::release::Release>| {
@@ -396,7 +396,7 @@ fn page(context: &CommandContext, plan: Option<&PlanReport>, findings: Vec<Findi
     page
 }
 
-/// The checks, and which of them were made.
+/// Returns the checks with their results.
 fn checks(
     plan: Option<&PlanReport>,
     blocking: &[Finding],

@@ -74,7 +74,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     if let Some(path) = &args.to_root {
         context.next_steps = NextSteps::new(&args.etcd.at_root(path), &context.config);
     }
-    context.next_steps.serves(RunKind::Restore);
+    context.next_steps.set_kind(RunKind::Restore);
     let config = &context.config;
     if config.backup_file.is_none() {
         return Err(ConfigError::MissingOption {

@@ -32,7 +32,7 @@ pub(in crate::cli) struct Args {
     pub(in crate::cli) output: OutputOptions,
 }
 
-/// What a rollback or restore may delete.
+/// Options for metadata that a rollback or restore would delete.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 #[command(next_help_heading = "Data loss")]
 pub(in crate::cli) struct LossOptions {
@@ -46,7 +46,7 @@ pub(in crate::cli) struct LossOptions {
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let mut context = CommandContext::begin(&args.etcd, &args.output)?;
-    context.next_steps.serves(RunKind::Restore);
+    context.next_steps.set_kind(RunKind::Restore);
     target::judge(&context.config, Purpose::Rollback)?;
     if !args.dry_run {
         context.require_confirmation()?;
@@ -67,7 +67,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     carry_out(&mut context, &options)
 }
 
-/// Whether Milvus 2.1 is to be started afterwards.
+/// Whether the given source release is 2.1 or older, so that the restored metadata must have the 2.1 layout.
 fn expects_2_1(context: &CommandContext) -> bool {
     let source = context.config.source_version.as_ref();
     source.is_some_and(|release| !release.has_2_2_layout())
@@ -89,7 +89,7 @@ pub(in crate::cli) fn carry_out(context: &mut CommandContext, options: &RestoreO
     finish(context, options, &done)
 }
 
-/// Sets what prompts start with, such as `Roll back by-dev/meta on localhost:2379`.
+/// Sets the beginning of prompts, such as `Roll back by-dev/meta on localhost:2379`.
 pub(in crate::cli) fn announce(context: &mut CommandContext, options: &RestoreOptions) {
     let verb = match options.command {
         RestoreCommand::Rollback => "Roll back",

@@ -103,11 +103,11 @@ fn lost(patched: usize) -> Failure {
 }
 
 fn unhealthy(namespace: &str, error: &RollingError) -> Failure {
-    let told = Failure::from_error(Exit::PartWay, error).hint(AGAIN);
+    let failure = Failure::from_error(Exit::PartWay, error).hint(AGAIN);
     let RollingError::Unhealthy { workload, .. } = error else {
-        return told;
+        return failure;
     };
-    told.hint(format!(
+    failure.hint(format!(
         "kubectl -n {namespace} describe pods; kubectl -n {namespace} logs deployment/{workload}"
     ))
     .hint(format!(
@@ -115,7 +115,7 @@ fn unhealthy(namespace: &str, error: &RollingError) -> Failure {
     ))
 }
 
-/// The updated Deployments as text.
+/// Formats the updated Deployments.
 fn text(done: &RollingReport, style: Style) -> String {
     let mut text = format!(
         "{} {} runs {}: {}\n",

@@ -209,7 +209,7 @@ impl Shown {
     }
 }
 
-/// The values that are missing from the tables.
+/// Says how many values are missing from the tables because they cannot be decoded.
 fn unreadable(catalog: &Catalog, style: Style) -> Vec<String> {
     let all = &catalog.unreadable;
     let Some(first) = all.first() else {

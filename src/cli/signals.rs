@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM: the first asks the run to end, the second ends the process.
+//! SIGINT and SIGTERM: the first stops the run in an orderly way, the second exits at once.
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -7,7 +7,7 @@ use super::output::exit::Exit;
 use super::output::failure::Failure;
 use meta_migrate::{CancelToken, Signal};
 
-/// Listens from now on; needs a runtime. The wish to end shows in what is returned.
+/// Starts listening on the current runtime. The first signal cancels the returned token.
 pub(in crate::cli) fn listen() -> Result<CancelToken, Failure> {
     let failed =
         |error: std::io::Error| Failure::caused("cannot listen for signals", &error).unchanged();
@@ -25,7 +25,7 @@ pub(in crate::cli) fn listen() -> Result<CancelToken, Failure> {
                 std::process::exit(exit(signal).code().into());
             }
             is_first = false;
-            output::tell(&format!(
+            output::inform(&format!(
                 "\n{}: finishing requests in flight; press Ctrl-C again to stop now\n",
                 signal.name()
             ));
@@ -35,7 +35,7 @@ pub(in crate::cli) fn listen() -> Result<CancelToken, Failure> {
     Ok(stop)
 }
 
-/// The exit code of a signal.
+/// Returns the exit code for a signal.
 pub(in crate::cli) fn exit(signal: Signal) -> Exit {
     match signal {
         Signal::Interrupt => Exit::Interrupted,

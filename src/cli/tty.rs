@@ -1,11 +1,11 @@
-//! The terminal that the user sits at.
+//! Input from the terminal.
 
 use std::io::{self, IsTerminal as _};
 
 use super::output::terminal::line;
 use crate::config::{ConfigError, Password};
 
-/// Whether there is a terminal to ask at.
+/// Whether the user can be asked at a terminal.
 pub(in crate::cli) fn is_interactive() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }

@@ -69,9 +69,9 @@ pub(in crate::cli) struct Args {
     pub(in crate::cli) output: OutputOptions,
 }
 
-/// How often `--watch` looks.
+/// How often `--watch` reads the status.
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
-/// Clears a terminal, and moves to its first line.
+/// Clears the terminal and moves to its first line.
 const CLEAR: &str = "\x1b[2J\x1b[H";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -156,7 +156,7 @@ async fn run_upgrade(args: &Args) -> Outcome {
     }
 }
 
-/// Shows the status until the upgrade has ended, or the user has to decide; that status is not shown yet.
+/// Shows the status until the upgrade ends or needs a decision. Returns that last status without showing it.
 async fn watch(client: &Client, options: &UpgradeOptions) -> Result<Status, Cause> {
     let redraws = std::io::stderr().is_terminal();
     let mut shown = 0;
@@ -164,10 +164,10 @@ async fn watch(client: &Client, options: &UpgradeOptions) -> Result<Status, Caus
         let status = status(client, options).await.map_err(Cause::Driver)?;
         let stages = status.timeline.iter().flat_map(|one| &one.stages);
         if redraws {
-            output::tell(CLEAR);
+            output::inform(CLEAR);
         } else {
             let lines = stages.clone().skip(shown).map(upgrade_output::began);
-            output::tell(&lines.collect::<String>());
+            output::inform(&lines.collect::<String>());
             shown = stages.count();
         }
         if !matches!(status.state, State::AtWork | State::Interrupted) {
@@ -175,7 +175,7 @@ async fn watch(client: &Client, options: &UpgradeOptions) -> Result<Status, Caus
         }
         if redraws {
             let style = Style::for_stream(&std::io::stderr());
-            output::tell(&upgrade_output::status(&status, style));
+            output::inform(&upgrade_output::status(&status, style));
         }
         tokio::time::sleep(WATCH_INTERVAL).await;
     }
@@ -195,7 +195,7 @@ fn unreached_failure(unreached: Unreached, status: &Status) -> Failure {
     }
 }
 
-/// Why the command ended before its end, with the commands that follow.
+/// Turns an error into a failure with the next commands as hints.
 fn failure(error: &UpgradeError, options: &UpgradeOptions, terminal: &Terminal<'_>) -> Failure {
     let place = &options.repeated.place;
     let mut failure = failure_of_cause(&error.cause, terminal);

@@ -1,4 +1,4 @@
-//! Words of the configuration that name one of a few choices.
+//! Settings with a few possible values.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,11 +10,11 @@ pub enum DropInCommand {
     Backup,
     /// `run`: migrate it.
     Run,
-    /// `rollback`: bring the saved metadata back.
+    /// `rollback`: restore the saved metadata.
     Rollback,
 }
 
-/// A word that is none of the choices.
+/// A text that is none of the choices.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("not one of the choices")]
 pub struct UnknownChoice;

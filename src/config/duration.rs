@@ -5,10 +5,10 @@ use std::time::Duration;
 use jiff::fmt::friendly::SpanPrinter;
 use jiff::{Span, SpanRelativeTo};
 
-/// A year: nobody waits longer, and a deadline that far ahead can still be computed.
+/// A year: longer than anyone waits, and short enough to compute a deadline.
 pub(super) const MILLISECONDS_MAX: u64 = 365 * 24 * 3_600_000;
 
-/// Reads a duration of at most a year.
+/// Parses a duration of at most a year.
 ///
 /// # Errors
 /// A message that names the text and what is expected.
@@ -38,7 +38,7 @@ pub fn format(duration: Duration) -> String {
     SpanPrinter::new().unsigned_duration_to_string(&duration)
 }
 
-/// Reads a duration of at most a year that is more than none.
+/// Parses a duration of at most a year that is greater than zero.
 ///
 /// # Errors
 /// As [`parse`].
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_read_as_people_type_them() {
+    fn durations_are_parsed_as_users_type_them() {
         for (text, milliseconds) in [
             ("0", 0),
             ("90", 90_000),

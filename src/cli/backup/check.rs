@@ -42,19 +42,19 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     Ok(Exit::Done)
 }
 
-/// A valid backup, as reported.
+/// The report about a valid backup.
 #[derive(Debug, Serialize)]
 struct Checked {
     #[serde(flatten)]
     backup: BackupReport,
     layout: Layout,
     meta_root: String,
-    /// What it holds, where that is not everything.
+    /// The families in it, unless it has all.
     only_families: Option<Vec<&'static str>>,
     created_at: String,
     tool_version: String,
     source_version: Option<String>,
-    /// What is missing, or was not checked.
+    /// Entries that are missing, and checks that were skipped.
     notes: Vec<String>,
 }
 

@@ -18,7 +18,7 @@ use meta_backup::repository::{Difference, diff};
 use meta_migrate::Limits;
 use meta_report::{Change, DiffBuilder, DiffReport, KeyChange};
 
-/// Keys of each family that a report repeats.
+/// Number of keys shown of each family.
 const FAMILY_KEYS_MAX: usize = 20;
 
 /// Compare two backups, or a backup and etcd, key by key
@@ -51,7 +51,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     };
     let tolerance = args.reading.tolerance();
     let found = match (is_etcd(before), is_etcd(after)) {
-        // The engine reports what a restore would do to etcd.
+        // The engine reports the changes that a restore makes to etcd.
         (false, true) => with_etcd(&context, before, tolerance)?.reversed(),
         (true, false) => with_etcd(&context, after, tolerance)?,
         (false, false) => of_files(&context, before, after, args.reading)?,
@@ -69,7 +69,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     })
 }
 
-/// The report, with the first keys of each family, and all keys.
+/// The report with the first keys of each family, and all keys.
 #[derive(Debug, Serialize)]
 struct Differing {
     before: String,

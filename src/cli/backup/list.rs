@@ -92,7 +92,7 @@ impl Line {
     }
 }
 
-/// What is wrong with a file, without its name.
+/// Returns what is wrong with a file, without its name.
 fn reason(error: &BackupError) -> String {
     match error.source() {
         Some(cause) => cause.to_string(),
@@ -111,7 +111,7 @@ fn text(found: &Listed, style: Style) -> String {
         .collect();
     roots.sort_unstable();
     roots.dedup();
-    // One root goes into the heading, several into a column.
+    // A single root is part of the heading; several roots have a column.
     let heading = match roots[..] {
         [root] => format!("{} of {}", line(&found.folder), line(root)),
         _ => line(&found.folder).into_owned(),
@@ -174,7 +174,7 @@ fn table(backups: &[&Line], has_roots: bool) -> Table {
     table
 }
 
-/// The file's name in the folder.
+/// Returns the name of the file.
 fn name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }

@@ -42,13 +42,16 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     if !args.dry_run && !plan.remove.is_empty() {
         confirm(&plan, &args.output)?;
     }
-    let gone = match args.dry_run {
+    let removed = match args.dry_run {
         true => plan.paths(),
         false => plan.carry_out().map_err(|error| unusable(&error))?,
     };
     let done = Pruned {
         dry_run: args.dry_run,
-        removed: gone.iter().map(|path| path.display().to_string()).collect(),
+        removed: removed
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect(),
         kept: plan
             .keep
             .iter()
@@ -82,7 +85,7 @@ fn confirm(plan: &PrunePlan, output: &OutputOptions) -> Result<(), Failure> {
     }
     let files = plan.remove.iter().map(|file| file.path.display());
     let files: Vec<String> = files.map(|path| format!("  {path}\n")).collect();
-    output::tell(&files.concat());
+    output::inform(&files.concat());
     if confirm::ask("Delete these backups?", &CancelToken::never()) {
         return Ok(());
     }
@@ -94,14 +97,14 @@ fn confirm(plan: &PrunePlan, output: &OutputOptions) -> Result<(), Failure> {
 
 #[derive(Debug, Serialize)]
 struct Pruned {
-    /// Whether nothing was removed, but would be.
+    /// Whether the files would be removed.
     dry_run: bool,
     removed: Vec<String>,
     kept: Vec<String>,
     untouched: Vec<Untouched>,
 }
 
-/// A file that is never deleted.
+/// A file that `prune` never deletes.
 #[derive(Debug, Serialize)]
 struct Untouched {
     path: String,

@@ -1,4 +1,4 @@
-//! The explanations: sections of `docs/findings.md` and `docs/keys.md`, which are part of the program.
+//! The explanations: sections of `docs/findings.md` and `docs/keys.md`, compiled into the program.
 
 use super::super::output::style::Style;
 use milvus_meta::keys::Family;
@@ -6,17 +6,17 @@ use milvus_meta::keys::Family;
 const FINDINGS: &str = include_str!("../../../docs/findings.md");
 const KEYS: &str = include_str!("../../../docs/keys.md");
 
-/// A section with a code or a family of keys as its heading.
+/// A section about a code or a family of keys, which is its heading.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Section {
-    /// The heading of the sections around it.
+    /// The heading of its group.
     pub(super) group: &'static str,
     pub(super) name: &'static str,
     paragraphs: Vec<String>,
 }
 
 impl Section {
-    /// The text, without marks of Markdown.
+    /// Returns the text without Markdown.
     pub(super) fn text(&self) -> String {
         self.paragraphs
             .iter()
@@ -25,7 +25,7 @@ impl Section {
             .join("\n")
     }
 
-    /// The first sentence.
+    /// Returns the first sentence.
     pub(super) fn summary(&self) -> String {
         let first = self.paragraphs.first().map(|text| plain(text));
         let first = first.unwrap_or_default();
@@ -35,13 +35,13 @@ impl Section {
         }
     }
 
-    /// The pattern of keys that starts a section about them.
+    /// Returns the pattern of the keys, which starts a section about them.
     pub(super) fn pattern(&self) -> Option<&str> {
         let first = self.paragraphs.first()?;
         first.strip_prefix('`')?.split('`').next()
     }
 
-    /// The text, wrapped at the terminal's width.
+    /// Returns the text, wrapped at the terminal's width.
     pub(super) fn lines(&self, style: Style) -> Vec<String> {
         self.paragraphs
             .iter()
@@ -50,17 +50,17 @@ impl Section {
     }
 }
 
-/// The section about the code of a finding, or about an exit code.
+/// Returns the section about a finding's code or an exit code.
 pub(super) fn code(code: &str) -> Option<Section> {
     codes().into_iter().find(|section| section.name == code)
 }
 
-/// All codes, in the order of the page.
+/// Returns the sections of all codes, in the order of the page.
 pub(super) fn codes() -> Vec<Section> {
     sections(FINDINGS)
 }
 
-/// The section about a family of keys.
+/// Returns the section about a family of keys.
 pub(super) fn family(family: Family) -> Option<Section> {
     let mut sections = sections(KEYS).into_iter();
     sections.find(|section| section.name == family.name())

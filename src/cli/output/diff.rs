@@ -1,4 +1,4 @@
-//! Diffs as text: by family with the first keys, and by collection.
+//! Formats diffs: by family with the first keys, and by collection.
 
 use super::style::Style;
 use super::table::{Align, Table, cell};
@@ -6,10 +6,10 @@ use super::terminal::line;
 use super::units::{count, counted};
 use meta_report::{Change, ChangeCounts, DiffReport, FamilyDiff, OldRoot};
 
-/// Keys shown of each family.
+/// Number of keys shown of each family.
 const KEYS_SHOWN: usize = 3;
 
-/// The lines of a diff.
+/// Formats a diff.
 pub(in crate::cli) fn lines(diff: &DiffReport, style: Style) -> Vec<String> {
     if diff.counts.total() == 0 {
         return Vec::new();
@@ -76,7 +76,7 @@ fn keys(family: &FamilyDiff, style: Style) -> Vec<String> {
     lines
 }
 
-/// What names the root path that a backup was made at.
+/// Formats the values that contain the root path of the backup.
 pub(in crate::cli) fn old_root(found: &OldRoot, style: Style) -> Vec<String> {
     let name = line(&found.root);
     let text = format!(

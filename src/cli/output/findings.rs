@@ -1,14 +1,14 @@
-//! Findings as text: by severity and code, with counts and a few examples.
+//! Formats findings by severity and code, with counts and a few examples.
 
 use super::style::Style;
 use super::terminal::line;
 use super::units::{count, counted};
 use milvus_meta::finding::{Finding, Severity};
 
-/// Examples shown of each code.
+/// Number of examples for each code.
 const EXAMPLES: usize = 3;
 
-/// How many findings there are of each severity.
+/// The number of findings of each severity.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in crate::cli) struct SeverityCounts {
     pub(in crate::cli) errors: u64,
@@ -18,15 +18,15 @@ pub(in crate::cli) struct SeverityCounts {
 
 impl SeverityCounts {
     pub(in crate::cli) fn of(findings: &[Finding]) -> Self {
-        let mut tally = Self::default();
+        let mut counts = Self::default();
         for finding in findings {
             match finding.severity {
-                Severity::Error => tally.errors += 1,
-                Severity::Warning => tally.warnings += 1,
-                Severity::Notice => tally.notices += 1,
+                Severity::Error => counts.errors += 1,
+                Severity::Warning => counts.warnings += 1,
+                Severity::Notice => counts.notices += 1,
             }
         }
-        tally
+        counts
     }
 
     pub(in crate::cli) fn text(self) -> String {
@@ -35,25 +35,25 @@ impl SeverityCounts {
             (self.warnings, "warning"),
             (self.notices, "notice"),
         ];
-        let told: Vec<String> = parts
+        let parts: Vec<String> = parts
             .into_iter()
             .filter(|(number, _)| *number > 0)
             .map(|(number, noun)| counted(number, noun))
             .collect();
-        if told.is_empty() {
+        if parts.is_empty() {
             "none".to_owned()
         } else {
-            told.join(", ")
+            parts.join(", ")
         }
     }
 }
 
-/// The findings, grouped; they are expected in order, worst first, as reports hold them.
+/// Formats the findings in groups. They must be sorted, worst first, as in reports.
 pub(in crate::cli) fn lines(findings: &[Finding], style: Style) -> Vec<String> {
     section("Findings:", findings, style)
 }
 
-/// Findings under a heading.
+/// Formats findings under a heading.
 pub(in crate::cli) fn section(heading: &str, findings: &[Finding], style: Style) -> Vec<String> {
     let mut lines = vec![format!(
         "{} {}",
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thousand_findings_of_one_code_are_a_few_lines() {
+    fn many_findings_of_one_code_take_a_few_lines() {
         let mut findings: Vec<Finding> = (0..1000)
             .map(|id| Finding::notice("orphan", format!("k/{id:04}").as_bytes(), "left out"))
             .collect();

@@ -1,4 +1,4 @@
-//! Results of commands as text.
+//! Formats the results of commands as text.
 
 use super::diff;
 use super::findings;
@@ -101,7 +101,7 @@ pub(in crate::cli) fn migrate(report: &MigrateReport, next: &Next, style: Style)
         lines.push(format!("  no backup: this {what} cannot be rolled back"));
     }
     if report.verified {
-        // A run that came back after the commit has no plan to compare with.
+        // A run that was resumed after the commit has no plan to compare with.
         let found = match report.plan {
             Some(_) => "  verified: all keys match the plan",
             None => "  verified: the 2.2 metadata is complete and consistent",
@@ -170,7 +170,7 @@ pub(in crate::cli) fn verify(report: &VerifyReport, against_backup: bool, style:
     lines.join("\n")
 }
 
-/// Summarizes a rollback or restore, or with `dry_run` what it would change.
+/// Summarizes a rollback or restore, or with `dry_run` its changes.
 pub(in crate::cli) fn restore(
     report: &RestoreReport,
     dry_run: bool,
@@ -224,7 +224,7 @@ pub(in crate::cli) fn restore(
     lines.join("\n")
 }
 
-/// The verified state after a rollback or restore.
+/// Describes the verified state after a rollback or restore.
 fn verified(report: &RestoreReport) -> String {
     if report.discards {
         return "verified: no staged keys are left, and the 2.1 metadata is what they were staged from"
@@ -243,7 +243,7 @@ fn verified(report: &RestoreReport) -> String {
     }
 }
 
-/// The question before a rollback or restore; `action` names it and its target.
+/// Returns the question before a rollback or restore. `action` names the command and the instance.
 pub(in crate::cli) fn question(report: &RestoreReport, action: &str) -> String {
     let from = match &report.backup {
         Some(backup) => format!(" from {}", backup.path),
@@ -252,7 +252,7 @@ pub(in crate::cli) fn question(report: &RestoreReport, action: &str) -> String {
     format!("{action}{from}: {}?", difference(report))
 }
 
-/// The number of keys that are put, deleted and kept.
+/// Counts the keys that are put, deleted and kept.
 pub(in crate::cli) fn difference(report: &RestoreReport) -> String {
     if report.discards {
         return format!("{} deleted", counted(report.delete, "staged key"));

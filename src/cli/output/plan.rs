@@ -1,4 +1,4 @@
-//! A plan as text, and as JSON with what blocks it now.
+//! Formats a plan as text or as a document, with the findings that block it now.
 
 use serde::{Serialize, Serializer};
 
@@ -12,19 +12,19 @@ use milvus_meta::keys::Family;
 use milvus_meta::layout::Layout;
 use milvus_meta::transform::{FamilyPlan, ObjectKind, ObjectPlan, PlanReport};
 
-/// A plan, and what keeps its migration from starting now.
+/// A plan, with the findings that block its migration now.
 #[derive(Debug)]
 pub(in crate::cli) struct Planned {
     pub(in crate::cli) plan: PlanReport,
     pub(in crate::cli) blocking: Vec<Finding>,
-    /// Whether the keys of each family are shown.
+    /// Whether to show the keys of each family.
     pub(in crate::cli) is_detailed: bool,
     /// The next commands.
     pub(in crate::cli) next: Vec<String>,
 }
 
 impl Planned {
-    /// A plan that nothing blocks.
+    /// A plan without blocking findings.
     pub(in crate::cli) fn new(plan: PlanReport) -> Self {
         Self {
             plan,
@@ -35,7 +35,7 @@ impl Planned {
     }
 }
 
-/// The plan with all findings; `blocking` has the codes of those that do not concern its validity.
+/// Serializes the plan with all findings; `blocking` lists the codes of those that block it now.
 impl Serialize for Planned {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
@@ -53,7 +53,7 @@ impl Serialize for Planned {
     }
 }
 
-/// The plan as text.
+/// Formats the plan as text.
 pub(in crate::cli) fn text(planned: &Planned, style: Style) -> String {
     let Planned { plan, blocking, .. } = planned;
     let mut lines = heading(plan, style);
@@ -126,7 +126,7 @@ fn heading(plan: &PlanReport, style: Style) -> Vec<String> {
     lines
 }
 
-/// The objects in a sentence: `7 collections, 12 partitions, 6 indexes on 54 segments, 2 aliases`.
+/// Lists the objects in a sentence: `7 collections, 12 partitions, 6 indexes on 54 segments, 2 aliases`.
 pub(in crate::cli) fn found(objects: &[ObjectPlan]) -> String {
     let of = |kind| objects.iter().find(|it| it.kind == kind).map(|it| it.found);
     let named = |kind: ObjectKind| of(kind).map(|number| counted(number, kind.name()));
@@ -144,7 +144,7 @@ pub(in crate::cli) fn found(objects: &[ObjectPlan]) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-/// What becomes of the objects of each kind.
+/// Formats the changes to each kind of object as a table.
 fn objects(plan: &PlanReport, style: Style) -> Vec<String> {
     let mut table = Table::new(&[
         ("OBJECTS", Align::Fixed),
@@ -158,7 +158,7 @@ fn objects(plan: &PlanReport, style: Style) -> Vec<String> {
     table.painted(style)
 }
 
-/// Of each kind: its name, the number before and after, and what changes.
+/// Returns a row for each kind of object: its name, the numbers before and after, and the change.
 pub(in crate::cli) fn object_rows(plan: &PlanReport) -> Vec<[String; 4]> {
     let rows = plan.objects.iter().map(|object| {
         let plural = counted(2_u64, object.kind.name());
@@ -216,7 +216,7 @@ fn holds_new_logs(family: &FamilyPlan) -> bool {
     family.put > 0 && logs.iter().any(|it| it.name() == family.name)
 }
 
-/// The layout in words.
+/// Describes the layout.
 pub(in crate::cli) fn layout(layout: Layout) -> &'static str {
     match layout {
         Layout::V2_1 => "2.1",
@@ -258,9 +258,9 @@ fn families(plan: &PlanReport, style: Style) -> Vec<String> {
 }
 
 fn conclusion(plan: &PlanReport, blocking: &[Finding], style: Style) -> String {
-    let tally = SeverityCounts::of(&plan.findings);
-    if tally.errors > 0 {
-        let errors = counted(tally.errors, "error");
+    let counts = SeverityCounts::of(&plan.findings);
+    if counts.errors > 0 {
+        let errors = counted(counts.errors, "error");
         let way = if plan.findings.iter().any(Finding::is_broken_record) {
             "; use --on-broken-record skip to leave out what cannot be migrated"
         } else {
@@ -297,7 +297,7 @@ fn conclusion(plan: &PlanReport, blocking: &[Finding], style: Style) -> String {
         };
     }
     match plan.layout {
-        // Of a migration there are none in this layout.
+        // Only a repair changes keys in this layout.
         Layout::V2_2 if plan.put + plan.rewrite + plan.delete > 0 => {
             format!("{} no blocking findings", style.good("Ready:"))
         }
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_speaks_of_milvus_objects_first() {
+    fn a_plan_lists_milvus_objects_first() {
         let planned = Planned {
             next: vec!["meta-migration migrate".to_owned()],
             ..Planned::new(plan())
@@ -415,7 +415,7 @@ total                     3  104,000        3      12
     }
 
     #[test]
-    fn what_blocks_a_valid_plan_is_shown_apart() {
+    fn findings_that_block_now_are_separate() {
         let planned = Planned {
             blocking: vec![Finding::error(
                 "live-session",

@@ -1,4 +1,4 @@
-//! The state of etcd as text.
+//! Formats the state of etcd as text.
 
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ use super::units::{bytes, count, counted};
 use meta_report::{EtcdReport, FamilyStatus, SessionReport, StatusReport};
 use milvus_meta::finding::Finding;
 
-/// The status as text.
+/// Formats the status as text.
 pub(in crate::cli) fn text(status: &StatusReport, style: Style) -> String {
     let incomplete = if status.findings.iter().any(Finding::is_error) {
         style.bad(", not complete (see the findings below)")
@@ -69,7 +69,7 @@ pub(in crate::cli) fn text(status: &StatusReport, style: Style) -> String {
     lines.join("\n")
 }
 
-/// The families alone.
+/// Formats only the families.
 pub(in crate::cli) fn summary(found: &[FamilyStatus], style: Style) -> String {
     let mut lines = families(found, style);
     lines.push(String::new());
@@ -116,14 +116,14 @@ fn session(session: &SessionReport) -> String {
 
 /// Describes a journal that cannot be read; the layout then follows from the keys alone.
 fn unusable_journal(why: &str, style: Style) -> String {
-    let told = format!(
+    let text = format!(
         "cannot be read: {why}; a migration may be unfinished, and nothing will be changed until it can be \
          read"
     );
-    format!("{} {}", style.strong("Migration:"), style.bad(&line(&told)))
+    format!("{} {}", style.strong("Migration:"), style.bad(&line(&text)))
 }
 
-/// The journal in a line, its phase first, and the backup in another.
+/// Formats the journal in a line that starts with its phase, and the backup in another.
 fn journal(journal: Option<&Value>, style: Style) -> Vec<String> {
     let heading = style.strong("Migration:");
     let Some(journal) = journal else {
@@ -133,22 +133,22 @@ fn journal(journal: Option<&Value>, style: Style) -> Vec<String> {
     let Some(phase) = text("phase") else {
         return vec![format!("{heading} {}", line(&journal.to_string()))];
     };
-    let mut told = match text("kind") {
+    let mut description = match text("kind") {
         Some("repair") => repair_in_words(phase),
         _ => phase_in_words(phase),
     };
     if let (Some(form), Some(target)) = (text("collection_form"), text("target_version")) {
-        told.push_str(&format!("; for {target}, {form} form"));
+        description.push_str(&format!("; for {target}, {form} form"));
     }
     if let Some(at) = text("updated_at") {
-        told.push_str(&format!("; {at}"));
+        description.push_str(&format!("; {at}"));
     }
     let backup = journal.pointer("/backup/path").and_then(Value::as_str);
     if backup.is_none() {
-        told.push_str("; no backup");
+        description.push_str("; no backup");
     }
     let backup = backup.map(|path| format!("  backup {}", line(path)));
-    let first = format!("{heading} {}", line(&told));
+    let first = format!("{heading} {}", line(&description));
     [first].into_iter().chain(backup).collect()
 }
 

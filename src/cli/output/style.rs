@@ -1,4 +1,4 @@
-//! Colours and line width of the terminal.
+//! Colours and line width.
 
 use std::os::fd::AsFd;
 
@@ -6,7 +6,7 @@ use anstream::stream::RawStream;
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style as Effects};
 
-/// Colours on request, whatever the stream is.
+/// When to use colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub(in crate::cli) enum When {
     /// On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`.
@@ -19,7 +19,7 @@ pub(in crate::cli) enum When {
 }
 
 impl When {
-    /// Applies the choice to everything that this process writes.
+    /// Applies the choice to all output of this process.
     pub(in crate::cli) fn apply(self) {
         let choice = match self {
             Self::Auto => ColorChoice::Auto,
@@ -30,7 +30,7 @@ impl When {
     }
 }
 
-/// How text is laid out: colours, and the width that lines are fitted to.
+/// How to format text: with or without colours, and the width of lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::cli) struct Style {
     coloured: bool,
@@ -38,7 +38,7 @@ pub(in crate::cli) struct Style {
 }
 
 impl Style {
-    /// No colours, lines of any length.
+    /// Returns a style without colours and with lines of any length.
     #[cfg(test)]
     pub(in crate::cli) const fn plain() -> Self {
         Self {
@@ -47,7 +47,8 @@ impl Style {
         }
     }
 
-    /// Colours as `--color` and the environment say; the width of `COLUMNS`, else of the terminal.
+    /// Returns the style for a stream: colours by `--color` and the environment; the width from `COLUMNS`, else the
+    /// terminal's.
     pub(in crate::cli) fn for_stream(stream: &(impl RawStream + AsFd)) -> Self {
         let is_terminal = stream.is_terminal();
         let columns = std::env::var("COLUMNS").ok();
@@ -61,7 +62,7 @@ impl Style {
         }
     }
 
-    /// Colours, whatever the stream is.
+    /// Returns a style with colours.
     #[cfg(test)]
     pub(in crate::cli) const fn coloured() -> Self {
         Self {
@@ -70,7 +71,7 @@ impl Style {
         }
     }
 
-    /// The number of columns that lines are fitted to; `None` for lines of any length.
+    /// Returns the width to which lines are wrapped; `None` for lines of any length.
     pub(in crate::cli) const fn width(self) -> Option<u16> {
         self.width
     }
@@ -99,7 +100,7 @@ impl Style {
         self.paint(Effects::new().dimmed(), text)
     }
 
-    /// The sequence at the start of a text, if it is one that this style writes.
+    /// Returns the escape sequence at the start of a text if this style writes it.
     pub(in crate::cli) fn colour_at(self, text: &str) -> Option<&'static str> {
         const OWN: [&str; 6] = [
             "\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[33m",

@@ -1,4 +1,4 @@
-//! Tables that fit the terminal.
+//! Tables that fit the width of the terminal.
 
 use comfy_table::{
     CellAlignment, ColumnConstraint, ContentArrangement, Table as Grid, Width, presets,
@@ -9,13 +9,13 @@ use super::terminal::line;
 
 /// Blanks between two columns.
 const GAP: u16 = 2;
-/// Texts are not wrapped to less than this, unless they are shorter.
+/// The minimum width of a column of text that is wrapped.
 const NARROWEST: u16 = 14;
 
-/// How a column is set.
+/// The alignment and wrapping of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::cli) enum Align {
-    /// Text; wrapped where the terminal is too narrow.
+    /// Text; wrapped if the terminal is too narrow.
     Left,
     /// Ids, times and states; never wrapped.
     Fixed,
@@ -23,7 +23,7 @@ pub(in crate::cli) enum Align {
     Right,
 }
 
-/// A table: a heading, rows, columns two blanks apart.
+/// A table with a heading.
 #[derive(Debug)]
 pub(in crate::cli) struct Table {
     aligns: Vec<Align>,
@@ -47,7 +47,7 @@ impl Table {
         self.rows.push(cells.into_iter().map(safe).collect());
     }
 
-    /// The lines, fitted to the terminal's width, with a faint heading.
+    /// Returns the lines, fitted to the terminal's width, with a faint heading.
     pub(in crate::cli) fn painted(&self, style: Style) -> Vec<String> {
         let mut lines = self.lines(style.width());
         if let Some(heading) = lines.first_mut() {
@@ -85,7 +85,7 @@ impl Table {
     }
 }
 
-/// A number in a table; nothing to see where it is 0.
+/// Formats a number for a table; `-` for 0.
 pub(in crate::cli) fn cell(number: u64) -> String {
     if number == 0 {
         "-".to_owned()
@@ -127,7 +127,7 @@ articles of the last twelve months  436365140092256301  1,200
     }
 
     #[test]
-    fn text_is_wrapped_and_ids_are_not() {
+    fn only_text_is_wrapped() {
         assert_eq!(
             table().lines(Some(48)).join("\n"),
             "\
@@ -139,7 +139,7 @@ twelve months
     }
 
     #[test]
-    fn cells_hold_no_control_characters() {
+    fn control_characters_in_cells_are_escaped() {
         let mut table = Table::new(&[("NAME", Align::Left)]);
         table.row(vec!["a\x1b[2Jb\nc".to_owned()]);
         assert_eq!(table.lines(Some(80)), ["NAME", "a\\u{1b}[2Jb\\nc"]);

@@ -1,15 +1,14 @@
 //! Makes text safe for a terminal.
 //!
-//! Names, addresses and paths come from etcd, journals and backup headers, and whoever wrote them may
-//! have put escape sequences or invisible characters there. Every text that reaches a terminal passes
-//! through here; JSON stays exact.
+//! Names, addresses and paths come from etcd, journals and backup headers, and may contain escape sequences or invisible
+//! characters. Every text for a terminal is escaped here; JSON stays exact.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use super::style::Style;
 
-/// One line or a part of one: line breaks are escaped as well, so nothing can pass for another line.
+/// Escapes one line, including line breaks, so that its text cannot look like another line.
 pub(in crate::cli) fn line(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
@@ -21,12 +20,12 @@ pub(in crate::cli) fn line(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// Whether lines of our own making contain nothing to escape.
+/// Whether lines contain nothing to escape except line breaks.
 pub(in crate::cli) fn is_safe(text: &str) -> bool {
     !text.contains(|character| character != '\n' && is_unsafe(character))
 }
 
-/// Lines of our own making: line breaks stay, and so do the colours that the style puts there.
+/// Escapes lines, except for line breaks and the colours of the style.
 pub(in crate::cli) fn lines(text: &str, style: Style) -> Cow<'_, str> {
     if is_safe(text) {
         return Cow::Borrowed(text);
@@ -53,14 +52,14 @@ fn push(safe: &mut String, character: char) {
     match character {
         '\n' | '\r' | '\t' => safe.extend(character.escape_default()),
         _ if is_unsafe(character) => {
-            // Writing to a string cannot fail.
+            // Writing to a string does not fail.
             let _ = write!(safe, "{}", character.escape_unicode());
         }
         _ => safe.push(character),
     }
 }
 
-/// Control characters, and characters of Unicode that reorder or hide text.
+/// Whether a character is a control character, or reorders or hides text.
 fn is_unsafe(character: char) -> bool {
     character.is_control()
         || matches!(
@@ -87,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn harmless_text_stays() {
+    fn harmless_text_is_unchanged() {
         for text in ["by-dev/meta", "häuser 文档 naïve", ""] {
             assert!(matches!(line(text), Cow::Borrowed(same) if same == text));
         }
@@ -111,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_palettes_own_colours_pass() {
+    fn only_colours_of_the_style_are_kept() {
         let plain = Style::plain();
         assert_eq!(lines("a\nb\x1b[1mc", plain), "a\nb\\u{1b}[1mc");
         let coloured = Style::coloured();

@@ -1,14 +1,13 @@
-//! The termination message: what a pod leaves behind where logs cannot be had.
+//! The termination message of a pod, from which the upgrade reads the result when logs are not available.
 //!
-//! Kubernetes keeps the first 4096 bytes of a file; half a JSON document is of no use, so what is
-//! longer is not written.
+//! Kubernetes keeps the first 4096 bytes. A longer document is not written, because half a document is useless.
 
 use meta_kube::TERMINATION_VARIABLE;
 
 const MESSAGE_BYTES_MAX: usize = 4096;
 
-/// Writes a message where the surroundings ask for one. A report that does not fit stays in the log.
-pub(in crate::cli) fn leave(message: &str) {
+/// Writes the message if the environment names a file. A message that does not fit is only in the log.
+pub(in crate::cli) fn write(message: &str) {
     let Some(path) = std::env::var_os(TERMINATION_VARIABLE) else {
         return;
     };

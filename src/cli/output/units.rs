@@ -1,4 +1,4 @@
-//! Numbers and sizes as users read them.
+//! Formats numbers, sizes and times for users.
 
 use std::time::Duration;
 
@@ -8,19 +8,19 @@ use crate::config::duration;
 
 pub(in crate::cli) use milvus_meta::plural::{agree, count, counted};
 
-/// A size in bytes: `0 B`, `1.2 KiB`, `3.4 GiB`.
+/// Formats a size in bytes: `0 B`, `1.2 KiB`, `3.4 GiB`.
 pub(in crate::cli) fn bytes(count: u64) -> String {
     let places = if count < 1024 { 0 } else { 1 };
     let options = BINARY.decimal_places(places).decimal_zeroes(places);
     format_size(count, options)
 }
 
-/// The beginning of a digest, enough to compare two by eye.
+/// Returns the first digits of a digest, enough to compare two by eye.
 pub(in crate::cli) fn short_digest(digest: &str) -> &str {
     digest.get(..12).unwrap_or(digest)
 }
 
-/// A time of RFC 3339 up to its minute, as tables show it: `2026-11-29 16:40`.
+/// Shortens an RFC 3339 time to the minute, for tables: `2026-11-29 16:40`.
 pub(in crate::cli) fn minute(time: &str) -> String {
     time.get(..16).unwrap_or(time).replace('T', " ")
 }
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_read_at_a_glance() {
+    fn sizes_have_a_unit_and_one_decimal() {
         for (size, text) in [
             (0, "0 B"),
             (1023, "1023 B"),

@@ -1,4 +1,4 @@
-//! What the Kubernetes commands report as text.
+//! Formats the reports of the Kubernetes commands as text.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use meta_kube::upgrade::status::{Orchestrator, State, Status};
 use meta_kube::upgrade::timeline::{Timeline, TimelineStage};
 use meta_report::StatusReport;
 
-/// The status of an upgrade.
+/// Formats the status of an upgrade.
 pub(in crate::cli) fn status(status: &Status, style: Style) -> String {
     let mut lines = Vec::new();
     let mut say = |what: &str, text: String| {
@@ -87,7 +87,7 @@ pub(in crate::cli) fn status(status: &Status, style: Style) -> String {
     lines.join("\n")
 }
 
-/// The stages with their times, and the downtime.
+/// Formats the stages with their times, and the downtime.
 fn timeline(timeline: &Timeline, style: Style) -> Vec<String> {
     if timeline.stages.is_empty() {
         return Vec::new();
@@ -109,7 +109,7 @@ fn timeline(timeline: &Timeline, style: Style) -> Vec<String> {
     lines
 }
 
-/// A stage of the timeline, in a line.
+/// Formats a stage of the timeline as a line.
 pub(in crate::cli) fn began(stage: &TimelineStage) -> String {
     format!("{} {}\n", stage.began_at, stage.stage)
 }
@@ -121,7 +121,7 @@ fn holder(who: &Orchestrator) -> String {
     }
 }
 
-/// What the next command is for.
+/// Introduces the next command.
 fn word(state: State) -> &'static str {
     match state {
         State::Upgraded => "To roll back:",
@@ -165,7 +165,7 @@ fn deployments(status: &Status, saved: &UpgradeState, style: Style) -> Vec<Strin
     lines
 }
 
-/// What preflight found.
+/// Formats the report of preflight.
 pub(in crate::cli) fn preflight(report: &PreflightReport, style: Style) -> String {
     let mut lines = vec![format!(
         "{} {} in namespace {}, managed by {}",
@@ -239,16 +239,16 @@ fn sessions(status: &StatusReport, style: Style) -> String {
     for session in &status.sessions {
         *roles.entry(session.role.as_str()).or_default() += 1;
     }
-    let told = roles.into_iter().map(|(role, count)| match count {
+    let roles = roles.into_iter().map(|(role, count)| match count {
         1 => role.to_owned(),
         count => format!("{count} {role}"),
     });
-    let told = told.collect::<Vec<_>>().join(", ");
-    let told = if told.is_empty() { "none" } else { &told };
-    format!("{} {told}", style.strong("Sessions:"))
+    let roles = roles.collect::<Vec<_>>().join(", ");
+    let roles = if roles.is_empty() { "none" } else { &roles };
+    format!("{} {roles}", style.strong("Sessions:"))
 }
 
-/// A finding, in a line.
+/// Formats a finding as a line.
 pub(in crate::cli) fn finding(finding: &Finding, style: Style) -> String {
     let severity = match finding.severity {
         Severity::Error => style.bad("error"),

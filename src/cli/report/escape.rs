@@ -1,10 +1,10 @@
-//! Text in HTML. Names in the metadata are chosen by users of Milvus, so nothing in them may act in the page.
+//! Escapes text for HTML. Users of Milvus choose the names in the metadata, so names must not act as markup.
 
 use std::fmt::{self, Write as _};
 
 use crate::cli::output::terminal::line;
 
-/// Text as HTML shows it: markup is escaped, and control and invisible characters are spelled out.
+/// Text that is displayed with markup, control characters and invisible characters escaped.
 pub(super) struct Text<'a>(pub(super) &'a str);
 
 impl fmt::Display for Text<'_> {

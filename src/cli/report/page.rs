@@ -1,4 +1,4 @@
-//! The page: HTML in one piece, without anything to load.
+//! The HTML page, which loads no other resources.
 
 use super::escape::{Text, push};
 use super::protocol::{self, Step};
@@ -9,13 +9,13 @@ use milvus_meta::finding::{Finding, Severity};
 use milvus_meta::transform::{FamilyPlan, PlanReport};
 
 const STYLE: &str = include_str!("page.css");
-/// What every report starts with; a file that does not is no report, and is not replaced.
+/// The start of every report. A file without it is not replaced.
 pub(super) const MARK: &str =
     "<!doctype html>\n<html lang=\"en\">\n<meta name=\"generator\" content=\"meta-migration\">\n";
-/// Findings shown of each kind.
+/// Number of findings shown of each kind.
 const FINDINGS_MAX: usize = 50;
 
-/// How good the news is.
+/// The severity of a verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tone {
     Good,
@@ -33,27 +33,27 @@ impl Tone {
     }
 }
 
-/// Whether a check was passed.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Check {
     Passed,
-    /// It comes later.
+    /// Made later.
     Open,
     Failed,
 }
 
-/// What a page shows.
+/// The content of a page.
 #[derive(Debug, Default)]
 pub(super) struct Page {
-    /// What it is, such as `Migration plan`.
+    /// The kind of page, such as `Migration plan`.
     pub(super) kind: String,
     pub(super) title: String,
     /// The instance and the endpoints.
     pub(super) instance: String,
     pub(super) verdict: Option<(Tone, String, String)>,
-    /// What was found, in a sentence.
+    /// The objects in the metadata, in a sentence.
     pub(super) found: String,
-    /// Kind, number before, number after, what changes.
+    /// Kind, number before, number after, change.
     pub(super) objects: Vec<[String; 4]>,
     pub(super) plan: Option<PlanReport>,
     pub(super) findings: Vec<Finding>,
@@ -61,12 +61,12 @@ pub(super) struct Page {
     /// The stages of an upgrade.
     pub(super) timeline: Option<Timeline>,
     pub(super) checks: Vec<(Check, String)>,
-    /// What a command is for, and the command.
+    /// The purpose of a command, and the command.
     pub(super) commands: Vec<(String, String)>,
     pub(super) facts: Vec<(&'static str, String)>,
 }
 
-/// The page as HTML.
+/// Renders the page as HTML.
 pub(super) fn html(page: &Page) -> String {
     let mut html = String::from(MARK);
     push(
@@ -210,7 +210,7 @@ fn findings(html: &mut String, findings: &[Finding]) {
     section(html, "Findings", &content);
 }
 
-/// Checks and commands.
+/// Renders the checks and the commands.
 fn list(html: &mut String, page: &Page) {
     if !page.checks.is_empty() {
         let mut content = String::from("<ul class=\"checks\">\n");

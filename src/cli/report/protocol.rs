@@ -1,4 +1,4 @@
-//! The steps of a migration as a picture, with the step that a run has reached.
+//! Draws the steps of a migration and the step that a run has reached.
 
 use super::escape::{Text, push};
 
@@ -23,7 +23,7 @@ const STEPS: [(Step, &str, &str); 7] = [
     (Step::Verify, "Verify", "all read back"),
     (Step::Done, "Done", "recorded"),
 ];
-/// What holds before the commit, and from it on.
+/// The state before the commit, and after it.
 const BANDS: [(&str, &str); 2] = [
     (
         "The metadata is as before",
@@ -34,10 +34,10 @@ const BANDS: [(&str, &str); 2] = [
         "a rollback restores the backup",
     ),
 ];
-/// Steps before the commit.
+/// Number of steps before the commit.
 const BEFORE: usize = 3;
 
-/// Both pictures, for wide and for narrow screens.
+/// Returns two pictures, for wide and for narrow screens.
 pub(super) fn picture(at: Step) -> String {
     let here = STEPS.iter().find(|(step, ..)| *step == at);
     let name = here.map_or("Plan", |(_, name, _)| name);
@@ -54,7 +54,8 @@ fn class(step: Step, at: Step) -> &'static str {
         "open"
     }
 }
-/// From left to right.
+
+/// Draws the steps from left to right.
 fn wide(at: Step, label: &str) -> String {
     const GAP: usize = 126;
     const LEFT: usize = 72;
@@ -109,7 +110,7 @@ fn wide(at: Step, label: &str) -> String {
     svg + "</svg>\n"
 }
 
-/// From top to bottom.
+/// Draws the steps from top to bottom.
 fn narrow(at: Step, label: &str) -> String {
     const GAP: usize = 54;
     const TOP: usize = 50;

@@ -1,4 +1,4 @@
-//! One collection in depth.
+//! The details of one collection.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use milvus_meta::catalog::{Catalog, Collection, Load, Segment};
 use milvus_meta::layout::Layout;
 use milvus_meta::model::CollectionId;
 
-/// Everything about a collection, in sections.
+/// Formats everything about a collection, in sections.
 pub(super) fn lines(
     catalog: &Catalog,
     id: CollectionId,
@@ -28,7 +28,7 @@ pub(super) fn lines(
         ))],
     };
     let mut section = |title: &str, table: Vec<String>| {
-        // A table without rows is its heading alone.
+        // The first line is the heading.
         if table.len() > 1 {
             lines.push(String::new());
             lines.push(style.strong(title));
@@ -158,7 +158,7 @@ fn states(segments: &[Segment], how: How) -> Vec<String> {
     table(&states, &columns, how)
 }
 
-/// What `migrate` does with it, or what `verify` finds.
+/// Formats the effect of `migrate`, or the findings of `verify`.
 fn next(catalog: &Catalog, outlook: &Outlook, style: Style) -> Vec<String> {
     let mut lines = vec![String::new()];
     match outlook.command {

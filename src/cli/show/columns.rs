@@ -1,12 +1,12 @@
-//! Tables as lists of columns.
+//! Tables defined by lists of columns.
 
 use super::super::output::style::Style;
 use super::super::output::table::{Align, Table};
 
-/// A terminal of this width shows more than the most important columns.
+/// The minimum width for more than the most important columns.
 const ROOMY: u16 = 110;
 
-/// How much a table shows.
+/// How many columns a table shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Detail {
     /// What fits in 80 columns.
@@ -17,16 +17,16 @@ pub(super) enum Detail {
     Wide,
 }
 
-/// How tables are set.
+/// How to print tables.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct How {
     pub(super) style: Style,
     pub(super) detail: Detail,
-    /// Whether all rows belong to one collection, which need not be repeated.
+    /// Whether all rows belong to one collection, so that its column is not needed.
     pub(super) is_one: bool,
 }
 
-/// What the user asked for; narrow terminals show less of it.
+/// Returns the detail for `-o wide` and `-v`, or for other output; narrow terminals show less.
 pub(super) fn detail(is_detailed: bool) -> Detail {
     if is_detailed {
         Detail::Wide
@@ -68,20 +68,20 @@ impl<T> Column<T> {
         }
     }
 
-    /// Left out on narrow terminals.
+    /// Hides the column on narrow terminals.
     pub(super) fn roomy(mut self) -> Self {
         self.detail = Detail::Roomy;
         self
     }
 
-    /// Shown with `-o wide` only.
+    /// Shows the column only in wide output.
     pub(super) fn wide(mut self) -> Self {
         self.detail = Detail::Wide;
         self
     }
 }
 
-/// The rows as a table of the columns that are wanted and have room.
+/// Formats the rows as a table, with the columns that fit the requested detail and the terminal.
 pub(super) fn table<T>(rows: &[T], columns: &[Column<T>], how: How) -> Vec<String> {
     let is_narrow = how.style.width().is_some_and(|width| width < ROOMY);
     let detail = match how.detail {

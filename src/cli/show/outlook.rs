@@ -1,4 +1,4 @@
-//! What a command would do with one collection: `migrate` where it is 2.1 metadata, `verify` where it is 2.2.
+//! The effect of the next command on one collection: `migrate` for 2.1 metadata, `verify` for 2.2 metadata.
 
 use std::collections::BTreeMap;
 
@@ -19,31 +19,31 @@ use milvus_meta::release::Release;
 use milvus_meta::transform::{CollectionForm, FormChoice, Migration, Options, Source, Task};
 use milvus_meta::verify::{Checker, Context};
 
-/// What comes next for a collection.
+/// The next command for a collection and its result.
 #[derive(Debug, Serialize)]
 pub(super) struct Outlook {
     /// `migrate`, `verify` or `none`.
     pub(super) command: &'static str,
     /// The release that reads the result.
     pub(super) target: String,
-    /// What becomes of each kind of object.
+    /// The effect on each kind of object.
     pub(super) changes: Vec<Change>,
     /// Findings about the collection.
     pub(super) findings: Vec<Finding>,
 }
 
-/// What becomes of one kind of object.
+/// The effect on one kind of object.
 #[derive(Debug, Serialize)]
 pub(super) struct Change {
     pub(super) object: &'static str,
     pub(super) becomes: String,
 }
 
-/// Takes the entries that decide it.
+/// Reads the entries that determine an [`Outlook`].
 pub(super) struct OutlookReader {
     root: MetaRoot,
     target: Release,
-    /// `None` where the target reads the 2.1 layout.
+    /// `None` if the target reads the 2.1 layout.
     source: Option<Source>,
     checker: Checker,
 }
@@ -101,7 +101,7 @@ impl OutlookReader {
             (Layout::V2_1 | Layout::Staged | Layout::Mixed | Layout::Empty, _) => Vec::new(),
         };
         let findings = findings.into_iter();
-        let is_about = |finding: &Finding| concerns(finding, &self.root, id);
+        let is_about = |finding: &Finding| is_about(finding, &self.root, id);
         outlook.findings = findings.filter(is_about).collect();
         outlook
     }
@@ -120,8 +120,8 @@ fn newest() -> Result<Options, Failure> {
     })
 }
 
-/// Whether a finding names the collection, by its key or in its message.
-fn concerns(finding: &Finding, root: &MetaRoot, id: CollectionId) -> bool {
+/// Whether the key or the message of a finding names the collection.
+fn is_about(finding: &Finding, root: &MetaRoot, id: CollectionId) -> bool {
     let key = finding.key.as_bytes();
     let owner = root.strip(key).map(|relative| Owner::of(relative, b""));
     owner.is_some_and(|owner| owner.collection == Some(id))
@@ -140,7 +140,7 @@ fn staged_keys(migration: &Migration, root: &MetaRoot, id: CollectionId) -> BTre
     put
 }
 
-/// What the migration does with each kind of object of a collection.
+/// Returns the effect of the migration on each kind of object of a collection.
 fn changes(
     migration: &Migration,
     root: &MetaRoot,

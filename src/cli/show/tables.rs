@@ -1,4 +1,4 @@
-//! One table for each kind of object.
+//! A table for each kind of object.
 
 use super::super::output::style::Style;
 use super::super::output::units::{self, counted};
@@ -69,7 +69,7 @@ fn field_marks(field: &Field) -> String {
         (field.auto_id, "auto id"),
         (field.partition_key, "partition key"),
         (field.dynamic, "dynamic"),
-        // 2.1 appends these two to every schema.
+        // Milvus adds the fields 0 and 1 to every schema.
         (field.id.0 < 100, "system"),
     ];
     let marks = marks.into_iter().filter(|(is_so, _)| *is_so);
@@ -226,17 +226,17 @@ pub(super) fn databases(rows: &[Database], how: How) -> Vec<String> {
     table(rows, &columns, how)
 }
 
-/// How many objects are not listed because they are dropped.
-pub(super) fn dropped(is_wanted: bool, catalog: &Catalog, style: Style) -> Option<String> {
+/// Says how many collections are not listed because they are dropped.
+pub(super) fn dropped(is_shown: bool, catalog: &Catalog, style: Style) -> Option<String> {
     let count = catalog.dropped_collections;
-    (is_wanted && count > 0).then(|| {
+    (is_shown && count > 0).then(|| {
         let text = counted(count, "dropped collection");
         let verb = if count == 1 { "is" } else { "are" };
         style.faint(&format!("{text} {verb} not shown"))
     })
 }
 
-/// A name, or the id of an object that is gone.
+/// Returns the name, or the id of an object without a record.
 fn name(name: Option<&String>, id: impl ToString) -> String {
     name.cloned().unwrap_or_else(|| id.to_string())
 }
@@ -262,7 +262,7 @@ fn origin(origin: Origin) -> String {
     .to_owned()
 }
 
-/// A number of rows; what is below 0 in the metadata is shown as it is.
+/// Formats a number of rows. A negative number in the metadata is shown unchanged.
 pub(super) fn rows_of(rows: i64) -> String {
     u64::try_from(rows).map_or_else(|_| rows.to_string(), units::count)
 }
