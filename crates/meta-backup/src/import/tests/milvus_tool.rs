@@ -69,7 +69,7 @@ fn d9_the_count_reveals_a_file_cut_between_entries() {
     assert!(
         error
             .to_string()
-            .contains("the file announces 2 entries and 1 is there")
+            .contains("the file announces 2 entries and 1 is present")
     );
 }
 
@@ -78,9 +78,9 @@ fn truncated_and_altered_files_never_panic() {
     let bytes = example();
     for end in 9..bytes.len() {
         let error = load(&bytes[..end], None).unwrap_err();
-        let is_told = matches!(error, FormatError::Truncated { .. })
+        let is_reported = matches!(error, FormatError::Truncated { .. })
             || (end == 58 && matches!(error, FormatError::Partial { .. }));
-        assert!(is_told, "{end}: {error}");
+        assert!(is_reported, "{end}: {error}");
     }
     for bit in 0..bytes.len() * 8 {
         let mut altered = bytes.clone();
@@ -153,9 +153,9 @@ fn an_unknown_file_is_refused_with_the_known_formats() {
         b"\x00\x00",
     ] {
         let error = load(bytes, None).unwrap_err();
-        let is_told = error.to_string().contains("tried native, etcd snapshot")
+        let is_reported = error.to_string().contains("tried native, etcd snapshot")
             || matches!(error, FormatError::Truncated { .. });
-        assert!(is_told, "{error}");
+        assert!(is_reported, "{error}");
     }
     assert!(matches!(load(b"", None), Err(FormatError::Empty)));
 }
