@@ -16,6 +16,7 @@ mod mixed;
 mod partial;
 mod progress;
 mod refusals;
+mod repairing;
 mod restoring;
 mod resuming;
 mod saving;

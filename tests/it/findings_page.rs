@@ -8,7 +8,7 @@ use regex::Regex;
 
 /// A code in the source: the first text of a call, or of a pair with its message.
 const USES: &str = concat!(
-    r#"\b(?:error|warning|notice|broken|odd|stand_in_the_way|block\w*)\(\s*(?:&mut )?(?:\w+,\s*)?"([a-z][a-z0-9-]+)","#,
+    r#"\b(?:error|warning|notice|broken|odd|stand_in_the_way|block\w*)\(\s*(?:&mut )?(?:\w+,\s*)?"([a-z0-9][a-z0-9.-]+)",\s"#,
     r#"|about_cluster\(\s*[\w:]+,\s*"([a-z][a-z0-9-]+)""#,
     r#"|\(\s*"([a-z]+(?:-[a-z0-9]+)+)",\s*(?:what|format!|"[^"]{20,})"#,
     r#"|pub const [A-Z_]+: &str = "([a-z]+-[a-z-]+)";"#,

@@ -16,10 +16,11 @@ mod index_names;
 mod index_support;
 mod indexes;
 mod loads;
-mod lost_schemas;
+pub(crate) mod lost_schemas;
 mod mixed;
-mod repair;
+pub(crate) mod repair;
 mod repair_aliases;
+mod repair_resumed;
 mod segments;
 
 use milvus_meta::transform::CollectionForm;

@@ -2,6 +2,7 @@
 
 mod bbolt;
 mod birdwatcher;
+mod counting_reader;
 mod dump;
 mod etcd_snapshot;
 mod frames;

@@ -114,6 +114,20 @@ impl Format {
             Self::Inspect => "inspect",
         }
     }
+
+    /// Whether an altered byte is noticed in a file that is not packed.
+    #[must_use]
+    pub fn has_checksums(self) -> bool {
+        match self {
+            Self::Native | Self::EtcdSnapshot => true,
+            Self::Official
+            | Self::OfficialRelative
+            | Self::Birdwatcher1
+            | Self::Birdwatcher2
+            | Self::Etcdctl
+            | Self::Inspect => false,
+        }
+    }
 }
 
 /// The checks that a reader may skip.

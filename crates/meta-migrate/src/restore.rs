@@ -31,6 +31,7 @@ mod desired_entries;
 mod gap;
 mod old_root;
 mod preconditions;
+mod rewriting;
 mod unstage;
 mod write_ranges;
 

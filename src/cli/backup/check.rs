@@ -56,6 +56,8 @@ struct Checked {
     source_version: Option<String>,
     /// Entries that are missing, and checks that were skipped.
     notes: Vec<String>,
+    #[serde(skip)]
+    has_checksums: bool,
 }
 
 impl Checked {
@@ -71,6 +73,7 @@ impl Checked {
             tool_version: header.tool_version.clone(),
             source_version: header.source_version.clone(),
             notes: summary.notes.clone(),
+            has_checksums: backup.format().has_checksums(),
         }
     }
 }
@@ -95,7 +98,10 @@ fn text(found: &Checked, style: Style) -> String {
         text.push_str(&format!("  note: {note}\n"));
     }
     if found.notes.is_empty() {
-        text.push_str("  all checksums match\n");
+        text.push_str(match found.has_checksums {
+            true => "  all checksums match\n",
+            false => "  read to its end; the format has no checksums\n",
+        });
     }
     text
 }

@@ -9,7 +9,7 @@ use super::super::options::TransformOptions;
 use super::super::output::failure::Failure;
 use super::super::output::units::{count, counted};
 use super::super::target::Target;
-use milvus_meta::catalog::{Catalog, Collection, Owner};
+use milvus_meta::catalog::{Catalog, Collection, Form, Owner};
 use milvus_meta::entry::Entry;
 use milvus_meta::finding::Finding;
 use milvus_meta::keys::{Family, MetaRoot};
@@ -88,7 +88,7 @@ impl OutlookReader {
             findings: Vec::new(),
         };
         let findings = match (catalog.layout, self.source) {
-            (Layout::V2_1 | Layout::Staged, Some(source)) => {
+            (Layout::V2_1 | Layout::Staged | Layout::Mixed, Some(source)) => {
                 let migration = source.finish();
                 outlook.command = "migrate";
                 outlook.changes = changes(&migration, &self.root, catalog, id);
@@ -101,7 +101,10 @@ impl OutlookReader {
             (Layout::V2_1 | Layout::Staged | Layout::Mixed | Layout::Empty, _) => Vec::new(),
         };
         let findings = findings.into_iter();
-        let is_about = |finding: &Finding| is_about(finding, &self.root, id);
+        let mut all = catalog.collections.iter();
+        let form = all.find(|collection| collection.id == id).map(|it| it.form);
+        let is_about =
+            |finding: &Finding| is_about(finding, &self.root, id) || is_of_form(finding, form);
         outlook.findings = findings.filter(is_about).collect();
         outlook
     }
@@ -126,6 +129,15 @@ fn is_about(finding: &Finding, root: &MetaRoot, id: CollectionId) -> bool {
     let owner = root.strip(key).map(|relative| Owner::of(relative, b""));
     owner.is_some_and(|owner| owner.collection == Some(id))
         || finding.message.contains(&id.to_string())
+}
+
+/// Whether a finding is about all collections of a form, of which it names only the first.
+fn is_of_form(finding: &Finding, form: Option<Form>) -> bool {
+    match form {
+        Some(Form::Embedded) => finding.code == "embedded-form",
+        Some(Form::Database) => finding.code == "database-form",
+        Some(Form::Split) | None => false,
+    }
 }
 
 /// Counts the keys that a migration puts for a collection, by family.

@@ -10,10 +10,17 @@ use milvus_meta::catalog::{
 
 pub(super) fn collections(rows: &[Collection], how: How) -> Vec<String> {
     type Of = Column<Collection>;
+    let database = Of::fixed("DATABASE", |it| it.database.clone());
+    let has_several = rows
+        .windows(2)
+        .any(|pair| pair[0].database != pair[1].database);
     let columns = [
         Of::text("NAME", |it| it.name.clone()),
         Of::fixed("ID", |it| it.id.to_string()),
-        Of::fixed("DATABASE", |it| it.database.clone()).wide(),
+        match has_several {
+            true => database,
+            false => database.wide(),
+        },
         Of::fixed("STATE", |it| it.state.to_owned()).wide(),
         Of::fixed("FORM", |it| form(it.form).to_owned()).wide(),
         Of::number("FIELDS", |it| it.fields.len().to_string()).wide(),

@@ -339,6 +339,15 @@ async fn raw_inspect_output_is_read_as_a_backup() {
     for name in ["digest", "revision", "entries"] {
         assert_eq!(found[name], expected[name], "{name}");
     }
+    let checked = tool.run(&["backup", "check", "dump"]);
+    checked.expect(0).shows("the format has no checksums");
+    let whole = fs::read_to_string(tool.path().join("dump")).unwrap();
+    let lines: usize = whole.split_inclusive('\n').take(3).map(str::len).sum();
+    for length in [lines, lines - 9] {
+        tool.file("cut", &whole[..length]);
+        let place = format!("at byte {length}");
+        check("cut").expect(1).says("cut short").says(&place);
+    }
     // The same from a file.
     dump(&["--from", "b.mmb"]);
     assert_eq!(

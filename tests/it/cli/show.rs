@@ -1,11 +1,19 @@
 //! `show`: real metadata at two widths and as documents.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use milvus_meta::entry::Entry;
+use milvus_meta::proto::v2_2::etcd::{CollectionInfo, DatabaseInfo};
+use milvus_meta::proto::v2_2::schema::CollectionSchema;
+use prost::Message as _;
 use serde_json::{Value, json};
 
 use super::instance::Instance;
 use super::tool::{Ended, Tool};
+use crate::support::dump::read_dump;
 use crate::support::snapshot::redact;
 
 /// Metadata of a real Milvus 2.1.4.
@@ -366,6 +374,88 @@ fn all_layouts_and_forms_show_the_same() {
         let one = ["show", "collection", "alias_Book911", "--from", &file];
         tool.run(&one).expect(0).shows("Verified for 2.2.16");
     }
+}
+
+/// Writes entries as a file of `inspect --raw`.
+fn raw(tool: &Tool, name: &str, entries: impl IntoIterator<Item = Entry>) {
+    let below = entries
+        .into_iter()
+        .filter(|it| it.lease == 0 && it.key.starts_with(b"by-dev/meta/"));
+    let lines: BTreeMap<_, _> = below
+        .map(|entry| {
+            let [key, value] = [&entry.key, &entry.value].map(|it| STANDARD.encode(it));
+            (entry.key.clone(), json!({"key": key, "value": value}))
+        })
+        .collect();
+    let mut file: String = lines.values().map(|line| format!("{line}\n")).collect();
+    let end = json!({"entries": lines.len(), "revision": 1, "meta_root": "by-dev/meta", "complete": true});
+    file += &json!({ "end": end }).to_string();
+    tool.file(name, &file);
+}
+
+#[test]
+fn collections_of_several_databases_show_theirs() {
+    let tool = Tool::new();
+    let in_database = |(id, name): (i64, &str)| {
+        let database = DatabaseInfo {
+            name: name.into(),
+            id,
+            state: 1,
+            ..Default::default()
+        };
+        let collection = CollectionInfo {
+            id: 10 + id,
+            schema: Some(CollectionSchema {
+                name: "books".into(),
+                ..Default::default()
+            }),
+            db_id: id,
+            ..Default::default()
+        };
+        let root = "by-dev/meta/root-coord/database";
+        let collection_key = format!("{root}/collection-info/{id}/{}", 10 + id);
+        [
+            Entry::new(format!("{root}/db-info/{id}"), database.encode_to_vec()),
+            Entry::new(collection_key, collection.encode_to_vec()),
+        ]
+    };
+    let databases = [(1, "default"), (7, "sales")];
+    raw(
+        &tool,
+        "several",
+        databases.into_iter().flat_map(in_database),
+    );
+    let ended = tool.run(&["show", "collections", "--from", "several"]);
+    ended.expect(0).shows("DATABASE").shows("sales");
+}
+
+/// The finding itself names the first collections only.
+#[test]
+fn an_embedded_collection_shows_its_finding() {
+    let tool = Tool::new();
+    raw(&tool, "official", read_dump("medium/out.jsonl"));
+    let list = collections(&tool, "official");
+    let last = list.as_array().unwrap().last().unwrap()["name"].clone();
+    let one = [
+        "show",
+        "collection",
+        last.as_str().unwrap(),
+        "--from",
+        "official",
+    ];
+    tool.run(&one).expect(0).shows("warning embedded-form");
+}
+
+#[test]
+fn a_collection_in_both_layouts_shows_its_migration() {
+    let tool = Tool::new();
+    let both = ["base/in.jsonl", "unicode/out-database.jsonl"];
+    raw(&tool, "mixed", both.into_iter().flat_map(read_dump));
+    let one = ["show", "collection", "news_product_4458", "--from", "mixed"];
+    tool.run(&one)
+        .expect(0)
+        .shows("Migration to 2.2.16")
+        .shows("2, each under a separate key");
 }
 
 #[test]

@@ -6,7 +6,8 @@ use milvus_meta::proto::v2_2::etcd::AliasInfo;
 use milvus_meta::transform::Migration;
 use prost::Message as _;
 
-use super::repair::{Image, apply, errors, official, put, repair, writes};
+use super::repair::{Image, apply, errors, official, put, repair};
+use super::repair_resumed::assert_resumes;
 use crate::support::metadata::{CREATED, Metadata, alias, collection, root};
 
 const AT: u64 = CREATED + 50;
@@ -89,28 +90,7 @@ fn an_alias_that_only_2_1_has_is_carried_over() {
             );
             assert_eq!(errors(&repaired, target), Vec::<String>::new(), "{target}");
             assert!(repair(&repaired, target).is_empty(), "{target}");
-            interrupted(&image, target, &repaired);
-        }
-    }
-}
-
-/// Fails unless a repair from each intermediate state has the same result.
-fn interrupted(before: &Image, target: &str, wanted: &Image) {
-    let (staged, writes) = writes(&repair(before, target));
-    let mut image = before.clone();
-    for (number, (key, value)) in writes.into_iter().enumerate() {
-        match value {
-            Some(value) => image.insert(key, value),
-            None => image.remove(&key),
-        };
-        if number + 1 >= staged {
-            let rest = repair(&image, target);
-            assert!(
-                !rest.has_errors(),
-                "{target}, {number}: {:?}",
-                rest.findings()
-            );
-            assert_eq!(&apply(&rest, &image), wanted, "{target}, write {number}");
+            assert_resumes("an alias", &image, target, None);
         }
     }
 }

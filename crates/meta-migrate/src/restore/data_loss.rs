@@ -2,36 +2,18 @@
 //! did not write. From the commit on, 2.2 may have been started, even if the migration was never
 //! finished.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use bytes::Bytes;
-
 use crate::journal::{Journal, Phase};
-use meta_backup::Backup;
 use meta_store::Store;
 use milvus_meta::entry::{Entry, printable};
 use milvus_meta::keys::{Family, KeyRange, MetaRoot};
 use milvus_meta::plural::counted;
-use milvus_meta::transform::{
-    CollectionForm, Options, Source, Task, remaining_after_commit, staged_family_ranges,
-};
+use milvus_meta::transform::{CollectionForm, Task, staged_family_ranges};
 
 use crate::context::RunContext;
-use crate::diff::Diff;
 use crate::error::EngineErrorKind;
 use crate::fingerprint::{Filter, KeyPages, family_starts};
-use crate::journal_store::journal_options;
 use crate::journal_store::{JournalStore, task_of};
 use crate::restore::desired_entries::ranges_of;
-
-/// What `repair --from` takes from a file: the other keys that it writes follow from the metadata.
-const RESTORED_FROM_FILE: [Family; 4] = [
-    Family::Partition,
-    Family::PartitionSnapshot,
-    Family::Field,
-    Family::FieldSnapshot,
-];
 
 /// So many of the keys that would be lost are listed by name.
 pub(super) const EXAMPLES_MAX: usize = 5;
@@ -252,157 +234,4 @@ impl Ours {
         };
         entry.mod_revision <= until
     }
-}
-
-/// Tells the records that the migration or repair wrote after its commit from those that a concurrent writer
-/// changed meanwhile, which the revisions do not: by the values, made again from the backup.
-pub(super) struct Rewriting {
-    root: MetaRoot,
-    options: Options,
-    ranges: Vec<KeyRange>,
-    /// What a repair puts.
-    repaired: Option<BTreeMap<Vec<u8>, Vec<u8>>>,
-    captured: i64,
-    saved: Vec<Entry>,
-    /// What is there instead of what was saved, written after the capture.
-    found: Vec<(Bytes, Bytes)>,
-}
-
-impl Rewriting {
-    /// `None` where nothing is written after the commit, and where revisions do not count.
-    ///
-    /// # Errors
-    /// When the backup cannot be read.
-    pub(super) async fn new(
-        root: &MetaRoot,
-        journal_store: &JournalStore,
-        backup: &Arc<Backup>,
-    ) -> Result<Option<Self>, EngineErrorKind> {
-        let Some((journal, mut this)) = Self::of_journal(root, journal_store) else {
-            return Ok(None);
-        };
-        if this.options.task == Task::Repair {
-            let (puts, digest) = repaired(root, &this.options, backup).await?;
-            this.repaired = Some(puts);
-            if digest != journal.plan_digest {
-                // The repair took partitions and fields from another file, which is not known here.
-                let below = |family: Family| root.range_below(&family.prefix());
-                let restored = RESTORED_FROM_FILE.map(below);
-                this.ranges.retain(|range| !restored.contains(range));
-            }
-        }
-        Ok(Some(this))
-    }
-
-    fn of_journal<'a>(
-        root: &MetaRoot,
-        journal_store: &'a JournalStore,
-    ) -> Option<(&'a Journal, Self)> {
-        let journal = journal_store.journal()?;
-        let is_rewritten = matches!(
-            journal.phase,
-            Phase::Committed | Phase::Tidying | Phase::Done
-        );
-        let options = journal_options(journal).ok()?;
-        let is_repair = options.task == Task::Repair;
-        let stays = is_repair || options.form != CollectionForm::Database;
-        if !is_rewritten || !stays || journal_store.check_revisions().is_err() {
-            return None;
-        }
-        let below = |family: Family| root.range_below(&family.prefix());
-        let mut ranges = vec![below(Family::Collection), below(Family::CollectionSnapshot)];
-        if is_repair {
-            ranges.extend(staged_family_ranges(root));
-        }
-        let this = Self {
-            root: root.clone(),
-            options,
-            ranges,
-            repaired: None,
-            captured: journal.capture_revision,
-            saved: Vec::new(),
-            found: Vec::new(),
-        };
-        Some((journal, this))
-    }
-
-    /// The next difference between the backup and what is there.
-    pub(super) fn see(&mut self, diff: &Diff) {
-        let key = diff.key();
-        if !self.ranges.iter().any(|range| range.contains(key)) {
-            return;
-        }
-        if let Some(entry) = diff.wanted().filter(|_| self.repaired.is_none()) {
-            // A copy: the entry holds the memory of its block.
-            self.saved
-                .push(Entry::new(entry.key.to_vec(), entry.value.to_vec()));
-        }
-        let there = match diff {
-            Diff::Extra(entry) => Some((&entry.value, entry.mod_revision)),
-            Diff::Different {
-                found,
-                mod_revision,
-                ..
-            } => Some((found, *mod_revision)),
-            Diff::Missing(_) | Diff::Same(_) | Diff::Ignored(_) => None,
-        };
-        if let Some((value, _)) = there.filter(|(_, revision)| *revision > self.captured) {
-            let copied = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
-            self.found.push((copied(key), copied(value)));
-        }
-    }
-
-    /// The keys that hold something else than what the migration wrote.
-    pub(super) fn finish(self) -> Vec<String> {
-        if let Some(repaired) = &self.repaired {
-            let value = |key: &Bytes| repaired.get(&**key).map(Vec::as_slice);
-            let others = self.found.iter();
-            let others = others.filter(|(key, found)| value(key) != Some(&**found));
-            return others.map(|(key, _)| printable(key)).collect();
-        }
-        let Options {
-            form,
-            on_broken_record,
-            ..
-        } = self.options;
-        let made = remaining_after_commit(&self.root, form, on_broken_record, &self.saved);
-        let made: BTreeMap<&[u8], &[u8]> = made
-            .rewrites
-            .iter()
-            .chain(&made.history)
-            .map(|put| (put.key.as_slice(), put.value.as_slice()))
-            .collect();
-        let others = self
-            .found
-            .iter()
-            .filter(|(key, value)| made.get(&**key).is_none_or(|made| *made != &**value));
-        others.map(|(key, _)| printable(key)).collect()
-    }
-}
-
-/// What a repair of the backup puts, by key, and the digest of its plan.
-async fn repaired(
-    root: &MetaRoot,
-    options: &Options,
-    backup: &Arc<Backup>,
-) -> Result<(BTreeMap<Vec<u8>, Vec<u8>>, String), EngineErrorKind> {
-    let mut source = Source::new(root.clone(), options.clone());
-    let backup = Arc::clone(backup);
-    let planning = tokio::task::spawn_blocking(move || {
-        for entry in backup.entries().map_err(EngineErrorKind::Backup)? {
-            source.push(&entry.map_err(EngineErrorKind::Backup)?);
-        }
-        let migration = source.finish();
-        let puts = migration.staged();
-        let later = migration
-            .history()
-            .iter()
-            .chain(migration.rewrites())
-            .cloned();
-        let puts = puts.chain(later).map(|put| (put.key, put.value));
-        Ok((puts.collect(), migration.digest().to_owned()))
-    });
-    planning
-        .await
-        .map_err(|error| EngineErrorKind::Worker(error.to_string()))?
 }

@@ -12,9 +12,10 @@ use milvus_meta::layout::Layout;
 use milvus_meta::layout::LayoutDetector;
 use milvus_meta::plural::{agree, counted};
 
-use super::data_loss::{DataLoss, EXAMPLES_MAX, Rewriting};
+use super::data_loss::{DataLoss, EXAMPLES_MAX};
 use super::desired_entries::DesiredEntries;
 use super::old_root::OldRootSearch;
+use super::rewriting::Rewriting;
 use super::write_ranges::WriteRanges;
 use crate::context::Retries;
 use crate::context::RunContext;

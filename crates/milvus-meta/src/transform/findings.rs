@@ -72,6 +72,15 @@ impl Findings {
         }
     }
 
+    /// Replaces a key, also in its snapshots, and removes the findings that say that the record names a database.
+    pub(super) fn in_database(&mut self, outside: &[u8], inside: &[u8]) {
+        let [outside, inside] = [outside, inside].map(|key| String::from_utf8_lossy(key));
+        self.list.retain(|finding| finding.code != "id-mismatch");
+        for finding in &mut self.list {
+            finding.key = finding.key.replace(&*outside, &inside);
+        }
+    }
+
     pub(super) fn has_errors(&self) -> bool {
         self.list.iter().any(Finding::is_error)
     }

@@ -14,6 +14,7 @@ mod frozen;
 mod leftovers;
 mod legacy_aliases;
 mod lost;
+mod moves;
 mod schemas;
 mod segment_indexes;
 mod snapshots;
@@ -28,6 +29,7 @@ use super::{NewKeys, Options};
 use crate::codec::v2_1;
 use crate::keys::{Evidence, Family, Key, MetaRoot, Object, is_tombstone};
 use crate::model::CollectionId;
+use lost::Lost;
 use segment_indexes::SegmentIndexes;
 use used::Used;
 
@@ -93,14 +95,19 @@ impl Repair {
         let mut changes = Changes::default();
         let there = &self.there;
         self.used.push_loads(there);
-        let moved = collections::repair(there, options, &mut changes, &mut findings);
-        frozen::repair(there, &mut changes, &mut findings);
-        let lost = (&self.used, options.schemas.as_deref());
-        if lost::repair(there, lost, &mut changes, &mut findings) {
+        let mut moved = collections::repair(there, options, &mut changes, &mut findings);
+        frozen::repair(there, &self.used, &mut changes, &mut findings);
+        let lost = Lost {
+            used: &self.used,
+            source: options.schemas.as_deref(),
+            form: options.form,
+        };
+        if lost.repair(there, &mut moved, &mut changes, &mut findings) {
             // Only this run has the backup: nothing may be staged that a rollback could not plan again.
             let staged = std::mem::take(&mut changes.staged);
             changes.visible.extend(staged);
         }
+        collections::add_default_database(there, &moved, &mut changes);
         aliases::repair(there, &moved, &mut changes, &mut findings);
         legacy_aliases::repair(there, &moved, &mut changes, &mut findings);
         leftovers::repair(there, &mut changes, &mut findings);

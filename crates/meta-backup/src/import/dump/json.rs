@@ -9,6 +9,7 @@ use serde::de::{
     DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
 };
 
+use super::super::counting_reader::CountingReader;
 use super::{
     BufRead, Dump, Format, FormatError, Import, PART, PartialPolicy, StoredKeyValue, malformed,
 };
@@ -42,10 +43,11 @@ struct End {
 
 /// Reads JSON documents: the output of etcdctl, or lines of `inspect --raw`.
 pub(in super::super) fn read(
-    mut reader: impl BufRead,
+    reader: impl BufRead,
     hint: Option<&str>,
     partial: PartialPolicy,
 ) -> Result<Import, FormatError> {
+    let mut reader = CountingReader::new(reader);
     let mut dump = Dump::default();
     let mut kind = None;
     let cut = loop {
@@ -55,11 +57,14 @@ pub(in super::super) fn read(
             Ok(false) if kind == Some(DocumentKind::Line) => {
                 break Some(FormatError::Truncated {
                     part: LINES,
-                    offset: 0,
+                    offset: reader.position(),
                 });
             }
             Ok(false) => break None,
-            Err(source) => return Err(FormatError::Read { offset: 0, source }),
+            Err(source) => {
+                let offset = reader.position();
+                return Err(FormatError::Read { offset, source });
+            }
         }
         if kind == Some(DocumentKind::End) {
             return Err(malformed("data follows the last line of inspect --raw"));
@@ -102,23 +107,25 @@ enum DocumentKind {
     End,
 }
 
-fn document(reader: &mut impl BufRead, dump: &mut Dump) -> Result<DocumentKind, FormatError> {
+fn document<R: BufRead>(
+    reader: &mut CountingReader<R>,
+    dump: &mut Dump,
+) -> Result<DocumentKind, FormatError> {
     let mut failure = None;
     let seed = DocumentSeed {
         dump,
         failure: &mut failure,
     };
-    let mut deserializer = serde_json::Deserializer::from_reader(reader);
+    let mut deserializer = serde_json::Deserializer::from_reader(&mut *reader);
     let read = seed.deserialize(&mut deserializer);
     match (read, failure) {
         (_, Some(failure)) => Err(failure),
         (Ok(kind), None) => Ok(kind),
-        (Err(error), None) => Err(json_error(error)),
+        (Err(error), None) => Err(json_error(error, reader.position())),
     }
 }
 
-fn json_error(error: serde_json::Error) -> FormatError {
-    let offset = error.column() as u64;
+fn json_error(error: serde_json::Error, offset: u64) -> FormatError {
     match error.classify() {
         serde_json::error::Category::Io => FormatError::Read {
             offset,

@@ -3,7 +3,7 @@
 use super::super::database;
 use super::super::findings::Findings;
 use super::collections::Moved;
-use super::{Changes, Keys};
+use super::{Changes, Keys, snapshots};
 use crate::codec::patch;
 use crate::keys::{Key, Object, is_tombstone};
 use crate::model::CollectionId;
@@ -71,6 +71,13 @@ fn move_along(there: &Keys, name: &[u8], changes: &mut Changes, findings: &mut F
         {
             keys.push((key.clone(), Key::Snapshot(new, timestamp).render(), value));
         }
+    }
+    let only = keys.first().filter(|_| keys.len() == 1);
+    if let Some(value) = only.map(|(_, _, value)| *value)
+        && let Some(created) = snapshots::created(there, old, value)
+    {
+        // Milvus 2.2.3 and later do not see it without a snapshot.
+        keys.push((plain.clone(), Key::Snapshot(new, created).render(), value));
     }
     let title = format!("alias {:?}", String::from_utf8_lossy(name));
     let moved: Vec<_> = keys

@@ -8,12 +8,12 @@ use super::super::snapshots::RawHistory;
 use super::super::{CollectionForm, NewKeys, Options, database, names};
 use super::contradictions::{Names, Newest, in_transition, two_readings};
 use super::{Changes, Keys};
-use crate::codec::v2_1;
+use crate::codec::{patch, v2_1};
 use crate::keys::{Family, Key, Object, Timestamp, is_tombstone};
 use crate::model::{CollectionId, DatabaseId};
 
 /// No database.
-const NO_DATABASE: DatabaseId = DatabaseId(0);
+pub(super) const NO_DATABASE: DatabaseId = DatabaseId(0);
 
 /// The collections that move into the database `default`, with their creation times.
 pub(super) type Moved = BTreeMap<CollectionId, Timestamp>;
@@ -26,7 +26,6 @@ pub(super) fn repair(
     findings: &mut Findings,
 ) -> Moved {
     let mut moved = Moved::new();
-    let mut oldest = None;
     let newest = Newest::of(there);
     let names = Names::of(there, &newest);
     for (place, history) in histories(there) {
@@ -45,6 +44,11 @@ pub(super) fn repair(
         let mut noted = findings.beside();
         let history_of_it = BTreeMap::from([(id, history.clone())]);
         let converted = collection::convert(form, history_of_it, &mut noted);
+        if database != NO_DATABASE {
+            // The conversion knows records outside databases only.
+            let outside = Key::Plain(Object::Collection(id)).render();
+            noted.in_database(&outside, &Key::Plain(object(place)).render());
+        }
         if noted.has_errors() {
             findings.take(noted);
             changes.refused.insert(id);
@@ -77,22 +81,19 @@ pub(super) fn repair(
         if moves {
             changes.replaced.extend(old);
             moved.insert(id, created);
-            oldest = Some(oldest.map_or(created, |oldest: Timestamp| oldest.min(created)));
         }
-    }
-    if let Some(oldest) = oldest {
-        add_default_database(there, oldest, changes);
     }
     moved
 }
 
-/// Adds the database `default` where it is missing.
-fn add_default_database(there: &Keys, created: Timestamp, changes: &mut Changes) {
-    if there.contains_key(&Key::Plain(Object::Database(database::DEFAULT)).render()) {
+/// Adds the database `default` where collections move and it is missing.
+pub(super) fn add_default_database(there: &Keys, moved: &Moved, changes: &mut Changes) {
+    let is_there = there.contains_key(&Key::Plain(Object::Database(database::DEFAULT)).render());
+    let Some(oldest) = moved.values().min().filter(|_| !is_there) else {
         return;
-    }
+    };
     let mut record = NewKeys::new();
-    database::stage(created, &mut record);
+    database::stage(*oldest, &mut record);
     let missing = record
         .into_iter()
         .filter(|(key, _)| !there.contains_key(key));
@@ -111,7 +112,7 @@ fn embedded(value: &[u8]) -> Option<String> {
 }
 
 /// Why a collection is not repaired.
-enum Refusal {
+pub(super) enum Refusal {
     /// This key holds something else than the record says.
     Conflict(Vec<u8>),
     /// A partition or field that is not in the record, or differs there.
@@ -124,12 +125,12 @@ enum Refusal {
 
 impl Refusal {
     /// The code and text of the finding.
-    fn told(&self, title: &str, findings: &Findings) -> (&'static str, String) {
+    pub(super) fn told(&self, title: &str, findings: &Findings) -> (&'static str, String) {
         match self {
             Self::Conflict(key) => (
                 "two-records",
                 format!(
-                    "{title} is in the embedded form, and {} holds something else than what its record says; \
+                    "{title} is not repaired, because {} holds something else than what its record says; \
                      meta-migration inspect shows both. Drop the collection in Milvus where it is of no use, \
                      or restore a backup",
                     findings.name(key)
@@ -192,7 +193,7 @@ fn refusal(
     }
     let record = history.plain.as_deref().filter(|_| moves)?;
     let name = v2_1::collection(record).ok()?.name?;
-    let other = names.taken(&name, place.1)?;
+    let other = names.taken(database::DEFAULT, &name, place.1)?;
     Some(Refusal::Name(other.to_vec()))
 }
 
@@ -209,9 +210,12 @@ fn unconverted(
         return;
     };
     let inside = Key::Plain(Object::DatabaseCollection(database::DEFAULT, place.1)).render();
-    let is_moved = history.plain.is_none()
-        && place.0 == NO_DATABASE
-        && there.get(&inside).is_some_and(|it| !is_tombstone(it));
+    let moved = |plain: &[u8]| patch::split_collection(plain, Some(database::DEFAULT.0)).ok();
+    let is_moved = place.0 == NO_DATABASE
+        && there.get(&inside).is_some_and(|inside| {
+            let mut plain = history.plain.iter();
+            !is_tombstone(inside) && plain.all(|plain| moved(plain).as_ref() == Some(inside))
+        });
     if is_moved {
         return;
     }
@@ -267,7 +271,7 @@ pub(super) fn object((database, id): (DatabaseId, CollectionId)) -> Object<'stat
 }
 
 /// The plain key, and those of the snapshots.
-fn keys_of(place: (DatabaseId, CollectionId), history: &RawHistory) -> Vec<Vec<u8>> {
+pub(super) fn keys_of(place: (DatabaseId, CollectionId), history: &RawHistory) -> Vec<Vec<u8>> {
     let object = object(place);
     let snapshots = history.snapshots.keys();
     let snapshots = snapshots.map(|timestamp| Key::Snapshot(object, *timestamp).render());
@@ -296,7 +300,6 @@ impl Planned {
                         | Family::FieldSnapshot
                 )
             });
-        // The conversion knows records outside databases only.
         let there = |keys: NewKeys| -> NewKeys {
             let moved = |(key, value): (Vec<u8>, Vec<u8>)| {
                 let parsed = Key::parse(&key);

@@ -8,7 +8,7 @@ use super::super::{NewKeys, database, names};
 use super::{Keys, live};
 use crate::codec::{patch, v2_1, wire};
 use crate::keys::{Family, Key, Object, SNAPSHOT_PREFIX, Timestamp, is_tombstone, split_timestamp};
-use crate::model::CollectionId;
+use crate::model::{CollectionId, DatabaseId};
 use crate::plural::counted;
 use crate::proto::v2_2::etcd::AliasInfo;
 use prost::Message as _;
@@ -150,9 +150,9 @@ pub(super) fn in_transition(value: &[u8]) -> bool {
 /// What has a name: a collection, by its id, or an alias; and its key.
 type Holder = (Option<CollectionId>, Vec<u8>);
 
-/// The names in the database `default`, where collections outside databases move.
+/// The names in each database. What is outside databases is in `default`, for Milvus too.
 #[derive(Default)]
-pub(super) struct Names(BTreeMap<String, Vec<Holder>>);
+pub(super) struct Names(BTreeMap<(DatabaseId, String), Vec<Holder>>);
 
 impl Names {
     pub(super) fn of(there: &Keys, newest: &Newest<'_>) -> Self {
@@ -164,8 +164,15 @@ impl Names {
     }
 
     fn take(&mut self, object: Object<'_>, key: &[u8], value: &[u8]) {
+        let database = if let Object::DatabaseCollection(database, _)
+        | Object::DatabaseAlias(database, _) = object
+        {
+            database
+        } else {
+            database::DEFAULT
+        };
         let (name, id) = match object {
-            Object::Collection(id) | Object::DatabaseCollection(database::DEFAULT, id) => {
+            Object::Collection(id) | Object::DatabaseCollection(_, id) => {
                 if in_transition(value) {
                     return;
                 }
@@ -174,35 +181,44 @@ impl Names {
                 };
                 (name, Some(id))
             }
-            Object::Alias(name) | Object::DatabaseAlias(database::DEFAULT, name) => {
+            Object::Alias(name) | Object::DatabaseAlias(_, name) => {
                 if AliasInfo::decode(value).is_ok_and(|info| info.state != 0) {
                     return;
                 }
                 (String::from_utf8_lossy(name).into_owned(), None)
             }
-            Object::DatabaseCollection(..)
-            | Object::DatabaseAlias(..)
-            | Object::LegacyAlias(_)
+            Object::LegacyAlias(_)
             | Object::DdMessageSend
             | Object::DdOperation
             | Object::Partition(..)
             | Object::Field(..)
             | Object::Database(_) => return,
         };
-        self.0.entry(name).or_default().push((id, key.to_vec()));
+        let holders = self.0.entry((database, name)).or_default();
+        holders.push((id, key.to_vec()));
     }
 
-    /// The key of another collection that has the name of an alias of a collection.
+    /// The key of another collection in `default` that has the name of an alias of a collection.
     pub(super) fn taken_from_alias(&self, name: &str, of: CollectionId) -> Option<&[u8]> {
-        let mut holders = self.0.get(name)?.iter();
+        let mut holders = self.holders(database::DEFAULT, name);
         let other = holders.find(|(id, _)| id.is_some_and(|id| id != of))?;
         Some(&other.1)
     }
 
     /// The key of another collection or an alias that has a collection's name.
-    pub(super) fn taken(&self, name: &str, by: CollectionId) -> Option<&[u8]> {
-        let mut holders = self.0.get(name)?.iter();
+    pub(super) fn taken(
+        &self,
+        database: DatabaseId,
+        name: &str,
+        by: CollectionId,
+    ) -> Option<&[u8]> {
+        let mut holders = self.holders(database, name);
         let other = holders.find(|(id, _)| *id != Some(by))?;
         Some(&other.1)
+    }
+
+    fn holders(&self, database: DatabaseId, name: &str) -> impl Iterator<Item = &Holder> {
+        let holders = self.0.get(&(database, name.to_owned()));
+        holders.into_iter().flatten()
     }
 }

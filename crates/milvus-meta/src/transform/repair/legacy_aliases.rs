@@ -194,7 +194,8 @@ impl Legacy<'_> {
             &self.plain(),
             format!(
                 "{title} of {named} has keys of 2.1 only, which Milvus 2.2 takes for a collection; it is carried over, and \
-                 they are deleted"
+                 they are deleted. Milvus 2.2 keeps no trace of an alias for long after it was dropped: if this one was \
+                 dropped on 2.2, drop it again after the repair"
             ),
         );
         changes

@@ -8,9 +8,10 @@ use prost::Message as _;
 
 use super::super::findings::Findings;
 use super::super::snapshots::{Child, Children};
-use super::super::{SchemaSource, names};
-use super::collections::{all_histories, object};
-use super::contradictions::{Newest, in_transition};
+use super::super::{CollectionForm, SchemaSource, names};
+use super::collections::{Moved, NO_DATABASE, all_histories, object};
+use super::contradictions::{Names, Newest, in_transition};
+use super::moves::Move;
 use super::schemas::{Records, Schema};
 use super::used::Used;
 use super::{Changes, Keys};
@@ -27,64 +28,149 @@ const SYSTEM_FIELDS: [i64; 2] = [0, 1];
 /// The collection id under which Milvus 2.2 files the partitions that it drops of embedded collections.
 const UNFILED: CollectionId = CollectionId(0);
 
-/// Restores the collections of which partitions or fields are missing. `true` where a backup was needed.
-pub(super) fn repair(
-    there: &Keys,
-    (used, source): (&Used, Option<&SchemaSource>),
-    changes: &mut Changes,
-    findings: &mut Findings,
-) -> bool {
-    let newest = Newest::of(there);
-    let mut lost = Vec::new();
-    for (place, history) in all_histories(there) {
-        let is_settled = [&changes.touched, &changes.dropped]
-            .iter()
-            .any(|ids| ids.contains(&place.1));
-        let Some(record) = history
-            .plain
-            .as_deref()
-            .and_then(split)
-            .filter(|_| !is_settled)
-        else {
-            continue;
-        };
-        let parts = Parts::of(there, &newest, place.1);
-        if parts.are_incomplete() {
-            lost.push((Key::Plain(object(place)).render(), place.1, record, parts));
+/// Restores the collections of which partitions or fields are missing.
+pub(super) struct Lost<'s> {
+    pub(super) used: &'s Used,
+    /// The backup.
+    pub(super) source: Option<&'s SchemaSource>,
+    pub(super) form: CollectionForm,
+}
+
+/// A collection of which partitions or fields are missing, or that an interrupted repair was moving.
+struct Damaged<'t> {
+    id: CollectionId,
+    key: Vec<u8>,
+    record: Collection,
+    parts: Parts<'t>,
+    moves: Option<Move>,
+}
+
+impl Lost<'_> {
+    /// Returns whether the backup was needed. Collections that move are added to `moved`.
+    pub(super) fn repair(
+        &self,
+        there: &Keys,
+        moved: &mut Moved,
+        changes: &mut Changes,
+        findings: &mut Findings,
+    ) -> bool {
+        let newest = Newest::of(there);
+        let damaged = self.damaged(there, &newest, changes);
+        if damaged.is_empty() {
+            return false;
         }
+        let names = Names::of(there, &newest);
+        let records = Records::of(there);
+        let backup = self.source.map(|it| (it.title(), Records::of(&it.keys)));
+        let mut needs_backup = false;
+        for mut it in damaged {
+            changes.touched.insert(it.id);
+            let moves = it.moves.take();
+            let refusal = moves
+                .as_ref()
+                .and_then(|moves| moves.refusal(there, &it.record, &names));
+            if let Some(refusal) = refusal {
+                let (code, why) = refusal.told(&names::collection_of(&it.record), findings);
+                findings.error(code, &it.key, why);
+                changes.refused.insert(it.id);
+                continue;
+            }
+            let is_moving = moves.is_some();
+            if let Some(moves) = moves {
+                // Also where its parts are not found: a rollback of a repair that took them from a backup makes
+                // the same plan without it.
+                moves.write(there, changes);
+                moved.insert(it.id, it.record.create_time);
+            }
+            needs_backup |= self.restore(
+                it,
+                is_moving,
+                (&records, backup.as_ref()),
+                changes,
+                findings,
+            );
+        }
+        needs_backup
     }
-    if lost.is_empty() {
-        return false;
+
+    fn damaged<'t>(
+        &self,
+        there: &'t Keys,
+        newest: &Newest<'t>,
+        changes: &Changes,
+    ) -> Vec<Damaged<'t>> {
+        let mut damaged = Vec::new();
+        for (place, history) in all_histories(there) {
+            let (database, id) = place;
+            let is_settled = changes.touched.contains(&id) || changes.dropped.contains(&id);
+            let Some(record) = history
+                .plain
+                .as_deref()
+                .and_then(split)
+                .filter(|_| !is_settled)
+            else {
+                continue;
+            };
+            let is_outside = database == NO_DATABASE && self.form == CollectionForm::Database;
+            let moves = is_outside
+                .then(|| Move::of(id, &record, &history))
+                .flatten();
+            let parts = Parts::of(there, newest, id);
+            if parts.are_incomplete() || moves.as_ref().is_some_and(|it| it.has_begun(there)) {
+                damaged.push(Damaged {
+                    id,
+                    key: Key::Plain(object(place)).render(),
+                    record,
+                    parts,
+                    moves,
+                });
+            }
+        }
+        damaged
     }
-    let records = Records::of(there);
-    let backup = source.map(|source| (source.title(), Records::of(&source.keys)));
-    let mut needs_backup = false;
-    for (key, id, record, parts) in lost {
-        changes.touched.insert(id);
-        let title = names::collection_of(&record);
-        let what = parts.lacking();
-        match find((&records, backup.as_ref()), (id, &record, &parts), used) {
+
+    fn restore(
+        &self,
+        it: Damaged<'_>,
+        is_moving: bool,
+        sources: (&Records<'_>, Option<&Backup<'_>>),
+        changes: &mut Changes,
+        findings: &mut Findings,
+    ) -> bool {
+        let title = names::collection_of(&it.record);
+        let then = if is_moving {
+            "; the collection moves into the database \"default\""
+        } else {
+            ""
+        };
+        if !it.parts.are_incomplete() {
+            let text = format!(
+                "the partitions and fields of {title} were restored by an interrupted repair{then}"
+            );
+            findings.notice("schema-restored", &it.key, text);
+            return false;
+        }
+        let what = it.parts.lacking();
+        match find(sources, (it.id, &it.record, &it.parts), self.used) {
             Ok((origin, whole, is_of_backup)) => {
-                needs_backup |= is_of_backup;
-                let restored = whole.write(id, &record, &parts, changes);
+                let restored = whole.write(it.id, &it.record, &it.parts, changes);
                 let text = told(&title, what, &restored, (&origin, is_of_backup));
+                let text = format!("{text}{then}");
                 if is_of_backup {
-                    findings.warning("schema-restored", &key, text);
+                    findings.warning("schema-restored", &it.key, text);
                 } else {
-                    findings.notice("schema-restored", &key, text);
+                    findings.notice("schema-restored", &it.key, text);
                 }
+                is_of_backup
             }
             Err(reason) => {
-                changes.refused.insert(id);
-                findings.error(
-                    "schema-lost",
-                    &key,
-                    refused(&title, what, (&reason, source)),
-                );
+                changes.refused.insert(it.id);
+                let text = refused(&title, what, (&reason, self.source));
+                findings.error("schema-lost", &it.key, text);
+                false
             }
         }
     }
-    needs_backup
 }
 
 fn told(title: &str, what: &str, restored: &str, (origin, is_of_backup): (&str, bool)) -> String {

@@ -27,17 +27,24 @@ struct Row {
 
 impl Row {
     fn key(&self) -> Vec<u8> {
-        let (collection, partition, segment) = self.segment;
-        Key::SegmentIndex(collection, partition, segment, self.build).render()
+        key_of(self.segment, self.build)
     }
 }
 
-/// The segment indexes that are not deleted.
+fn key_of((collection, partition, segment): Segment, build: BuildId) -> Vec<u8> {
+    Key::SegmentIndex(collection, partition, segment, build).render()
+}
+
+/// The segment indexes, by their builds.
 #[derive(Debug, Default)]
 pub(super) struct SegmentIndexes {
     rows: Vec<Row>,
+    /// Builds of deleted records, and of those that cannot be read: their ids are not free either.
+    others: Vec<BuildId>,
     /// Those with build id 0, by their segments.
     without_build: BTreeMap<Segment, Vec<u8>>,
+    /// The build ids that an interrupted repair gave to segments whose record with build id 0 is still there.
+    numbered: BTreeMap<Segment, BuildId>,
 }
 
 /// What becomes of those of one index that have build id 0.
@@ -54,14 +61,23 @@ impl SegmentIndexes {
         let Key::SegmentIndex(collection, partition, segment, build) = Key::parse(relative) else {
             return;
         };
-        // What cannot be read is reported when the result is checked.
+        let segment = (collection, partition, segment);
         let Ok(record) = SegmentIndex::decode(value) else {
+            // It is reported when the result is checked.
+            self.others.push(build);
             return;
         };
-        let segment = (collection, partition, segment);
         if build == BuildId(0) {
             self.without_build.insert(segment, value.to_vec());
-        } else if !record.deleted {
+        } else if record.deleted {
+            self.others.push(build);
+        } else {
+            // The key with build id 0 comes first.
+            let source = self.without_build.get(&segment);
+            let given = source.and_then(|it| patch::segment_index_with_build(it, build.0).ok());
+            if given.as_deref() == Some(value) {
+                self.numbered.insert(segment, build);
+            }
             let index = IndexId(record.index_id);
             self.rows.push(Row {
                 build,
@@ -92,39 +108,39 @@ impl SegmentIndexes {
         changes: &mut Changes,
         findings: &mut Findings,
     ) {
-        let known = self.rows.iter().map(|row| row.build.0);
-        let mut free = PlaceholderIds::beside(known.collect());
-        // An interrupted repair has written the new key.
-        let built: BTreeSet<(Segment, IndexId)> = self
-            .rows
-            .iter()
-            .map(|row| (row.segment, row.index))
-            .collect();
+        let others = self.rows.iter().filter(|row| !self.is_numbered(row));
+        let built: BTreeSet<(Segment, IndexId)> =
+            others.map(|row| (row.segment, row.index)).collect();
         let mut counts: BTreeMap<(CollectionId, i64), Counts> = BTreeMap::new();
+        let mut placeholders: BTreeMap<Segment, Vec<u8>> = BTreeMap::new();
         for (segment, value) in without_build {
-            let (collection, partition, id) = segment;
-            let key = Key::SegmentIndex(collection, partition, id, BuildId(0)).render();
+            let key = key_of(segment, BuildId(0));
             let Ok(record) = SegmentIndex::decode(value.as_slice()) else {
                 continue;
             };
-            let count = counts.entry((collection, record.index_id)).or_default();
+            let count = counts.entry((segment.0, record.index_id)).or_default();
             if count.first.is_empty() {
                 count.first.clone_from(&key);
             }
             changes.replaced.insert(key);
-            let has_files = !record.index_file_keys.is_empty();
-            let is_placeholder = record.state == IndexState::Finished as i32 && !has_files;
             if record.deleted || built.contains(&(segment, IndexId(record.index_id))) {
                 continue;
             }
-            let build = free.next();
-            match patch::segment_index_with_build(&value, build.0) {
-                Ok(value) if is_placeholder => {
-                    let new = Key::SegmentIndex(collection, partition, id, build).render();
-                    changes.visible.insert(new, value);
-                    count.numbered += 1;
-                }
-                Ok(_) | Err(_) => count.left_out += 1,
+            let has_files = !record.index_file_keys.is_empty();
+            let is_placeholder = record.state == IndexState::Finished as i32 && !has_files;
+            if is_placeholder && patch::segment_index_with_build(&value, 0).is_ok() {
+                count.numbered += 1;
+                placeholders.insert(segment, value);
+            } else {
+                count.left_out += 1;
+            }
+        }
+        for (segment, build) in self.numbers(&placeholders) {
+            let value = placeholders.get(&segment);
+            if let Some(Ok(value)) =
+                value.map(|value| patch::segment_index_with_build(value, build.0))
+            {
+                changes.visible.insert(key_of(segment, build), value);
             }
         }
         for ((collection, index), count) in counts {
@@ -142,6 +158,36 @@ impl SegmentIndexes {
             );
             findings.warning("build-id-0", &count.first, message);
         }
+    }
+
+    fn is_numbered(&self, row: &Row) -> bool {
+        self.numbered.get(&row.segment) == Some(&row.build)
+    }
+
+    /// The build ids of the segments that have none yet.
+    ///
+    /// An interrupted repair has given ids in the order of the segments. The others get the ids that it would have
+    /// given them: the result must be the one that is held against the backup.
+    fn numbers(&self, placeholders: &BTreeMap<Segment, Vec<u8>>) -> Vec<(Segment, BuildId)> {
+        let beside = |rows: &mut dyn Iterator<Item = &Row>| {
+            let known = rows.map(|row| row.build).chain(self.others.iter().copied());
+            PlaceholderIds::beside(known.map(|build| build.0).collect())
+        };
+        let is_ours = |row: &Row| self.is_numbered(row) && placeholders.contains_key(&row.segment);
+        let mut free = beside(&mut self.rows.iter().filter(|row| !is_ours(row)));
+        let all: Vec<_> = placeholders.keys().map(|it| (*it, free.next())).collect();
+        let given = |segment: &Segment| self.numbered.get(segment);
+        let is_same = all
+            .iter()
+            .all(|(segment, build)| given(segment).is_none_or(|given| given == build));
+        let missing = all
+            .into_iter()
+            .filter(|(segment, _)| given(segment).is_none());
+        if is_same {
+            return missing.collect();
+        }
+        let mut free = beside(&mut self.rows.iter());
+        missing.map(|(segment, _)| (segment, free.next())).collect()
     }
 
     /// Of several segments under one build Milvus reads the last; the others are left out.

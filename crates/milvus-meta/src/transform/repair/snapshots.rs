@@ -83,7 +83,7 @@ fn has_snapshot(there: &Keys, plain: &[u8]) -> bool {
 }
 
 /// When an object was created; `None` if neither its record nor its collection's contains the time.
-fn created(there: &Keys, object: Object<'_>, value: &[u8]) -> Option<Timestamp> {
+pub(super) fn created(there: &Keys, object: Object<'_>, value: &[u8]) -> Option<Timestamp> {
     let known = |time: u64| (time != 0).then_some(Timestamp(time));
     let of = |id: CollectionId| {
         let records = there.iter().filter(|(key, value)| {

@@ -81,6 +81,11 @@ impl Used {
         }
     }
 
+    /// Whether a segment that lives, or the load state of a partition, refers to the collection.
+    pub(super) fn has_partitions(&self, collection: CollectionId) -> bool {
+        self.missing_partition(collection, |_| false).is_some()
+    }
+
     /// A partition of the collection that is used and not among `known`.
     pub(super) fn missing_partition(
         &self,
