@@ -263,6 +263,9 @@ fn usage(error: &clap::Error, format: Format) -> Exit {
 
 /// What clap says about wrong usage, as a failure: the message, and the command whose help to read.
 fn wrong_usage(text: &str) -> Failure {
+    let (text, _) = text
+        .split_once("\n\nFor more information")
+        .unwrap_or((text, ""));
     let (message, usage) = text.split_once("\n\nUsage: ").unwrap_or((text, ""));
     let words = message.trim_start_matches("error: ").split_whitespace();
     let failure = Failure::usage(words.collect::<Vec<_>>().join(" "));
@@ -339,6 +342,34 @@ mod tests {
     fn the_command_line_is_consistent() {
         command().debug_assert();
         official_cli::Args::command().debug_assert();
+    }
+
+    /// A heading of shared options must not cover the options that follow them.
+    #[test]
+    fn options_are_below_the_heading_of_their_command() {
+        let command = command();
+        for (name, id, heading) in [
+            ("upgrade", "operation", None),
+            ("upgrade", "rollback_on_failure", None),
+            ("preflight", "no_job", None),
+            ("rolling-update", "target_version", None),
+            ("migrate", "in_flight", Some("Migration")),
+            ("repair", "allow_ephemeral_backup", Some("Migration")),
+        ] {
+            let named = command.find_subcommand(name).unwrap();
+            let mut all = named.get_arguments();
+            let option = all.find(|one| one.get_id() == id).unwrap();
+            assert_eq!(option.get_help_heading(), heading, "{name} {id}");
+        }
+    }
+
+    #[test]
+    fn wrong_usage_is_a_message_without_a_pointer_to_help() {
+        let error = command()
+            .try_get_matches_from(["meta-migration", "plan", "--target-version", "two"])
+            .unwrap_err();
+        let message = wrong_usage(&error.render().to_string()).message;
+        assert!(message.ends_with("such as 2.1.4"), "{message}");
     }
 
     /// The variables that a command's options also come from.

@@ -17,13 +17,13 @@ use meta_kube::upgrade::preflight;
 /// Exits with code 3 when a finding blocks an upgrade.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
+    /// Create no Job: do not inspect etcd
+    #[arg(long)]
+    no_job: bool,
     #[command(flatten)]
     place: InstanceArgs,
     #[command(flatten)]
     given: UpgradeOptions,
-    /// Create no Job: do not inspect etcd
-    #[arg(long)]
-    no_job: bool,
     #[command(flatten)]
     pub(in crate::cli) output: OutputOptions,
 }

@@ -46,9 +46,9 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     approval: ApprovalOptions,
     #[command(flatten)]
-    reading: ReadingOptions,
-    #[command(flatten)]
     target: TargetOptions,
+    #[command(flatten)]
+    reading: ReadingOptions,
     #[command(flatten)]
     wait: WaitOptions,
     #[command(flatten)]

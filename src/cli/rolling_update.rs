@@ -25,8 +25,6 @@ const NOTICE: &str = "Helm does not know the new image: run helm upgrade with im
 /// migrated. Ends at the first Deployment that does not become healthy.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
-    #[command(flatten)]
-    place: InstanceArgs,
     /// What to do
     #[arg(short = 'o', long, value_name = "OPERATION", value_parser = ["update"], default_value = "update")]
     operation: String,
@@ -42,6 +40,8 @@ pub(in crate::cli) struct Args {
     /// Ignore this preflight check, given by its code; may be repeated
     #[arg(long, value_name = "CODE", value_parser = ACCEPTABLE)]
     accept: Vec<String>,
+    #[command(flatten)]
+    place: InstanceArgs,
     #[command(flatten)]
     pub(in crate::cli) output: OutputOptions,
 }

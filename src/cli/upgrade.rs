@@ -33,10 +33,6 @@ use milvus_meta::transform::OnBrokenRecord;
 /// command resumes, and `-o rollback` rolls back.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
-    #[command(flatten)]
-    place: InstanceArgs,
-    #[command(flatten)]
-    given: UpgradeOptions,
     /// What to do
     #[arg(
         short = 'o',
@@ -63,6 +59,10 @@ pub(in crate::cli) struct Args {
     /// Print the steps and the manifests as YAML; touch nothing
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    place: InstanceArgs,
+    #[command(flatten)]
+    given: UpgradeOptions,
     #[command(flatten)]
     report: ReportOptions,
     #[command(flatten)]
