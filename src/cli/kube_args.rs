@@ -363,7 +363,14 @@ pub(in crate::cli) fn failure_of_cause(cause: &Cause, terminal: &Terminal<'_>) -
         }
         Cause::Driver(DriverError::Client(error)) => failure(error),
         Cause::Driver(DriverError::LeaseLost) => Failure::new(Exit::Refused, cause.to_string()),
-        Cause::Driver(DriverError::UpgradeState(why)) => Failure::new(Exit::Failed, why.clone()),
+        Cause::Driver(DriverError::UpgradeState { map, namespace, .. }) => {
+            let kubectl = |verb: &str, what: &str| {
+                format!("kubectl -n {namespace} {verb} configmap {map}   # {what}")
+            };
+            refused(Exit::PartWay, cause.to_string())
+                .hint(kubectl("edit", "to correct it"))
+                .hint(kubectl("delete", "then the same command, with -s and -t"))
+        }
     }
 }
 

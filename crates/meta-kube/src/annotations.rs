@@ -1,11 +1,13 @@
-//! What is noted on a workload in the very patch that stops it: count and image outlive the record.
+//! The annotations of a workload, set by the patch that stops it: count and image outlive the upgrade state.
 //!
 //! The annotations apply only while the workload has 0 replicas; they are removed when a release runs again.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::{Value, json};
 
+use super::condition::replicas;
 use super::state::{SavedResource, Workload};
+use crate::object::ResourceExt;
 
 /// The count of a Deployment before it was stopped.
 pub(crate) const REPLICAS: &str = "meta-migration/replicas";
@@ -14,39 +16,34 @@ pub(crate) const IMAGE: &str = "meta-migration/image";
 /// What a custom resource said before it was stopped.
 pub(crate) const RESOURCE: &str = "meta-migration/before";
 
-/// The notes on a Deployment, as annotations.
+/// The annotations of a Deployment.
 pub(crate) fn on_deployment(workload: &Workload) -> Value {
     json!({REPLICAS: workload.replicas.to_string(), IMAGE: workload.image})
 }
 
-/// The notes on a custom resource.
+/// The annotations of a custom resource.
 pub(crate) fn on_resource(saved: &SavedResource) -> Value {
     // A map with text keys cannot fail to become JSON.
     json!({RESOURCE: serde_json::to_string(saved).unwrap_or_default()})
 }
 
-/// A patch that takes all notes away.
+/// A patch that removes all annotations.
 pub(crate) fn removal_patch() -> Value {
     json!({"metadata": {"annotations": {REPLICAS: null, IMAGE: null, RESOURCE: null}}})
 }
 
-fn annotated<'d>(deployment: &'d Deployment, key: &str) -> Option<&'d String> {
-    deployment.metadata.annotations.as_ref()?.get(key)
-}
-
 /// Whether a Deployment has the annotations.
 pub(crate) fn is_annotated(deployment: &Deployment) -> bool {
-    annotated(deployment, REPLICAS).is_some()
+    deployment.annotations().contains_key(REPLICAS)
 }
 
 /// The count and the image that a stopped Deployment had.
 pub(crate) fn of_deployment(deployment: &Deployment) -> Option<(i32, String)> {
-    let spec = deployment.spec.as_ref()?;
-    if spec.replicas != Some(0) {
-        return None;
-    }
-    let replicas = annotated(deployment, REPLICAS)?.parse().ok()?;
-    Some((replicas, annotated(deployment, IMAGE)?.clone()))
+    let annotations = deployment.annotations();
+    let count = annotations
+        .get(REPLICAS)
+        .filter(|_| replicas(deployment) == 0);
+    Some((count?.parse().ok()?, annotations.get(IMAGE)?.clone()))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, PropagationPolicy};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Config, Resource};
+use kube::{Config, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -134,12 +134,8 @@ impl Client {
     /// Makes an object; another program's of the same name is a conflict.
     pub(crate) async fn create<K: Object>(&self, object: &K) -> Result<K, ClientError> {
         let api: Api<K> = self.api();
-        let name = object.meta().name.clone().unwrap_or_default();
-        self.once(
-            &format!("create {} {name}", kind::<K>()),
-            api.create(&posting(), object),
-        )
-        .await
+        let action = format!("create {} {}", kind::<K>(), object.name_any());
+        self.once(&action, api.create(&posting(), object)).await
     }
 
     /// Makes the object that a manifest describes.
@@ -160,12 +156,10 @@ impl Client {
     /// Replaces an object, if it still has the resource version of `object`.
     pub(crate) async fn replace<K: Object>(&self, object: &K) -> Result<K, ClientError> {
         let api: Api<K> = self.api();
-        let name = object.meta().name.clone().unwrap_or_default();
-        self.once(
-            &format!("update {} {name}", kind::<K>()),
-            api.replace(&name, &posting(), object),
-        )
-        .await
+        let name = object.name_any();
+        let action = format!("update {} {name}", kind::<K>());
+        self.once(&action, api.replace(&name, &posting(), object))
+            .await
     }
 
     /// Sends a strategic merge patch.
@@ -176,11 +170,9 @@ impl Client {
     ) -> Result<K, ClientError> {
         let api: Api<K> = self.api();
         let action = format!("change {} {name}", kind::<K>());
-        self.once(
-            &action,
-            api.patch(name, &parameters(), &Patch::Strategic(patch)),
-        )
-        .await
+        let (parameters, patch) = (parameters(), Patch::Strategic(patch));
+        self.once(&action, api.patch(name, &parameters, &patch))
+            .await
     }
 
     /// Deletes an object with what belongs to it; one that is not there is fine.

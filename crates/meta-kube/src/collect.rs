@@ -1,28 +1,31 @@
 //! Collects the facts that are checked before an upgrade; changes nothing.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler;
-use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Container, PersistentVolumeClaim, Pod, Secret, Service,
 };
 use k8s_openapi::api::storage::v1::StorageClass;
 
-use super::client::{Client, ClientError, if_allowed};
-use super::condition::{claim_defect, containers};
+use super::client::{Client, ClientError, Object, if_allowed};
+use super::condition::{claim_defect, container};
 use super::discovery::configuration::{self, Configured};
 use super::discovery::helm::{self, HelmRelease};
 use super::discovery::{self, LABEL_APP_INSTANCE};
-use super::lease::{DURATION_S, holder_of};
+use super::lease::{Orchestrator, orchestrator};
 use super::leftovers::{last_operation, versions};
 use super::preflight::{Facts, PodFact, Right, Storage, rights, secret_right};
-use super::state::{TlsSecret, Workload};
+use super::state::TlsSecret;
 use super::{LABEL_INSTANCE, config_name};
+use crate::object::ResourceExt;
 
 /// Files that Milvus reads, the later winning.
 const FILES: [&str; 3] = ["default.yaml", "milvus.yaml", "user.yaml"];
+
+/// By which a cluster says which of its storage classes is the default one.
+const DEFAULT_CLASS: [&str; 2] = [
+    "storageclass.kubernetes.io/is-default-class",
+    "storageclass.beta.kubernetes.io/is-default-class",
+];
 
 /// By which OpenShift says that it assigns the users of pods, and from which range.
 const USER_RANGE: &str = "openshift.io/sa.scc.uid-range";
@@ -35,7 +38,6 @@ pub(crate) fn selector(instance: &str, given: Option<&str>) -> String {
 /// What to look at.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Scope<'a> {
-    /// The instance.
     pub instance: &'a str,
     /// A selector other than the instance's label.
     pub selector: Option<&'a str>,
@@ -45,11 +47,35 @@ pub(crate) struct Scope<'a> {
     pub secret: Option<&'a str>,
 }
 
-/// What may not be seen is noted, and taken for empty: the missing rights are reported all at once.
-#[derive(Default)]
-struct Unseen(Vec<String>);
+/// Looks at an instance. What may not be seen is noted and taken for empty: missing rights are reported all at once.
+struct Collector<'a> {
+    client: &'a Client,
+    facts: Facts,
+}
 
-impl Unseen {
+/// Collects the facts. What may not be seen is among them.
+pub(crate) async fn facts(client: &Client, scope: Scope<'_>) -> Result<Facts, ClientError> {
+    let facts = Facts {
+        instance: scope.instance.to_owned(),
+        namespace: client.namespace().to_owned(),
+        ..Facts::default()
+    };
+    let mut collector = Collector { client, facts };
+    let selector = selector(scope.instance, scope.selector);
+    collector.deployments(&selector).await?;
+    collector.rights(scope.secret).await?;
+    collector.helm().await?;
+    collector.configuration().await?;
+    collector.pods().await?;
+    collector.controllers().await?;
+    collector.storage(scope.claim).await?;
+    collector.namespace().await?;
+    collector.tls_secret(scope.secret).await?;
+    collector.earlier_upgrades().await?;
+    Ok(collector.facts)
+}
+
+impl Collector<'_> {
     fn or_default<T: Default>(
         &mut self,
         what: &str,
@@ -57,8 +83,8 @@ impl Unseen {
     ) -> Result<T, ClientError> {
         match found {
             Err(error) if error.is_forbidden() => {
-                if !self.0.iter().any(|one| one == what) {
-                    self.0.push(what.to_owned());
+                if !self.facts.unseen.iter().any(|one| one == what) {
+                    self.facts.unseen.push(what.to_owned());
                 }
                 Ok(T::default())
             }
@@ -67,75 +93,246 @@ impl Unseen {
             found => found,
         }
     }
-}
 
-/// Collects the facts. What may not be seen is among them.
-pub(crate) async fn facts(client: &Client, scope: Scope<'_>) -> Result<Facts, ClientError> {
-    let instance = scope.instance;
-    let mut unseen = Unseen::default();
-    let selector = selector(instance, scope.selector);
-    let deployments: Vec<Deployment> =
-        unseen.or_default("Deployments", client.list(&selector).await)?;
-    let workloads = discovery::workloads(&deployments);
-    let resource = client.milvus(instance).await?;
-    let is_operators = deployments.iter().any(discovery::is_operators);
-    let missing_rights =
-        missing_rights(client, resource.is_some() || is_operators, scope.secret).await?;
-    let (helm, helm_problem) = helm_release(client, instance, &deployments, &mut unseen).await?;
-    let (configured, configured_problem) = match &resource {
-        Some(resource) => {
+    async fn get<K: Object>(&mut self, what: &str, name: &str) -> Result<Option<K>, ClientError> {
+        let found = self.client.get(name).await;
+        self.or_default(what, found)
+    }
+
+    async fn list<K: Object>(&mut self, what: &str, labels: &str) -> Result<Vec<K>, ClientError> {
+        let found = self.client.list(labels).await;
+        self.or_default(what, found)
+    }
+
+    async fn deployments(&mut self, selector: &str) -> Result<(), ClientError> {
+        let found: Vec<Deployment> = self.list("Deployments", selector).await?;
+        self.facts.workloads = discovery::workloads(&found);
+        self.facts.is_operators = found.iter().any(discovery::is_operators);
+        self.facts.deployments = found;
+        self.facts.resource = self.client.milvus(&self.facts.instance).await?;
+        Ok(())
+    }
+
+    async fn rights(&mut self, secret: Option<&str>) -> Result<(), ClientError> {
+        let operator_managed = self.facts.resource.is_some() || self.facts.is_operators;
+        self.facts.missing_rights = missing_rights(self.client, operator_managed, secret).await?;
+        Ok(())
+    }
+
+    /// Helm's own record, or the chart's labels where that may not be read. Helm keeps it in Secrets, unless it is
+    /// configured to use `ConfigMaps`.
+    async fn helm(&mut self) -> Result<(), ClientError> {
+        let selector = format!("owner=helm,name={}", self.facts.instance);
+        let secrets: Vec<Secret> = self.list("Helm's record (Secrets)", &selector).await?;
+        let mut found = helm::newest(&secrets);
+        if matches!(found, Ok(None)) {
+            let maps: Vec<ConfigMap> = if_allowed(self.client.list(&selector).await)?;
+            found = helm::newest_of_maps(&maps);
+        }
+        self.facts.helm_problem = found.as_ref().err().cloned();
+        let labelled = || from_labels(&self.facts.instance, &self.facts.deployments);
+        self.facts.helm = found.ok().flatten().or_else(labelled);
+        Ok(())
+    }
+
+    /// What the custom resource says, or the files that Milvus mounts and its environment.
+    async fn configuration(&mut self) -> Result<(), ClientError> {
+        let facts = &self.facts;
+        if let Some(resource) = &facts.resource {
             let spec = resource.get("spec").cloned().unwrap_or_default();
-            let said = configuration::from_resource(instance, client.namespace(), &spec);
-            (said, None)
+            let said = configuration::from_resource(&facts.instance, &facts.namespace, &spec);
+            self.facts.configured = said;
+            return Ok(());
         }
-        None => {
-            let found = &workloads.found;
-            configured(client, instance, &deployments, found, &mut unseen).await?
+        if let Some(workload) = facts.workloads.found.first().cloned()
+            && let Some(deployment) = facts.deployment(&workload.name).cloned()
+        {
+            self.files(&deployment).await?;
+            if let Some(container) = container(&deployment, &workload.container) {
+                self.environment(container).await?;
+            }
         }
-    };
-    let pods = pods(client, &deployments, &workloads.found, &mut unseen).await?;
-    let upgrades = match &resource {
-        Some(_) => unseen.or_default("MilvusUpgrades", client.milvus_upgrades().await)?,
-        None => Vec::new(),
-    };
-    let autoscalers: Vec<HorizontalPodAutoscaler> =
-        unseen.or_default("HorizontalPodAutoscalers", client.list("").await)?;
-    let scaled_objects =
-        unseen.or_default("KEDA's ScaledObjects", client.scaled_objects().await)?;
-    let storage = storage(client, scope.claim, &mut unseen).await?;
-    let known =
-        resource.is_some() || !workloads.found.is_empty() || !workloads.ambiguous.is_empty();
-    let instances = instances(client, known, &mut unseen).await?;
-    let annotations = client.namespace_annotations().await.unwrap_or_default();
-    let tls = tls_secret(client, scope.secret, &mut unseen).await?;
-    let jobs: Vec<Job> = if_allowed(client.list(&format!("{LABEL_INSTANCE}={instance}")).await)?;
-    Ok(Facts {
-        last_versions: last_versions(client, &jobs).await?,
-        jobs,
-        quotas: if_allowed(client.list("").await)?,
-        limit_ranges: if_allowed(client.list("").await)?,
-        tls,
-        user_range: annotations.get(USER_RANGE).cloned(),
-        instances,
-        instance: instance.to_owned(),
-        namespace: client.namespace().to_owned(),
-        pods,
-        upgrades,
-        autoscalers,
-        scaled_objects,
-        workloads,
-        deployments,
-        resource,
-        is_operators,
-        helm,
-        helm_problem,
-        configured,
-        configured_problem,
-        missing_rights,
-        storage,
-        unseen: unseen.0,
-        ..Facts::default()
-    })
+        if self.facts.configured.endpoints.is_none() {
+            let found = etcd_service(self.client, &self.facts.instance).await;
+            let found = self.or_default("Services", found)?;
+            self.facts.configured.endpoints = found.map(|one| vec![one]);
+        }
+        Ok(())
+    }
+
+    fn override_configuration(&mut self, said: Configured) {
+        let weaker = std::mem::take(&mut self.facts.configured);
+        self.facts.configured = weaker.overridden_by(said);
+    }
+
+    async fn files(&mut self, deployment: &Deployment) -> Result<(), ClientError> {
+        for map in mounted_maps(deployment) {
+            let found: Option<ConfigMap> = self.get("ConfigMaps", map).await?;
+            let data = found.and_then(|map| map.data).unwrap_or_default();
+            for file in FILES {
+                match data.get(file).map(|text| configuration::from_yaml(text)) {
+                    Some(Ok(said)) => self.override_configuration(said),
+                    Some(Err(why)) => {
+                        let problem = format!("{file} cannot be read: {why}");
+                        self.facts.configured_problem = Some(problem);
+                    }
+                    None => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the environment of a container as far as no Secret holds it.
+    async fn environment(&mut self, container: &Container) -> Result<(), ClientError> {
+        let (mut variables, mut hidden) = (Vec::new(), Vec::new());
+        for source in container.env_from.iter().flatten() {
+            let prefix = source.prefix.as_deref().unwrap_or_default();
+            if let Some(from) = &source.config_map_ref {
+                let map: Option<ConfigMap> = self.get("ConfigMaps", &from.name).await?;
+                let data = map.and_then(|map| map.data).unwrap_or_default();
+                let all = data.into_iter();
+                variables.extend(all.map(|(name, value)| (format!("{prefix}{name}"), value)));
+            }
+            hidden.extend(source.secret_ref.iter().map(|from| from.name.clone()));
+        }
+        for variable in container.env.iter().flatten() {
+            let name = &variable.name;
+            variables.extend(variable.value.clone().map(|value| (name.clone(), value)));
+            let Some(from) = &variable.value_from else {
+                continue;
+            };
+            if let Some(from) = &from.config_map_key_ref {
+                let map: Option<ConfigMap> = self.get("ConfigMaps", &from.name).await?;
+                let value = map.and_then(|map| map.data?.get(&from.key).cloned());
+                variables.extend(value.map(|value| (name.clone(), value)));
+            }
+            if let Some(secret) = &from.secret_key_ref
+                && configuration::is_setting(name)
+            {
+                hidden.push(secret.name.clone());
+            }
+        }
+        let all = variables.iter();
+        let said = all.map(|(name, value)| (name.as_str(), value.as_str()));
+        self.override_configuration(configuration::from_environment(said));
+        if self.facts.configured_problem.is_none() && !hidden.is_empty() {
+            self.facts.configured_problem = Some(format!(
+                "environment variables from Secrets are not read, but may configure the metadata: {}",
+                hidden.join(", ")
+            ));
+        }
+        Ok(())
+    }
+
+    async fn pods(&mut self) -> Result<(), ClientError> {
+        for workload in self.facts.workloads.found.clone() {
+            let found = self
+                .client
+                .pods_of(self.facts.deployment(&workload.name))
+                .await;
+            let pods = self.or_default("Pods", found)?;
+            let facts = pods.iter().map(|pod| pod_fact(pod, &workload.container));
+            self.facts.pods.insert(workload.name, facts.collect());
+        }
+        Ok(())
+    }
+
+    /// Who else changes the instance.
+    async fn controllers(&mut self) -> Result<(), ClientError> {
+        if self.facts.resource.is_some() {
+            let found = self.client.milvus_upgrades().await;
+            self.facts.upgrades = self.or_default("MilvusUpgrades", found)?;
+        }
+        self.facts.autoscalers = self.list("HorizontalPodAutoscalers", "").await?;
+        let found = self.client.scaled_objects().await;
+        self.facts.scaled_objects = self.or_default("KEDA's ScaledObjects", found)?;
+        Ok(())
+    }
+
+    async fn storage(&mut self, claim: &str) -> Result<(), ClientError> {
+        if claim.is_empty() {
+            return Ok(());
+        }
+        let found: Option<PersistentVolumeClaim> =
+            self.get("PersistentVolumeClaims", claim).await?;
+        let classes = self.client.storage_classes().await?;
+        if classes.is_none() {
+            self.facts.unseen.push("storage classes".to_owned());
+        }
+        let is_default = |class: &&StorageClass| {
+            let says = |key: &&str| {
+                class
+                    .annotations()
+                    .get(*key)
+                    .is_some_and(|text| text == "true")
+            };
+            DEFAULT_CLASS.iter().any(says)
+        };
+        self.facts.storage = Storage {
+            claim: claim.to_owned(),
+            exists: found.is_some(),
+            problem: found.as_ref().and_then(claim_defect),
+            default_class: classes
+                .iter()
+                .flatten()
+                .find(is_default)
+                .map(ResourceExt::name_any),
+            classes: classes.map(|all| {
+                let mut names: Vec<String> = all.iter().map(ResourceExt::name_any).collect();
+                names.sort();
+                names
+            }),
+        };
+        Ok(())
+    }
+
+    async fn namespace(&mut self) -> Result<(), ClientError> {
+        let facts = &self.facts;
+        let workloads = &facts.workloads;
+        if facts.resource.is_none() && workloads.found.is_empty() && workloads.ambiguous.is_empty()
+        {
+            let all: Vec<Deployment> = self.list("Deployments", "").await?;
+            self.facts.instances = discovery::instances(&all);
+        }
+        let annotations = self.client.namespace_annotations().await;
+        self.facts.user_range = annotations.and_then(|all| all.get(USER_RANGE).cloned());
+        self.facts.quotas = if_allowed(self.client.list("").await)?;
+        self.facts.limit_ranges = if_allowed(self.client.list("").await)?;
+        Ok(())
+    }
+
+    /// Looks which certificates a Secret holds; their content goes nowhere.
+    async fn tls_secret(&mut self, name: Option<&str>) -> Result<(), ClientError> {
+        let Some(name) = name else { return Ok(()) };
+        let Some(secret) = self.get::<Secret>("Secrets", name).await? else {
+            return Ok(());
+        };
+        let has = |names: [&str; 2]| {
+            let data = secret.data.as_ref()?;
+            let found = names.into_iter().find(|name| data.contains_key(*name));
+            found.map(str::to_owned)
+        };
+        self.facts.tls = Some(TlsSecret {
+            name: name.to_owned(),
+            ca: has(["ca.crt", "ca.pem"]),
+            cert: has(["tls.crt", "cert.pem"]),
+            key: has(["tls.key", "key.pem"]),
+        });
+        Ok(())
+    }
+
+    /// The Jobs of this and earlier upgrades, and the versions of the one that made the newest backup.
+    async fn earlier_upgrades(&mut self) -> Result<(), ClientError> {
+        let selector = format!("{LABEL_INSTANCE}={}", self.facts.instance);
+        self.facts.jobs = if_allowed(self.client.list(&selector).await)?;
+        if let Some(operation) = last_operation(&self.facts.jobs) {
+            let config = self.client.get(&config_name(&operation)).await;
+            let config: Option<ConfigMap> = if_allowed(config)?;
+            self.facts.last_versions = config.as_ref().and_then(versions);
+        }
+        Ok(())
+    }
 }
 
 /// Who works on the instance now, by its Lease; `None` too without the right to see it.
@@ -143,11 +340,8 @@ pub(crate) async fn active_orchestrator(
     client: &Client,
     instance: &str,
 ) -> Result<Option<String>, ClientError> {
-    let holder = if_allowed(holder_of(client, instance).await)?;
-    let is_alive = |seconds: &Option<i64>| seconds.is_none_or(|one| one <= i64::from(DURATION_S));
-    Ok(holder
-        .filter(|(_, seconds)| is_alive(seconds))
-        .map(|(holder, _)| holder))
+    let found = if_allowed(orchestrator(client, instance).await)?;
+    Ok(found.filter(Orchestrator::is_alive).map(|one| one.holder))
 }
 
 /// Which instances there are, where `instance` is none of them; empty where it is one, and where that is unknown.
@@ -158,31 +352,6 @@ pub(crate) async fn other_instances(client: &Client, instance: &str) -> String {
         return String::new();
     }
     format!("; instances in this namespace: {}", instances.join(", "))
-}
-
-/// The versions of the upgrade that made the newest backup.
-async fn last_versions(
-    client: &Client,
-    jobs: &[Job],
-) -> Result<Option<(String, String)>, ClientError> {
-    let Some(operation) = last_operation(jobs) else {
-        return Ok(None);
-    };
-    let config: Option<ConfigMap> = if_allowed(client.get(&config_name(&operation)).await)?;
-    Ok(config.as_ref().and_then(versions))
-}
-
-/// The Milvus instances of the namespace, where this one is not known.
-async fn instances(
-    client: &Client,
-    known: bool,
-    unseen: &mut Unseen,
-) -> Result<Vec<String>, ClientError> {
-    if known {
-        return Ok(Vec::new());
-    }
-    let all: Vec<Deployment> = unseen.or_default("Deployments", client.list("").await)?;
-    Ok(discovery::instances(&all))
 }
 
 /// The rights that an upgrade needs and we do not have.
@@ -201,61 +370,6 @@ pub(crate) async fn missing_rights(
     Ok(missing)
 }
 
-async fn storage(
-    client: &Client,
-    claim: &str,
-    unseen: &mut Unseen,
-) -> Result<Storage, ClientError> {
-    if claim.is_empty() {
-        return Ok(Storage::default());
-    }
-    let found: Option<PersistentVolumeClaim> =
-        unseen.or_default("PersistentVolumeClaims", client.get(claim).await)?;
-    let classes = client.storage_classes().await?;
-    if classes.is_none() {
-        unseen.0.push("storage classes".to_owned());
-    }
-    let is_default = |class: &&StorageClass| {
-        let annotations = class.metadata.annotations.as_ref();
-        let says = |key: &str| {
-            annotations.is_some_and(|map| map.get(key).is_some_and(|text| text == "true"))
-        };
-        says("storageclass.kubernetes.io/is-default-class")
-            || says("storageclass.beta.kubernetes.io/is-default-class")
-    };
-    let name = |class: &StorageClass| class.metadata.name.clone().unwrap_or_default();
-    Ok(Storage {
-        claim: claim.to_owned(),
-        exists: found.is_some(),
-        problem: found.as_ref().and_then(claim_defect),
-        default_class: classes.iter().flatten().find(is_default).map(name),
-        classes: classes.map(|all| {
-            let mut names: Vec<String> = all.iter().map(name).collect();
-            names.sort();
-            names
-        }),
-    })
-}
-
-async fn pods(
-    client: &Client,
-    deployments: &[Deployment],
-    workloads: &[Workload],
-    unseen: &mut Unseen,
-) -> Result<BTreeMap<String, Vec<PodFact>>, ClientError> {
-    let mut all = BTreeMap::new();
-    for deployment in deployments {
-        let name = deployment.metadata.name.clone().unwrap_or_default();
-        let Some(workload) = workloads.iter().find(|one| one.name == name) else {
-            continue;
-        };
-        let found = unseen.or_default("Pods", client.pods_of(Some(deployment)).await)?;
-        let facts = found.iter().map(|pod| pod_fact(pod, &workload.container));
-        all.insert(name, facts.collect());
-    }
-    Ok(all)
-}
-
 fn pod_fact(pod: &Pod, container: &str) -> PodFact {
     let conditions = pod
         .status
@@ -263,53 +377,23 @@ fn pod_fact(pod: &Pod, container: &str) -> PodFact {
         .flat_map(|status| status.conditions.iter().flatten());
     let mut ready = conditions.filter(|one| one.type_ == "Ready");
     let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-    let mut named = containers.filter(|one| one.name == container);
+    let mut images = containers
+        .filter(|one| one.name == container)
+        .map(|one| &one.image);
     PodFact {
-        name: pod.metadata.name.clone().unwrap_or_default(),
-        image: named
-            .next()
-            .and_then(|one| one.image.clone())
-            .unwrap_or_default(),
+        name: pod.name_any(),
+        image: images.next().cloned().flatten().unwrap_or_default(),
         ready: ready.any(|one| one.status == "True"),
-        scc: pod
-            .metadata
-            .annotations
-            .as_ref()
-            .and_then(|all| all.get("openshift.io/scc").cloned()),
+        scc: pod.annotations().get("openshift.io/scc").cloned(),
     }
-}
-
-/// Helm's own record, or the chart's labels where that may not be read. Helm keeps it in
-/// Secrets, unless it is configured to use `ConfigMaps`.
-async fn helm_release(
-    client: &Client,
-    instance: &str,
-    deployments: &[Deployment],
-    unseen: &mut Unseen,
-) -> Result<(Option<HelmRelease>, Option<String>), ClientError> {
-    let selector = format!("owner=helm,name={instance}");
-    let secrets: Vec<Secret> =
-        unseen.or_default("Helm's record (Secrets)", client.list(&selector).await)?;
-    let mut found = helm::newest(&secrets);
-    if matches!(found, Ok(None)) {
-        let maps: Vec<ConfigMap> = if_allowed(client.list(&selector).await)?;
-        found = helm::newest_of_maps(&maps);
-    }
-    Ok(match found {
-        Ok(Some(release)) => (Some(release), None),
-        Ok(None) => (from_labels(instance, deployments), None),
-        Err(problem) => (from_labels(instance, deployments), Some(problem)),
-    })
 }
 
 fn from_labels(instance: &str, deployments: &[Deployment]) -> Option<HelmRelease> {
     deployments.iter().find_map(|deployment| {
-        let labels = deployment.metadata.labels.as_ref()?;
+        let labels = deployment.labels();
         let version = labels.get("app.kubernetes.io/version");
         Some(HelmRelease {
             name: instance.to_owned(),
-            revision: 0,
-            status: String::new(),
             chart: labels.get("helm.sh/chart")?.clone(),
             app_version: version.cloned().unwrap_or_default(),
             ..HelmRelease::default()
@@ -317,109 +401,13 @@ fn from_labels(instance: &str, deployments: &[Deployment]) -> Option<HelmRelease
     })
 }
 
-/// What the files that Milvus mounts and its environment say.
-async fn configured(
-    client: &Client,
-    instance: &str,
-    deployments: &[Deployment],
-    workloads: &[Workload],
-    unseen: &mut Unseen,
-) -> Result<(Configured, Option<String>), ClientError> {
-    let mut joined = Configured::default();
-    let mut problem = None;
-    let first = workloads.first().and_then(|workload| {
-        let named = |one: &&Deployment| one.metadata.name.as_ref() == Some(&workload.name);
-        deployments
-            .iter()
-            .find(named)
-            .map(|found| (workload, found))
-    });
-    if let Some((workload, deployment)) = first {
-        for map in mounted_maps(deployment) {
-            let found = client.get::<ConfigMap>(&map).await;
-            let Some(map) = unseen.or_default("ConfigMaps", found)? else {
-                continue;
-            };
-            for file in FILES {
-                let Some(text) = map.data.as_ref().and_then(|data| data.get(file)) else {
-                    continue;
-                };
-                match configuration::from_yaml(text) {
-                    Ok(said) => joined = joined.overridden_by(said),
-                    Err(reported) => problem = Some(format!("{file} cannot be read: {reported}")),
-                }
-            }
-        }
-        let container = containers(deployment)
-            .iter()
-            .find(|one| one.name == workload.container);
-        if let Some(container) = container {
-            let (variables, hidden) = environment(client, container, unseen).await?;
-            let values = variables
-                .iter()
-                .map(|(name, value)| (name.as_str(), value.as_str()));
-            joined = joined.overridden_by(configuration::from_environment(values));
-            if problem.is_none() && !hidden.is_empty() {
-                problem = Some(format!(
-                    "environment variables from Secrets are not read, but may configure the metadata: {}",
-                    hidden.join(", ")
-                ));
-            }
-        }
-    }
-    if joined.endpoints.is_none() {
-        let found = etcd_service(client, instance).await;
-        joined.endpoints = unseen.or_default("Services", found)?.map(|one| vec![one]);
-    }
-    Ok((joined, problem))
-}
-
-/// The environment of a container as far as no Secret holds it, and the Secrets' names.
-async fn environment(
-    client: &Client,
-    container: &Container,
-    unseen: &mut Unseen,
-) -> Result<(Vec<(String, String)>, Vec<String>), ClientError> {
-    let (mut variables, mut hidden) = (Vec::new(), Vec::new());
-    for source in container.env_from.iter().flatten() {
-        let prefix = source.prefix.clone().unwrap_or_default();
-        if let Some(from) = &source.config_map_ref {
-            let found = client.get::<ConfigMap>(&from.name).await;
-            let map = unseen.or_default("ConfigMaps", found)?;
-            let data = map.and_then(|map| map.data).unwrap_or_default();
-            let all = data.into_iter();
-            variables.extend(all.map(|(name, value)| (format!("{prefix}{name}"), value)));
-        }
-        hidden.extend(source.secret_ref.iter().map(|from| from.name.clone()));
-    }
-    for variable in container.env.iter().flatten() {
-        if let Some(value) = &variable.value {
-            variables.push((variable.name.clone(), value.clone()));
-        }
-        let from = variable.value_from.as_ref();
-        if let Some(from) = from.and_then(|from| from.config_map_key_ref.as_ref()) {
-            let found = client.get::<ConfigMap>(&from.name).await;
-            let map = unseen.or_default("ConfigMaps", found)?;
-            let value = map.and_then(|map| map.data?.get(&from.key).cloned());
-            variables.extend(value.map(|value| (variable.name.clone(), value)));
-        }
-        let secret = from.and_then(|from| from.secret_key_ref.as_ref());
-        if let Some(secret) = secret.filter(|_| configuration::is_setting(&variable.name)) {
-            hidden.push(secret.name.clone());
-        }
-    }
-    Ok((variables, hidden))
-}
-
-fn mounted_maps(deployment: &Deployment) -> Vec<String> {
+fn mounted_maps(deployment: &Deployment) -> impl Iterator<Item = &str> {
     let pod = deployment
         .spec
         .as_ref()
         .and_then(|spec| spec.template.spec.as_ref());
     let volumes = pod.into_iter().flat_map(|pod| pod.volumes.iter().flatten());
-    volumes
-        .filter_map(|volume| volume.config_map.as_ref().map(|map| map.name.clone()))
-        .collect()
+    volumes.filter_map(|volume| Some(volume.config_map.as_ref()?.name.as_str()))
 }
 
 /// The client Service of the etcd that came with the chart; the headless one has no address.
@@ -437,29 +425,5 @@ async fn etcd_service(client: &Client, instance: &str) -> Result<Option<String>,
             .find(|port| port.name.as_deref() == Some("client"));
         let port = named.or_else(|| ports.iter().find(|port| port.port == 2379))?;
         Some(format!("{}:{}", service.metadata.name.as_ref()?, port.port))
-    }))
-}
-
-/// Looks which certificates a Secret holds; their content goes nowhere.
-async fn tls_secret(
-    client: &Client,
-    name: Option<&str>,
-    unseen: &mut Unseen,
-) -> Result<Option<TlsSecret>, ClientError> {
-    let Some(name) = name else { return Ok(None) };
-    let found: Option<Secret> = unseen.or_default("Secrets", client.get(name).await)?;
-    let Some(secret) = found else {
-        return Ok(None);
-    };
-    let has = |names: [&str; 2]| {
-        let data = secret.data.as_ref()?;
-        let found = names.into_iter().find(|name| data.contains_key(*name));
-        found.map(str::to_owned)
-    };
-    Ok(Some(TlsSecret {
-        name: name.to_owned(),
-        ca: has(["ca.crt", "ca.pem"]),
-        cert: has(["tls.crt", "cert.pem"]),
-        key: has(["tls.key", "key.pem"]),
     }))
 }

@@ -2,9 +2,12 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Container, ContainerStatus, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{
+    Container, ContainerStateTerminated, ContainerStatus, PersistentVolumeClaim, Pod,
+};
 
 use super::state::Workload;
+use crate::object::ResourceExt;
 
 /// What keeps a condition from holding, in words.
 pub(crate) type Lack = String;
@@ -32,29 +35,24 @@ pub(crate) fn healthy(
     if wanted == 0 && replicas != 0 {
         return Err(format!("another client scaled it to 0, not to {replicas}"));
     }
-    let found = containers(deployment)
-        .iter()
-        .find(|one| one.name == container)
-        .and_then(|one| one.image.clone())
-        .unwrap_or_default();
+    let found = image_of(deployment, container).unwrap_or_default();
     if found != image {
         return Err(format!(
             "container {container} has image {found}, not {image}"
         ));
     }
-    // A number that is absent is 0.
-    for (what, count) in [
-        ("pods exist", status.replicas),
-        ("pods are updated", status.updated_replicas),
-        ("pods are ready", status.ready_replicas),
-        ("pods are available", status.available_replicas),
-    ] {
-        let count = count.unwrap_or(0);
-        if count != wanted {
-            return Err(format!("{count} of {wanted} {what}"));
-        }
+    counted(wanted, "exist", status.replicas)?;
+    counted(wanted, "are updated", status.updated_replicas)?;
+    counted(wanted, "are ready", status.ready_replicas)?;
+    counted(wanted, "are available", status.available_replicas)
+}
+
+/// Whether a number of a status is the wanted one; a number that is absent is 0.
+fn counted(wanted: i32, what: &str, count: Option<i32>) -> Result<(), Lack> {
+    match count.unwrap_or(0) {
+        count if count == wanted => Ok(()),
+        count => Err(format!("{count} of {wanted} pods {what}")),
     }
-    Ok(())
 }
 
 /// What keeps a Deployment and its pods from being healthy, with the reason of a pod; `None` where nothing does.
@@ -78,8 +76,7 @@ pub(crate) fn unhealthy(
         named.any(|one| one.image.as_deref() == Some(image))
     };
     let old = pods.iter().find(|pod| !runs(pod))?;
-    let name = old.metadata.name.as_deref().unwrap_or_default();
-    Some(format!("pod {name} has another image"))
+    Some(format!("pod {} has another image", old.name_any()))
 }
 
 /// How many pods a Deployment shall have.
@@ -109,15 +106,8 @@ pub(crate) fn at_rest(deployment: &Deployment) -> Result<(), Lack> {
         return Err("its controller has not processed the last change yet".to_owned());
     }
     let wanted = spec.replicas.unwrap_or(1);
-    for (what, count) in [
-        ("updated", status.updated_replicas),
-        ("ready", status.ready_replicas),
-    ] {
-        let count = count.unwrap_or(0);
-        if count != wanted {
-            return Err(format!("{count} of {wanted} pods are {what}"));
-        }
-    }
+    counted(wanted, "are updated", status.updated_replicas)?;
+    counted(wanted, "are ready", status.ready_replicas)?;
     if status.replicas.unwrap_or(0) != wanted {
         return Err("old pods are still there".to_owned());
     }
@@ -133,6 +123,16 @@ pub(crate) fn containers(deployment: &Deployment) -> &[Container] {
         .map_or(&[], |spec| spec.containers.as_slice())
 }
 
+/// A container of a Deployment's template.
+pub(crate) fn container<'d>(deployment: &'d Deployment, name: &str) -> Option<&'d Container> {
+    containers(deployment).iter().find(|one| one.name == name)
+}
+
+/// The image of a container of a Deployment's template.
+pub(crate) fn image_of<'d>(deployment: &'d Deployment, name: &str) -> Option<&'d str> {
+    container(deployment, name)?.image.as_deref()
+}
+
 /// How far a Job is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum JobState {
@@ -146,20 +146,16 @@ pub(crate) enum JobState {
 
 /// The state of a Job.
 pub(crate) fn job_state(job: &Job) -> JobState {
-    let status = job.status.clone().unwrap_or_default();
-    let holds = |name: &str| {
-        let conditions = status.conditions.iter().flatten();
-        conditions
-            .into_iter()
-            .find(|condition| condition.type_ == name && condition.status == "True")
-            .cloned()
+    let conditions = || {
+        job.status
+            .iter()
+            .flat_map(|status| status.conditions.iter().flatten())
     };
-    if holds("Complete").is_some() {
-        return JobState::Complete;
-    }
-    match holds("Failed") {
-        Some(condition) => JobState::Failed(condition.reason.unwrap_or_default()),
-        None => JobState::Running,
+    let holds = |name| conditions().find(|one| one.type_ == name && one.status == "True");
+    match (holds("Complete"), holds("Failed")) {
+        (Some(_), _) => JobState::Complete,
+        (None, Some(failed)) => JobState::Failed(failed.reason.clone().unwrap_or_default()),
+        (None, None) => JobState::Running,
     }
 }
 
@@ -173,40 +169,25 @@ pub(crate) fn finished(jobs: &[Job]) -> Vec<&str> {
         .collect()
 }
 
-/// How a pod's program ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Ended {
-    /// Its exit code.
-    pub code: i32,
-    /// `OOMKilled`, `Error`, `Completed`, …
-    pub reason: String,
-    /// The termination message.
-    pub message: String,
-}
-
 /// How the container of a pod ended; `None` while it runs, or when nobody saw it end.
-pub(crate) fn ended(pod: &Pod, container: &str) -> Option<Ended> {
-    let terminated = status_of(pod, container)?
+pub(crate) fn ended<'p>(pod: &'p Pod, container: &str) -> Option<&'p ContainerStateTerminated> {
+    status_of(pod, container)?
         .state
         .as_ref()?
         .terminated
-        .clone()?;
-    Some(Ended {
-        code: terminated.exit_code,
-        reason: terminated.reason.unwrap_or_default(),
-        message: terminated.message.unwrap_or_default(),
-    })
+        .as_ref()
 }
 
 /// Whether the container has started to run.
 pub(crate) fn has_started(pod: &Pod, container: &str) -> bool {
-    let phase = pod
-        .status
-        .as_ref()
-        .and_then(|status| status.phase.as_deref());
     let state = status_of(pod, container).and_then(|status| status.state.as_ref());
-    matches!(phase, Some("Running" | "Succeeded" | "Failed"))
+    matches!(phase(pod), Some("Running" | "Succeeded" | "Failed"))
         || state.is_some_and(|state| state.running.is_some() || state.terminated.is_some())
+}
+
+/// The phase of a pod.
+pub(crate) fn phase(pod: &Pod) -> Option<&str> {
+    pod.status.as_ref()?.phase.as_deref()
 }
 
 fn status_of<'p>(pod: &'p Pod, container: &str) -> Option<&'p ContainerStatus> {
@@ -225,11 +206,8 @@ pub(crate) fn problem(pod: &Pod) -> Option<String> {
     }
     let all = status.init_container_statuses.iter().flatten();
     for container in all.chain(status.container_statuses.iter().flatten()) {
-        let Some(waiting) = container
-            .state
-            .as_ref()
-            .and_then(|state| state.waiting.as_ref())
-        else {
+        let state = container.state.as_ref();
+        let Some(waiting) = state.and_then(|state| state.waiting.as_ref()) else {
             continue;
         };
         let reason = waiting.reason.as_deref().unwrap_or_default();
@@ -258,16 +236,10 @@ pub(crate) fn problem(pod: &Pod) -> Option<String> {
             _ => {}
         }
     }
-    let conditions = status.conditions.iter().flatten();
-    conditions
-        .into_iter()
-        .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")
-        .map(|condition| {
-            format!(
-                "no node takes the pod: {}",
-                condition.message.as_deref().unwrap_or("no reason given")
-            )
-        })
+    let mut conditions = status.conditions.iter().flatten();
+    let unplaced = conditions.find(|one| one.type_ == "PodScheduled" && one.status == "False")?;
+    let why = unplaced.message.as_deref().unwrap_or("no reason given");
+    Some(format!("no node takes the pod: {why}"))
 }
 
 fn colon(message: &str) -> &'static str {
@@ -276,27 +248,28 @@ fn colon(message: &str) -> &'static str {
 
 /// What keeps a claim from ever being used.
 pub(crate) fn claim_defect(claim: &PersistentVolumeClaim) -> Option<String> {
-    let name = claim.metadata.name.as_deref().unwrap_or_default();
+    let name = claim.name_any();
     if claim.metadata.deletion_timestamp.is_some() {
         return Some(format!("volume claim {name} is being deleted"));
     }
-    let status = claim.status.as_ref();
-    let phase = status.and_then(|status| status.phase.as_deref());
-    (phase == Some("Lost")).then(|| format!("the volume of claim {name} is lost"))
+    (claim_phase(claim) == Some("Lost")).then(|| format!("the volume of claim {name} is lost"))
+}
+
+fn claim_phase(claim: &PersistentVolumeClaim) -> Option<&str> {
+    claim.status.as_ref()?.phase.as_deref()
 }
 
 /// What keeps a claim from being used now, though a pod waits for it.
 pub(crate) fn claim_problem(claim: &PersistentVolumeClaim) -> Option<String> {
-    let name = claim.metadata.name.as_deref().unwrap_or_default();
-    let status = claim.status.as_ref();
-    let phase = status.and_then(|status| status.phase.as_deref());
-    claim_defect(claim).or_else(|| {
-        (phase != Some("Bound")).then(|| {
+    let unbound = || {
+        (claim_phase(claim) != Some("Bound")).then(|| {
             format!(
-                "volume claim {name} is not bound to a volume: check the storage class and its free space"
+                "volume claim {} is not bound to a volume: check the storage class and its free space",
+                claim.name_any()
             )
         })
-    })
+    };
+    claim_defect(claim).or_else(unbound)
 }
 
 /// What an exit code of our program means.
@@ -317,8 +290,8 @@ pub(crate) fn meaning(code: i32) -> &'static str {
 }
 
 /// Whether trying again by itself makes sense: the program did not decide to fail, something stopped it.
-pub(crate) fn is_worth_another_attempt(ended: Option<&Ended>) -> bool {
-    ended.is_none_or(|ended| matches!(ended.code, 130 | 137 | 143))
+pub(crate) fn is_worth_another_attempt(code: Option<i32>) -> bool {
+    code.is_none_or(|code| matches!(code, 130 | 137 | 143))
 }
 
 /// Said where Deployments are missing.

@@ -1,12 +1,17 @@
 //! What an instance consists of, read off the objects of its namespace: pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Container;
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::annotations;
-use super::condition::{containers, replicas as count};
+use super::condition::{container, containers, image_of, replicas as count};
 use super::state::{PodShape, Workload};
+use crate::object::{ResourceExt, Selector};
+use milvus_meta::release::Release;
 
 pub(crate) mod configuration;
 pub(crate) mod helm;
@@ -35,36 +40,26 @@ pub(crate) const COMPONENTS: [&str; 10] = [
     "standalone",
 ];
 
-/// A Deployment that looks like Milvus, and could not be understood.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ambiguous {
-    /// The Deployment.
-    pub name: String,
-    /// What is wrong, in words.
-    pub problem: String,
-}
-
 /// The Milvus Deployments among those of an instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Workloads {
+pub(crate) struct Workloads {
     /// Understood, in the order in which they are started.
     pub found: Vec<Workload>,
-    /// Not understood: nothing may be scaled.
-    pub ambiguous: Vec<Ambiguous>,
+    /// Why Deployments that look like Milvus are not understood: nothing may be scaled.
+    pub ambiguous: Vec<String>,
     /// Left alone: Attu and others.
     pub others: Vec<String>,
 }
 
 fn label<'d>(deployment: &'d Deployment, key: &str) -> Option<&'d str> {
-    let labels = deployment.metadata.labels.as_ref()?;
-    labels.get(key).map(String::as_str)
+    deployment.labels().get(key).map(String::as_str)
 }
 
 /// Whether an operator, not Helm, made the Deployment.
 pub(crate) fn is_operators(deployment: &Deployment) -> bool {
-    let owners = deployment.metadata.owner_references.iter().flatten();
+    let mut owners = deployment.owner_references().iter();
     label(deployment, LABEL_APP_MANAGED_BY) == Some("milvus-operator")
-        || owners.into_iter().any(|owner| owner.kind == "Milvus")
+        || owners.any(|owner| owner.kind == "Milvus")
 }
 
 /// Sorts the Deployments that a selector found.
@@ -78,25 +73,22 @@ pub(crate) fn workloads(deployments: &[Deployment]) -> Workloads {
     for deployment in deployments {
         match component(deployment) {
             Some(component) => milvus.push((component, deployment)),
-            None => sorted.others.push(name(deployment)),
+            None => sorted.others.push(deployment.name_any()),
         }
     }
-    let images: Vec<String> = milvus
+    let images: Vec<&str> = milvus
         .iter()
-        .filter_map(|(component, deployment)| {
-            let named = containers(deployment)
-                .iter()
-                .find(|one| one.name == *component)?;
-            named.image.clone()
-        })
+        .filter_map(|(component, deployment)| image_of(deployment, component))
         .collect();
     for (component, deployment) in milvus {
         match workload(component, deployment, &images) {
             Ok(workload) => sorted.found.push(workload),
-            Err(problem) => sorted.ambiguous.push(Ambiguous {
-                name: name(deployment),
-                problem,
-            }),
+            Err(problem) => {
+                let name = deployment.name_any();
+                sorted
+                    .ambiguous
+                    .push(format!("Deployment {name}: {problem}"));
+            }
         }
     }
     let order = |workload: &Workload| {
@@ -106,10 +98,6 @@ pub(crate) fn workloads(deployments: &[Deployment]) -> Workloads {
     sorted.found.sort_by_key(order);
     sorted.others.sort();
     sorted
-}
-
-fn name(deployment: &Deployment) -> String {
-    deployment.metadata.name.clone().unwrap_or_default()
 }
 
 fn component(deployment: &Deployment) -> Option<&'static str> {
@@ -126,7 +114,7 @@ fn component(deployment: &Deployment) -> Option<&'static str> {
 }
 
 /// The component in `milvus run <component>`.
-fn ran_component(container: &k8s_openapi::api::core::v1::Container) -> Option<&'static str> {
+fn ran_component(container: &Container) -> Option<&'static str> {
     let words: Vec<&str> = container
         .command
         .iter()
@@ -141,45 +129,44 @@ fn ran_component(container: &k8s_openapi::api::core::v1::Container) -> Option<&'
     })
 }
 
-fn workload(
+/// The container of a Deployment that runs Milvus: by its name, else by its arguments or image.
+fn milvus_container<'d>(
     component: &str,
-    deployment: &Deployment,
-    images: &[String],
-) -> Result<Workload, String> {
-    let all = containers(deployment);
-    let by_name = all.iter().find(|one| one.name == component);
-    let container = match by_name {
-        Some(container) => container,
-        None => {
-            let candidates: Vec<_> = all
-                .iter()
-                .filter(|one| {
-                    let image = one.image.clone().unwrap_or_default();
-                    ran_component(one).is_some() || images.contains(&image)
-                })
-                .collect();
-            match candidates.as_slice() {
-                [only] => *only,
-                [] => return Err(format!("no container is called {component} or runs Milvus")),
-                several => {
-                    let names: Vec<&str> = several.iter().map(|one| one.name.as_str()).collect();
-                    return Err(format!(
-                        "which of the containers {} is Milvus?",
-                        names.join(", ")
-                    ));
-                }
-            }
-        }
+    deployment: &'d Deployment,
+    images: &[&str],
+) -> Result<&'d Container, String> {
+    if let Some(named) = container(deployment, component) {
+        return Ok(named);
+    }
+    let runs_milvus = |one: &&Container| {
+        let image = one.image.as_deref().unwrap_or_default();
+        ran_component(one).is_some() || images.contains(&image)
     };
+    let candidates: Vec<_> = containers(deployment).iter().filter(runs_milvus).collect();
+    match candidates.as_slice() {
+        [only] => Ok(only),
+        [] => Err(format!("no container is called {component} or runs Milvus")),
+        several => {
+            let names: Vec<&str> = several.iter().map(|one| one.name.as_str()).collect();
+            let names = names.join(", ");
+            Err(format!("which of the containers {names} is Milvus?"))
+        }
+    }
+}
+
+fn workload(component: &str, deployment: &Deployment, images: &[&str]) -> Result<Workload, String> {
+    let container = milvus_container(component, deployment, images)?;
     let live = || {
-        let image = container.image.clone().unwrap_or_default();
-        (count(deployment), image)
+        (
+            count(deployment),
+            container.image.clone().unwrap_or_default(),
+        )
     };
     // What an upgrade stopped is what it was before.
     let (replicas, image) = annotations::of_deployment(deployment).unwrap_or_else(live);
     Ok(Workload {
-        name: name(deployment),
-        uid: deployment.metadata.uid.clone().unwrap_or_default(),
+        name: deployment.name_any(),
+        uid: deployment.uid().unwrap_or_default(),
         component: component.to_owned(),
         container: container.name.clone(),
         image,
@@ -189,42 +176,28 @@ fn workload(
 
 /// What Jobs take over from a Milvus pod.
 pub(crate) fn shape(deployment: &Deployment) -> PodShape {
-    let Some(pod) = deployment
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.template.spec.as_ref())
-    else {
+    let spec = deployment.spec.as_ref();
+    let Some(pod) = spec.and_then(|spec| spec.template.spec.clone()) else {
         return PodShape::default();
     };
-    let security = pod
-        .security_context
-        .as_ref()
-        .and_then(|one| serde_json::to_value(one).ok());
+    let secrets = pod.image_pull_secrets.into_iter().flatten();
+    let tolerations = pod.tolerations.into_iter().flatten();
+    let node_affinity = pod.affinity.and_then(|affinity| affinity.node_affinity);
     PodShape {
-        pull_secrets: pod
-            .image_pull_secrets
-            .iter()
-            .flatten()
-            .map(|secret| secret.name.clone())
-            .collect(),
-        node_selector: pod.node_selector.clone().unwrap_or_default(),
-        tolerations: pod
-            .tolerations
-            .iter()
-            .flatten()
-            .filter_map(|toleration| serde_json::to_value(toleration).ok())
-            .collect(),
-        node_affinity: pod
-            .affinity
-            .as_ref()
-            .and_then(|affinity| affinity.node_affinity.as_ref())
-            .and_then(|affinity| serde_json::to_value(affinity).ok()),
-        security: security.filter(|value| value.as_object().is_some_and(|map| !map.is_empty())),
-        requests: BTreeMap::new(),
-        limits: BTreeMap::new(),
-        user: None,
-        service_account: pod.service_account_name.clone(),
+        pull_secrets: secrets.map(|secret| secret.name).collect(),
+        node_selector: pod.node_selector.unwrap_or_default(),
+        tolerations: tolerations.filter_map(value).collect(),
+        node_affinity: node_affinity.and_then(value),
+        security: pod.security_context.and_then(value),
+        service_account: pod.service_account_name,
+        ..PodShape::default()
     }
+}
+
+/// A part of an object as JSON; `None` for an empty one.
+fn value(part: impl Serialize) -> Option<Value> {
+    let value = serde_json::to_value(part).ok()?;
+    Some(value).filter(|value| *value != json!({}))
 }
 
 /// The instances that Milvus Deployments belong to.
@@ -237,29 +210,23 @@ pub(crate) fn instances(deployments: &[Deployment]) -> Vec<String> {
 
 /// The label selector of a Deployment's pods.
 pub(crate) fn pod_selector(deployment: &Deployment) -> Option<String> {
-    let selector = &deployment.spec.as_ref()?.selector;
-    let labels = selector.match_labels.iter().flatten();
-    let equal = labels.map(|(key, value)| format!("{key}={value}"));
-    let expressions = selector.match_expressions.iter().flatten();
-    let expressed = expressions.map(|one| {
-        let values = one.values.iter().flatten().map(String::as_str);
-        let values = values.collect::<Vec<_>>().join(",");
-        match one.operator.as_str() {
-            "In" => format!("{} in ({values})", one.key),
-            "NotIn" => format!("{} notin ({values})", one.key),
-            "DoesNotExist" => format!("!{}", one.key),
-            _ => one.key.clone(),
-        }
-    });
-    let parts: Vec<String> = equal.chain(expressed).collect();
-    (!parts.is_empty()).then(|| parts.join(","))
+    let selector: Selector = deployment.spec.as_ref()?.selector.clone().try_into().ok()?;
+    (!selector.selects_all()).then(|| selector.to_string())
+}
+
+/// Repository and tag of an image, without its digest.
+pub(crate) fn image_parts(image: &str) -> (&str, Option<&str>) {
+    let name = image.split('@').next().unwrap_or(image);
+    match name.rsplit_once(':') {
+        // Otherwise it is the port of a registry.
+        Some((repository, tag)) if !tag.contains('/') => (repository, Some(tag)),
+        Some(_) | None => (name, None),
+    }
 }
 
 /// The version in an image's tag, as far as it is one.
-pub(crate) fn image_version(image: &str) -> Option<milvus_meta::release::Release> {
-    let name = image.split('@').next().unwrap_or(image);
-    let (_, tag) = name.rsplit('/').next()?.split_once(':')?;
-    tag.parse().ok()
+pub(crate) fn image_version(image: &str) -> Option<Release> {
+    image_parts(image).1?.parse().ok()
 }
 
 #[cfg(test)]

@@ -13,14 +13,15 @@ use super::job_kind::JobKind;
 use super::job_runner;
 use super::lease::Held;
 use super::manifest;
-use super::options::{Intent, UpgradeOptions};
+use super::options::Intent;
 use super::preflight::{check_metadata, check_storage_roots, is_restoring};
 use super::progress::ProgressObserver;
 use super::stage::{Next, Outcome, Stage, Unreached, Work, next};
 use super::state::{Entered, UpgradeState, Workload};
 use super::{LABEL_INSTANCE, LABEL_OPERATION, STATE_KEY, config_name, state_name};
+use crate::object::ResourceExt;
 use meta_report::BackupReport;
-use milvus_meta::finding::Severity;
+use milvus_meta::finding::Finding;
 use milvus_meta::layout::Layout;
 use milvus_meta::transform::PlanReport;
 
@@ -46,15 +47,24 @@ pub enum DriverError {
     )]
     LeaseLost,
     /// The saved state cannot be read.
-    #[error("{0}")]
-    UpgradeState(String),
+    #[error(
+        "the saved upgrade state, ConfigMap {map} in namespace {namespace}, cannot be read: {why}"
+    )]
+    UpgradeState {
+        /// The `ConfigMap` with the state.
+        map: String,
+        /// Its namespace.
+        namespace: String,
+        /// Why.
+        why: String,
+    },
 }
 
 impl DriverError {
     fn is_transient(&self) -> bool {
         match self {
             Self::Client(error) => error.is_transient(),
-            Self::LeaseLost | Self::UpgradeState(_) => false,
+            Self::LeaseLost | Self::UpgradeState { .. } => false,
         }
     }
 }
@@ -86,16 +96,18 @@ impl From<DriverError> for StageError {
 }
 
 /// One operation in progress.
-pub struct Driver<'a> {
-    client: &'a Client,
-    observer: &'a dyn ProgressObserver,
-    held: &'a Held,
-    state: UpgradeState,
-    resource_version: Option<String>,
+pub(crate) struct Driver<'a> {
+    pub client: &'a Client,
+    pub observer: &'a dyn ProgressObserver,
+    pub held: &'a Held,
+    /// The upgrade state, which is saved with the first stage.
+    pub state: UpgradeState,
+    /// The resource version of the saved state.
+    pub resource_version: Option<String>,
     /// The timeout of each wait.
-    limit: Duration,
+    pub limit: Duration,
     /// How often Milvus was stopped again.
-    stops: u32,
+    pub stops: u32,
 }
 
 /// Reads the saved state of an instance, with its resource version.
@@ -107,39 +119,19 @@ pub(crate) async fn saved_state(
         return Ok(None);
     };
     let text = map.data.as_ref().and_then(|data| data.get(STATE_KEY));
-    let text = text.ok_or_else(|| {
-        DriverError::UpgradeState(format!("{} has no key {STATE_KEY}", state_name(instance)))
+    let parsed = match text {
+        Some(text) => UpgradeState::parse(text),
+        None => Err(format!("it has no key {STATE_KEY}")),
+    };
+    let state = parsed.map_err(|why| DriverError::UpgradeState {
+        map: map.name_any(),
+        namespace: client.namespace().to_owned(),
+        why,
     })?;
-    let state = UpgradeState::parse(text).map_err(DriverError::UpgradeState)?;
-    Ok(Some((state, map.metadata.resource_version)))
+    Ok(Some((state, map.resource_version())))
 }
 
-impl<'a> Driver<'a> {
-    /// Drives an upgrade state, which is saved with the first stage.
-    pub(crate) fn new(
-        client: &'a Client,
-        observer: &'a dyn ProgressObserver,
-        held: &'a Held,
-        state: UpgradeState,
-        resource_version: Option<String>,
-        limit: Duration,
-    ) -> Self {
-        Self {
-            client,
-            observer,
-            held,
-            state,
-            resource_version,
-            limit,
-            stops: 0,
-        }
-    }
-
-    /// The state as it is.
-    pub(crate) fn state(&self) -> &UpgradeState {
-        &self.state
-    }
-
+impl Driver<'_> {
     /// Stops what was recreated, then drives until the end, or until the user has to decide; says whether `intent`
     /// was reached.
     pub(crate) async fn drive(
@@ -147,15 +139,18 @@ impl<'a> Driver<'a> {
         intent: Intent,
         recreated: &[Workload],
     ) -> Result<Result<(), Unreached>, DriverError> {
-        self.stop_recreated(recreated).await?;
+        match self.stop_recreated(recreated).await {
+            Ok(()) => {}
+            Err(StageError::Broken(error)) => return Err(error),
+            Err(StageError::Failed(why) | StageError::Undecided(why)) => {
+                return Ok(Err(Unreached::Halted(why)));
+            }
+        }
         self.note_stage();
         self.save().await?;
-        let mut outage: Option<Instant> = None;
         loop {
             let stage = self.state.stage;
-            if outage.is_none() {
-                self.observer.message(stage.name());
-            }
+            self.observer.message(stage.name());
             if let Some(end) = stage.row().end {
                 let failure = self.state.failure.clone();
                 return Ok((end.reached)(
@@ -164,11 +159,7 @@ impl<'a> Driver<'a> {
                     failure,
                 ));
             }
-            let worked = match self.work(stage).await {
-                Ok(outcome) => self.still_stopped(stage, outcome).await,
-                problem @ Err(_) => problem,
-            };
-            let outcome = match worked {
+            let outcome = match self.outcome(stage).await {
                 Ok(outcome) => outcome,
                 Err(StageError::Failed(why)) => {
                     self.failed(stage, &why);
@@ -179,33 +170,41 @@ impl<'a> Driver<'a> {
                     self.save().await?;
                     return Ok(Err(Unreached::Halted(why)));
                 }
-                Err(StageError::Broken(error)) => {
-                    // Every stage may be started again: that is what a restarted command does.
-                    let since = *outage.get_or_insert_with(Instant::now);
-                    if !error.is_transient() || since.elapsed() >= self.limit {
-                        return Err(error);
-                    }
-                    let reported = format!("the API server does not answer, trying again: {error}");
-                    self.observer.message(&reported);
-                    tokio::time::sleep(OUTAGE_PAUSE).await;
-                    continue;
-                }
+                Err(StageError::Broken(error)) => return Err(error),
             };
-            outage = None;
             let before = self.state.layout_before;
-            match next(stage, outcome, before, self.state.policy) {
-                Next::Go(following) => self.enter(stage, outcome, following).await?,
-                Next::Halt => {
-                    self.save().await?;
-                    let why = self.state.failure.clone();
-                    return Ok(Err(Unreached::Halted(why.unwrap_or_else(|| {
-                        format!(
-                            "{}: the metadata does not match the saved upgrade state",
-                            stage.name()
-                        )
-                    }))));
-                }
+            let Next::Go(following) = next(stage, outcome, before, self.state.policy) else {
+                self.save().await?;
+                let mismatch = || {
+                    let stage = stage.name();
+                    format!("{stage}: the metadata does not match the saved upgrade state")
+                };
+                let why = self.state.failure.clone().unwrap_or_else(mismatch);
+                return Ok(Err(Unreached::Halted(why)));
+            };
+            self.enter(stage, outcome, following).await?;
+        }
+    }
+
+    /// Does the work of a stage, again while the API server does not answer: every stage may be started again, as a
+    /// restarted command does.
+    async fn outcome(&mut self, stage: Stage) -> Result<Outcome, StageError> {
+        let mut outage: Option<Instant> = None;
+        loop {
+            let worked = match self.work(stage).await {
+                Ok(outcome) => self.still_stopped(stage, outcome).await,
+                problem @ Err(_) => problem,
+            };
+            let Err(StageError::Broken(error)) = worked else {
+                return worked;
+            };
+            let since = *outage.get_or_insert_with(Instant::now);
+            if !error.is_transient() || since.elapsed() >= self.limit {
+                return Err(error.into());
             }
+            let reported = format!("the API server does not answer, trying again: {error}");
+            self.observer.message(&reported);
+            tokio::time::sleep(OUTAGE_PAUSE).await;
         }
     }
 
@@ -219,10 +218,18 @@ impl<'a> Driver<'a> {
         if !stage.row().stopped {
             return Ok(outcome);
         }
+        if let Some(added) = self.added().await? {
+            return Err(StageError::Undecided(added));
+        }
         let started = self.started().await?.join(", ");
         if started.is_empty() {
             return Ok(outcome);
         }
+        self.restarted(&started)
+    }
+
+    /// Another tool started Milvus: it is stopped again, but not forever.
+    fn restarted(&mut self, started: &str) -> Result<Outcome, StageError> {
         self.stops += 1;
         if self.stops > STOPS_MAX {
             return Err(StageError::Undecided(format!(
@@ -351,7 +358,7 @@ impl<'a> Driver<'a> {
             Work::Restore => self.restore().await?,
             Work::Verify => self.verify().await?,
             Work::Start => self.start(new).await?,
-            Work::WaitReady => self.wait_ready(new).await?,
+            Work::WaitReady => return self.wait_ready(new).await,
             Work::Nothing => {}
         }
         Ok(Outcome::Done)
@@ -360,18 +367,11 @@ impl<'a> Driver<'a> {
     /// Proves image, volume and etcd with a Job that only reads, while Milvus still runs.
     async fn probe(&mut self) -> Result<Layout, StageError> {
         let status = self.status().await?;
-        let options = UpgradeOptions {
-            accepted: self.state.accepted.clone(),
-            ..UpgradeOptions::default()
-        };
-        let runs = self.is_up().await?;
-        let findings = check_metadata(&status, &self.state.etcd, &options, runs);
-        let errors: Vec<String> = findings
-            .into_iter()
-            .filter(|finding| finding.severity == Severity::Error)
-            .map(|finding| finding.message)
-            .collect();
-        if !errors.is_empty() {
+        let runs = !self.started().await?.is_empty();
+        let mut findings = check_metadata(&status, &self.state.etcd, &self.state.accepted, runs);
+        findings.retain(Finding::is_error);
+        if !findings.is_empty() {
+            let errors: Vec<String> = findings.into_iter().map(|one| one.message).collect();
             return Err(StageError::Failed(errors.join("; ")));
         }
         self.state.layout_before = Some(status.layout);
@@ -426,6 +426,9 @@ impl<'a> Driver<'a> {
             ));
         }
         self.require_deployments().await?;
+        if let Some(added) = self.added().await? {
+            return Err(StageError::Failed(added));
+        }
         self.run(JobKind::Preview).await.map(|_| ())
     }
 
@@ -451,15 +454,12 @@ impl<'a> Driver<'a> {
         let jobs: Vec<Job> = self.client.list(&selector).await?;
         let mut operations = BTreeSet::from([self.state.operation.clone()]);
         for job in jobs {
-            let name = job.metadata.name.clone().unwrap_or_default();
-            let labels = job.metadata.labels.unwrap_or_default();
-            operations.extend(labels.get(LABEL_OPERATION).cloned());
-            self.client.delete::<Job>(&name).await?;
+            operations.extend(job.labels().get(LABEL_OPERATION).cloned());
+            self.client.delete::<Job>(&job.name_any()).await?;
         }
         for operation in operations {
-            self.client
-                .delete::<ConfigMap>(&config_name(&operation))
-                .await?;
+            let config = config_name(&operation);
+            self.client.delete::<ConfigMap>(&config).await?;
         }
         self.observer.message(&format!(
             "Jobs and configuration are deleted; the backup is kept in volume claim {}",

@@ -6,14 +6,11 @@ use super::state::UpgradeState;
 use crate::options::UpgradeOptions;
 use milvus_meta::release::Release;
 
-/// An option that says something else than the record.
+/// An option that differs from the saved upgrade state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Difference {
-    /// The option.
     pub option: &'static str,
-    /// What is given.
     pub given: String,
-    /// What is recorded.
     pub saved_state: String,
     /// Why it cannot change any more.
     pub why: &'static str,

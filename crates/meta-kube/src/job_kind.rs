@@ -46,6 +46,11 @@ impl JobKind {
         }
     }
 
+    /// Whether a finished Job counts for a later attempt; any other is repeated.
+    pub(crate) fn leaves_result(self) -> bool {
+        self.writes() || self == Self::Backup
+    }
+
     /// Whether it writes to etcd, so that it must not be cut short.
     pub(crate) fn writes(self) -> bool {
         matches!(self, Self::Migrate | Self::Rollback)

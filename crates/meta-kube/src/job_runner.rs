@@ -7,10 +7,11 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::time::Instant;
 
-use crate::client::Client;
-use crate::condition::{JobState, ended, has_started, job_state};
+use crate::client::{Client, ClientError};
+use crate::condition::{JobState, ended, has_started, job_state, phase};
 use crate::job_kind::JobKind;
 use crate::manifest;
+use crate::object::ResourceExt;
 use crate::progress::ProgressObserver;
 use crate::state::UpgradeState;
 use crate::{CONTAINER, POLL_INTERVAL, job_name};
@@ -19,7 +20,7 @@ mod failure;
 mod output;
 mod start;
 
-pub use failure::JobFailure;
+pub(crate) use failure::JobFailure;
 use failure::failed;
 pub(crate) use output::report;
 
@@ -31,8 +32,7 @@ const SLOW: &str = "its images are being pulled, or its volumes mounted";
 const WRITING_FACTOR: u32 = 8;
 
 /// Runs Jobs.
-pub struct Runner<'a> {
-    /// Where.
+pub(crate) struct Runner<'a> {
     pub client: &'a Client,
     /// Who sees the log.
     pub observer: &'a dyn ProgressObserver,
@@ -60,14 +60,10 @@ impl Runner<'_> {
     ) -> Result<String, JobFailure> {
         let name = job_name(step.name(), &state.operation, attempt);
         if self.client.get::<Job>(&name).await?.is_none() {
-            let made = self
-                .client
-                .create_manifest::<Job>(manifest::job::job(state, step, attempt))
-                .await;
-            match made {
-                Ok(_) => {}
-                Err(error) if error.is_conflict() => {}
-                Err(error) => return Err(error.into()),
+            let job = manifest::job::job(state, step, attempt);
+            match self.client.create_manifest::<Job>(job).await {
+                Err(error) if !error.is_conflict() => return Err(error.into()),
+                Ok(_) | Err(_) => {}
             }
         }
         let mut watch = Watch {
@@ -79,19 +75,13 @@ impl Runner<'_> {
             logs: BTreeMap::new(),
         };
         loop {
-            let job: Option<Job> = self.client.get(&name).await?;
-            let Some(job) = job else {
-                return Err(JobFailure::Ended {
-                    why: format!("the Job {name} was deleted"),
-                    again: true,
-                    unreachable: false,
-                    output: String::new(),
-                });
+            let Some(job) = self.client.get::<Job>(&name).await? else {
+                let why = format!("the Job {name} was deleted");
+                return Err(JobFailure::deleted(why, true));
             };
-            let pods: Vec<Pod> = self.client.list(&format!("job-name={name}")).await?;
-            let progress = job_state(&job);
+            let pods = self.pods(&name).await?;
             self.show_logs(step, &pods, &mut watch).await;
-            match progress {
+            match job_state(&job) {
                 JobState::Complete => return Ok(output_of(&pods, &watch)),
                 JobState::Failed(reason) => {
                     let text = output_of(&pods, &watch);
@@ -112,7 +102,7 @@ impl Runner<'_> {
         let mut reported = false;
         loop {
             let job: Option<Job> = self.client.get(name).await?;
-            let pods: Vec<Pod> = self.client.list(&format!("job-name={name}")).await?;
+            let pods = self.pods(name).await?;
             let runs = job.is_some_and(|job| job_state(&job) == JobState::Running);
             if !runs && pods.iter().all(is_over) {
                 return Ok(());
@@ -139,18 +129,22 @@ impl Runner<'_> {
         }
     }
 
+    async fn pods(&self, name: &str) -> Result<Vec<Pod>, ClientError> {
+        self.client.list(&format!("job-name={name}")).await
+    }
+
     async fn show_logs(&self, step: JobKind, pods: &[Pod], watch: &mut Watch) {
         for pod in pods.iter().filter(|pod| has_started(pod, CONTAINER)) {
-            let name = pod.metadata.name.clone().unwrap_or_default();
+            let name = pod.name_any();
             let log = self.client.log(&name).await;
             let shown = watch.shown.entry(name.clone()).or_default();
-            let whole = log.rfind('\n').map_or(0, |end| end + 1);
-            if let Some(fresh) = log.get(*shown..whole) {
-                // The report is for us, not for eyes.
+            let complete = log.rfind('\n').map_or(0, |end| end + 1);
+            if let Some(fresh) = log.get(*shown..complete) {
+                // The report is for this program.
                 for line in fresh.lines().filter(|line| !line.starts_with("{\"")) {
                     self.observer.log(step, line);
                 }
-                *shown = whole;
+                *shown = complete;
             }
             if log.len() >= watch.logs.get(&name).map_or(0, String::len) {
                 watch.logs.insert(name, log);
@@ -245,16 +239,8 @@ impl Runner<'_> {
             return JobFailure::StillRunning(format!("{why}; and it cannot be deleted: {error}"));
         }
         loop {
-            let pods: Result<Vec<Pod>, _> = self.client.list(&format!("job-name={name}")).await;
-            match pods {
-                Ok(pods) if pods.is_empty() => {
-                    return JobFailure::Ended {
-                        why,
-                        again: false,
-                        unreachable: false,
-                        output: String::new(),
-                    };
-                }
+            match self.pods(name).await {
+                Ok(pods) if pods.is_empty() => return JobFailure::deleted(why, false),
                 Ok(_) | Err(_) if begun.elapsed() >= self.limit => {
                     return JobFailure::StillRunning(format!(
                         "{why}; and its pod does not go away"
@@ -267,22 +253,14 @@ impl Runner<'_> {
 }
 
 fn is_over(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|one| one.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
+    matches!(phase(pod), Some("Succeeded" | "Failed"))
 }
 
 /// Everything that the pods printed; termination messages last, as they are complete.
 fn output_of(pods: &[Pod], watch: &Watch) -> String {
-    let mut text = String::new();
-    for log in watch.logs.values() {
-        text.push_str(log);
-        text.push('\n');
-    }
-    for pod in pods {
-        if let Some(ended) = ended(pod, CONTAINER) {
-            text.push_str(&ended.message);
-            text.push('\n');
-        }
-    }
-    text
+    let messages = pods
+        .iter()
+        .filter_map(|pod| ended(pod, CONTAINER)?.message.clone());
+    let logs = watch.logs.values().cloned();
+    logs.chain(messages).map(|text| text + "\n").collect()
 }

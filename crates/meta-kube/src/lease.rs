@@ -1,18 +1,22 @@
 //! The Lease that keeps a second orchestrator out.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::client::{Client, ClientError};
 use super::{lease_name, manifest};
+use crate::object::ResourceExt;
 
 /// After so many seconds without renewal the holder counts as dead.
-pub(super) const DURATION_S: i32 = 15;
+const DURATION_S: i32 = 15;
+const EXPIRES_AFTER: Duration = Duration::from_secs(DURATION_S.unsigned_abs() as u64);
 /// How often it is renewed.
 const RENEW_EVERY: Duration = Duration::from_secs(4);
 /// How often another program's is inspected.
@@ -22,13 +26,23 @@ const TRIES: u32 = 20;
 
 /// Whether the Lease is ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hold {
-    /// It is.
+enum Hold {
     Ours,
     /// It was not renewed for so long that another program may have it: nothing may be changed now.
     InDoubt,
-    /// Somebody else has it.
+    /// Another program has it.
     Lost,
+}
+
+/// When the Lease was last renewed; `None` once it was seen in other hands.
+type Renewed = Option<Instant>;
+
+fn hold(renewed: Renewed) -> Hold {
+    match renewed {
+        None => Hold::Lost,
+        Some(renewed) if renewed.elapsed() > EXPIRES_AFTER - RENEW_EVERY => Hold::InDoubt,
+        Some(_) => Hold::Ours,
+    }
 }
 
 /// Why the Lease could not be had.
@@ -45,39 +59,10 @@ pub enum LeaseError {
     Client(#[from] ClientError),
 }
 
-/// What the renewing task knows.
-struct Renewal {
-    begun: tokio::time::Instant,
-    /// When the Lease was last renewed, after `started`.
-    renewed_ms: AtomicU64,
-    /// Whether it was seen in other hands.
-    lost: AtomicBool,
-}
-
-impl Renewal {
-    fn renewed(&self) {
-        let elapsed = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.renewed_ms.store(elapsed, Ordering::Release);
-    }
-
-    fn hold(&self) -> Hold {
-        if self.lost.load(Ordering::Acquire) {
-            return Hold::Lost;
-        }
-        let limit = Duration::from_secs(u64::from(DURATION_S.unsigned_abs())) - RENEW_EVERY;
-        let renewed = Duration::from_millis(self.renewed_ms.load(Ordering::Acquire));
-        if self.begun.elapsed().saturating_sub(renewed) > limit {
-            Hold::InDoubt
-        } else {
-            Hold::Ours
-        }
-    }
-}
-
 /// Holds the Lease and renews it, until dropped.
-pub struct Held {
-    renewal: Arc<Renewal>,
-    renewing: tokio::task::JoinHandle<()>,
+pub(crate) struct Held {
+    renewed: watch::Receiver<Renewed>,
+    renewing: JoinHandle<()>,
     client: Client,
     name: String,
     identity: String,
@@ -92,19 +77,20 @@ impl Held {
         identity: &str,
     ) -> Result<Self, LeaseError> {
         let name = lease_name(instance);
-        let mut seen: Option<(Option<MicroTime>, tokio::time::Instant)> = None;
+        let mut seen: Option<(Option<MicroTime>, Instant)> = None;
         let mut tries = 0;
         loop {
             let found: Option<Lease> = client.get(&name).await?;
-            let holder = found.as_ref().and_then(holder);
-            let renewed = found
+            let spec = found.as_ref().and_then(|lease| lease.spec.as_ref());
+            let renewed = spec.and_then(|spec| spec.renew_time.clone());
+            if let Some(holder) = found
                 .as_ref()
-                .and_then(|lease| lease.spec.as_ref()?.renew_time.clone());
-            if let Some(holder) = holder.filter(|holder| holder != identity) {
+                .and_then(holder)
+                .filter(|one| one != identity)
+            {
                 match &seen {
                     Some((before, since)) if *before == renewed => {
-                        let limit = Duration::from_secs(u64::from(DURATION_S.unsigned_abs()));
-                        if since.elapsed() < limit {
+                        if since.elapsed() < EXPIRES_AFTER {
                             tokio::time::sleep(POLL_INTERVAL).await;
                             continue;
                         }
@@ -116,15 +102,13 @@ impl Held {
                             holder,
                             "the Lease is held: checking whether its holder is alive"
                         );
-                        seen = Some((renewed, tokio::time::Instant::now()));
+                        seen = Some((renewed, Instant::now()));
                         continue;
                     }
                 }
             }
-            let version = found
-                .as_ref()
-                .and_then(|lease| lease.metadata.resource_version.clone());
-            let wanted = lease(instance, Some(identity), version);
+            let version = found.as_ref().and_then(ResourceExt::resource_version);
+            let wanted = lease(instance, identity, version);
             let written = if found.is_some() {
                 client.replace(&wanted).await
             } else {
@@ -143,42 +127,27 @@ impl Held {
     }
 
     fn begin(client: &Client, instance: &str, identity: &str) -> Self {
-        let renewal = Arc::new(Renewal {
-            begun: tokio::time::Instant::now(),
-            renewed_ms: AtomicU64::new(0),
-            lost: AtomicBool::new(false),
-        });
-        let renewing = tokio::spawn(renew(
-            client.clone(),
-            instance.to_owned(),
-            identity.to_owned(),
-            Arc::clone(&renewal),
-        ));
+        let (renewal, renewed) = watch::channel(Some(Instant::now()));
+        let (instance, owner) = (instance.to_owned(), identity.to_owned());
         Self {
-            renewal,
-            renewing,
+            renewed,
+            name: lease_name(&instance),
+            renewing: tokio::spawn(renew(client.clone(), instance, owner, renewal)),
             client: client.clone(),
-            name: lease_name(instance),
             identity: identity.to_owned(),
         }
     }
 
-    /// Whether it is ours.
-    pub(crate) fn hold(&self) -> Hold {
-        self.renewal.hold()
-    }
-
     /// Whether it is ours for sure; a doubt ends when the server answers again, and may last up to `limit`.
     pub(crate) async fn is_sure(&self, limit: Duration) -> bool {
-        let begun = tokio::time::Instant::now();
+        let begun = Instant::now();
         loop {
-            match self.hold() {
+            match hold(*self.renewed.borrow()) {
                 Hold::Ours => return true,
-                Hold::InDoubt if begun.elapsed() < limit => {
-                    tokio::time::sleep(POLL_INTERVAL).await;
-                }
+                Hold::InDoubt if begun.elapsed() < limit => {}
                 Hold::InDoubt | Hold::Lost => return false,
             }
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -200,19 +169,36 @@ impl Drop for Held {
     }
 }
 
-/// Who holds the Lease of an instance, and since when without a sign of life; `None` if it is free.
-pub(crate) async fn holder_of(
+/// A process that is at work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Orchestrator {
+    /// Host, process and a number.
+    pub holder: String,
+    /// Seconds since its last sign of life.
+    pub seconds_ago: Option<i64>,
+}
+
+impl Orchestrator {
+    pub(crate) fn is_alive(&self) -> bool {
+        self.seconds_ago
+            .is_none_or(|seconds| seconds <= DURATION_S.into())
+    }
+}
+
+/// Who holds the Lease of an instance; `None` if it is free.
+pub(crate) async fn orchestrator(
     client: &Client,
     instance: &str,
-) -> Result<Option<(String, Option<i64>)>, ClientError> {
+) -> Result<Option<Orchestrator>, ClientError> {
     let found: Option<Lease> = client.get(&lease_name(instance)).await?;
-    let Some(lease) = found else { return Ok(None) };
-    let renewed = lease
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.renew_time.as_ref())
-        .map(|MicroTime(time)| Timestamp::now().as_second() - time.as_second());
-    Ok(holder(&lease).map(|holder| (holder, renewed)))
+    Ok(found.and_then(|lease| {
+        let renewed = lease.spec.as_ref()?.renew_time.as_ref();
+        let ago = |time: &MicroTime| Timestamp::now().as_second() - time.0.as_second();
+        Some(Orchestrator {
+            seconds_ago: renewed.map(ago),
+            holder: holder(&lease)?,
+        })
+    }))
 }
 
 fn holder(lease: &Lease) -> Option<String> {
@@ -220,7 +206,7 @@ fn holder(lease: &Lease) -> Option<String> {
     (!holder.is_empty()).then_some(holder)
 }
 
-fn lease(instance: &str, holder: Option<&str>, resource_version: Option<String>) -> Lease {
+fn lease(instance: &str, holder: &str, resource_version: Option<String>) -> Lease {
     let now = MicroTime(Timestamp::now());
     Lease {
         metadata: ObjectMeta {
@@ -230,7 +216,7 @@ fn lease(instance: &str, holder: Option<&str>, resource_version: Option<String>)
             ..ObjectMeta::default()
         },
         spec: Some(LeaseSpec {
-            holder_identity: holder.map(str::to_owned),
+            holder_identity: Some(holder.to_owned()),
             lease_duration_seconds: Some(DURATION_S),
             acquire_time: Some(now.clone()),
             renew_time: Some(now),
@@ -241,36 +227,37 @@ fn lease(instance: &str, holder: Option<&str>, resource_version: Option<String>)
 
 /// Renews until the Lease is in other hands. While the server cannot be asked it is in doubt: when it
 /// answers again, the Lease itself says whether another one acquired it meanwhile.
-async fn renew(client: Client, instance: String, identity: String, renewal: Arc<Renewal>) {
+async fn renew(
+    client: Client,
+    instance: String,
+    identity: String,
+    renewal: watch::Sender<Renewed>,
+) {
+    let lease = |version| lease(&instance, &identity, version);
     loop {
         tokio::time::sleep(RENEW_EVERY).await;
+        // Another program counts from the write, which is not before this.
+        let now = Instant::now();
         let found: Result<Option<Lease>, _> = client.get(&lease_name(&instance)).await;
-        let outcome = match found {
-            Ok(Some(found)) if holder(&found).as_deref() == Some(&identity) => {
-                let version = found.metadata.resource_version.clone();
-                client
-                    .replace(&lease(&instance, Some(&identity), version))
-                    .await
-                    .map(|_| ())
+        let written = match found {
+            Ok(Some(found)) if holder(&found).as_ref() == Some(&identity) => {
+                client.replace(&lease(found.resource_version())).await
             }
             // A Lease that was deleted is acquired again, unless another one may have had it meanwhile.
-            Ok(None) if renewal.hold() == Hold::Ours => {
+            Ok(None) if hold(*renewal.borrow()) == Hold::Ours => {
                 tracing::warn!("the Lease was deleted: acquiring it again");
-                client
-                    .create(&lease(&instance, Some(&identity), None))
-                    .await
-                    .map(|_| ())
+                client.create(&lease(None)).await
             }
             Ok(_) => break,
             Err(error) => Err(error),
         };
-        match outcome {
-            Ok(()) => renewal.renewed(),
-            // Somebody else's write of it shows at the next look.
+        match written {
+            Ok(_) => drop(renewal.send(Some(now))),
+            // A write by another program is found by the next get.
             Err(error) => tracing::debug!(%error, "the Lease could not be renewed"),
         }
     }
-    renewal.lost.store(true, Ordering::Release);
+    let _ = renewal.send(None);
 }
 
 #[cfg(test)]
@@ -279,21 +266,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn w22_an_unrenewed_lease_is_in_doubt() {
-        let renewal = Renewal {
-            begun: tokio::time::Instant::now(),
-            renewed_ms: AtomicU64::new(0),
-            lost: AtomicBool::new(false),
-        };
-        assert_eq!(renewal.hold(), Hold::Ours);
+        let renewed = Some(Instant::now());
+        assert_eq!(hold(renewed), Hold::Ours);
         tokio::time::advance(Duration::from_secs(12)).await;
         assert_eq!(
-            renewal.hold(),
+            hold(renewed),
             Hold::InDoubt,
             "before anybody may take it, which is after 15 s"
         );
-        renewal.renewed();
-        assert_eq!(renewal.hold(), Hold::Ours);
-        renewal.lost.store(true, Ordering::Release);
-        assert_eq!(renewal.hold(), Hold::Lost);
+        assert_eq!(hold(Some(Instant::now())), Hold::Ours);
+        assert_eq!(hold(None), Hold::Lost);
     }
 }

@@ -8,6 +8,7 @@ use super::job_kind::JobKind;
 use super::options::UpgradeOptions;
 use super::preflight::{Facts, running};
 use super::{BACKUP_FOLDER, LABEL_OPERATION, LABEL_STEP};
+use crate::object::ResourceExt;
 
 /// The backup that the newest finished backup Job wrote, as a path in a Job.
 pub(crate) fn last_backup(jobs: &[Job]) -> Option<String> {
@@ -17,16 +18,14 @@ pub(crate) fn last_backup(jobs: &[Job]) -> Option<String> {
 
 /// The operation of the newest finished backup Job.
 pub(crate) fn last_operation(jobs: &[Job]) -> Option<String> {
-    let label = |job: &Job, name: &str| job.metadata.labels.as_ref()?.get(name).cloned();
-    let backup = JobKind::Backup.name();
-    let made = jobs.iter().filter(|job| {
-        job_state(job) == JobState::Complete && label(job, LABEL_STEP).as_deref() == Some(backup)
-    });
-    let newest = made.max_by_key(|job| {
-        let created = job.metadata.creation_timestamp.clone();
-        created.map(|time| time.0)
-    })?;
-    label(newest, LABEL_OPERATION)
+    let is_backup = |job: &&Job| {
+        let step = job.labels().get(LABEL_STEP);
+        step.is_some_and(|step| step == JobKind::Backup.name())
+    };
+    let is_complete = |job: &&Job| job_state(job) == JobState::Complete;
+    let made = jobs.iter().filter(is_backup).filter(is_complete);
+    let newest = made.max_by_key(|job| job.creation_timestamp().map(|time| time.0))?;
+    newest.labels().get(LABEL_OPERATION).cloned()
 }
 
 /// The versions of an upgrade, from the configuration of its Jobs: the old release and the new one.
@@ -55,11 +54,7 @@ pub(crate) fn rollback_command(facts: &Facts, options: &UpgradeOptions) -> Strin
 
 /// What earlier upgrades left, where no upgrade state is saved; `None` where they left nothing.
 pub(crate) fn leftovers(facts: &Facts, options: &UpgradeOptions) -> Option<String> {
-    let names = facts
-        .jobs
-        .iter()
-        .filter_map(|job| job.metadata.name.as_deref());
-    let names: Vec<&str> = names.collect();
+    let names: Vec<String> = facts.jobs.iter().map(ResourceExt::name_any).collect();
     let claim =
         Some(&facts.storage.claim).filter(|_| facts.storage.exists && options.claim.is_none());
     let mut objects = Vec::new();
@@ -75,14 +70,11 @@ pub(crate) fn leftovers(facts: &Facts, options: &UpgradeOptions) -> Option<Strin
         .map(|file| format!("; the last backup is {file}"))
         .unwrap_or_default();
     let new_runs = running(facts).is_some_and(|release| release.has_2_2_layout());
-    let next = if new_runs && !backup.is_empty() {
-        format!(
-            ". To roll back with it, run {}",
-            rollback_command(facts, options)
-        )
-    } else {
-        String::new()
-    };
+    let mut next = String::new();
+    if new_runs && !backup.is_empty() {
+        let command = rollback_command(facts, options);
+        next = format!(". To roll back with it, run {command}");
+    }
     Some(format!(
         "no upgrade state of {} is saved, but an earlier upgrade left {}{backup}{next}",
         facts.instance,

@@ -36,11 +36,12 @@ mod discovery;
 pub mod driver;
 mod immutable_fields;
 pub mod job_kind;
-pub mod job_runner;
+mod job_runner;
 pub mod lease;
 mod leftovers;
 mod manifest;
 mod milvus_resource;
+mod object;
 pub mod options;
 mod pod_resources;
 pub mod preflight;
@@ -51,6 +52,7 @@ pub mod stage;
 mod start_checks;
 pub mod state;
 pub mod upgrade;
+mod wait;
 
 /// How often a condition is checked.
 pub(crate) const POLL_INTERVAL: std::time::Duration = std::time::Duration::from_millis(500);
@@ -85,7 +87,7 @@ pub(crate) const TLS_FOLDER: &str = "/milvus/tls";
 /// The environment variable that names the file for the termination message.
 pub const TERMINATION_VARIABLE: &str = "META_MIGRATION_TERMINATION_LOG";
 /// The key of the upgrade state in its `ConfigMap`.
-pub const STATE_KEY: &str = "record.json";
+pub const STATE_KEY: &str = "state.json";
 
 /// Name of the Lease that keeps a second orchestrator out.
 #[must_use]
@@ -96,7 +98,7 @@ pub fn lease_name(instance: &str) -> String {
 /// Name of the `ConfigMap` that holds the upgrade state.
 #[must_use]
 pub fn state_name(instance: &str) -> String {
-    format!("{TOOL}-record-{instance}")
+    format!("{TOOL}-state-{instance}")
 }
 
 /// Name of the `ConfigMap` that holds the drop-in YAML.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use k8s_openapi::api::apps::v1::Deployment;
 
 use super::annotations;
-use super::condition::containers;
+use super::condition::{Lack, containers};
 use super::discovery::configuration::is_cluster;
 use super::state::{SavedComponent, SavedResource};
 
@@ -71,26 +71,25 @@ fn stopped_components(resource: &Value) -> Vec<String> {
 /// Remembers counts and images, present or absent.
 pub(crate) fn save(resource: &Value) -> SavedResource {
     let all = components(resource);
-    let saved = |name: &String| {
-        let component = all.and_then(|all| all.get(name)).unwrap_or(&Value::Null);
+    let saved = |name: String| {
+        let component = all.and_then(|all| all.get(&name)).unwrap_or(&Value::Null);
+        let image = component["image"].as_str();
         let saved = SavedComponent {
-            replicas: component.get("replicas").and_then(Value::as_i64),
-            image: component
-                .get("image")
-                .and_then(Value::as_str)
-                .map(str::to_owned),
+            replicas: component["replicas"].as_i64(),
+            image: image.map(str::to_owned),
             groups: component.get("groups").cloned(),
             absent: component.is_null(),
         };
-        (name.clone(), saved)
+        (name, saved)
     };
+    let image = all.and_then(|all| all.get("image")?.as_str());
     SavedResource {
         uid: text(resource, "/metadata/uid"),
-        image: all
-            .and_then(|all| all.get("image"))
-            .and_then(Value::as_str)
-            .map(str::to_owned),
-        components: stopped_components(resource).iter().map(saved).collect(),
+        image: image.map(str::to_owned),
+        components: stopped_components(resource)
+            .into_iter()
+            .map(saved)
+            .collect(),
     }
 }
 
@@ -98,25 +97,25 @@ pub(crate) fn save(resource: &Value) -> SavedResource {
 /// may be our own stop of an earlier try.
 pub(crate) fn with_current_counts(saved: &SavedResource, live: &Value) -> SavedResource {
     let mut counted = saved.clone();
-    for (name, now) in save(live).components {
-        if is_at_zero(&now) {
+    for (name, mut now) in save(live).components {
+        if now.replicas == Some(0) && group_counts(&now).all(|count| count == 0) {
             continue;
         }
-        let component = counted
-            .components
-            .entry(name)
-            .or_insert_with(|| now.clone());
-        component.replicas = now.replicas;
-        component.absent = now.absent;
-        component.groups = now.groups;
+        if let Some(before) = saved.components.get(&name) {
+            now.image.clone_from(&before.image);
+        }
+        counted.components.insert(name, now);
     }
     counted
 }
 
-fn is_at_zero(component: &SavedComponent) -> bool {
-    let groups = component.groups.iter().filter_map(Value::as_array);
-    let mut counts = groups.flatten().map(|group| &group["replicas"]);
-    component.replicas == Some(0) && counts.all(|count| *count == json!(0))
+fn group_counts(component: &SavedComponent) -> impl Iterator<Item = i64> {
+    let groups = component
+        .groups
+        .iter()
+        .filter_map(Value::as_array)
+        .flatten();
+    groups.filter_map(|group| group["replicas"].as_i64())
 }
 
 fn text(value: &Value, pointer: &str) -> String {
@@ -129,18 +128,11 @@ pub(crate) fn refusals(resource: &Value, upgrades: &[Value]) -> Vec<String> {
     let mut reasons = Vec::new();
     let saved = save(resource);
     for (name, component) in &saved.components {
-        let groups = component
-            .groups
-            .iter()
-            .filter_map(Value::as_array)
-            .flatten();
-        let grouped = groups.filter_map(|group| group.get("replicas").and_then(Value::as_i64));
-        if component
+        let mut counts = component
             .replicas
             .into_iter()
-            .chain(grouped)
-            .any(|count| count < 0)
-        {
+            .chain(group_counts(component));
+        if counts.any(|count| count < 0) {
             reasons.push(format!(
                 "component {name} has replicas -1: an autoscaler owns the count. Set a number first"
             ));
@@ -156,16 +148,7 @@ pub(crate) fn refusals(resource: &Value, upgrades: &[Value]) -> Vec<String> {
     if is_paused(resource) {
         reasons.push(format!("the Milvus Operator is paused for it ({PAUSE})"));
     }
-    // Operators of the time do not write an observed generation at all.
-    if let Some(observed) = resource
-        .pointer("/status/observedGeneration")
-        .and_then(Value::as_i64)
-        && observed < generation(resource)
-    {
-        reasons.push(
-            "the Milvus Operator has not processed the last change of the resource".to_owned(),
-        );
-    }
+    reasons.extend(processed(resource).err());
     let name = text(resource, "/metadata/name");
     for upgrade in upgrades {
         let target = text(upgrade, "/spec/milvus/name");
@@ -184,14 +167,6 @@ pub(crate) fn refusals(resource: &Value, upgrades: &[Value]) -> Vec<String> {
 pub(crate) fn is_paused(resource: &Value) -> bool {
     let annotations = resource.pointer("/metadata/annotations");
     annotations.and_then(|all| all.get(PAUSE)?.as_str()) == Some("true")
-}
-
-/// The generation of a resource.
-pub(crate) fn generation(resource: &Value) -> i64 {
-    let found = resource
-        .pointer("/metadata/generation")
-        .and_then(Value::as_i64);
-    found.unwrap_or(0)
 }
 
 fn patch(components: Map<String, Value>, resource_version: Option<&str>) -> Value {
@@ -253,28 +228,25 @@ pub(crate) fn start_patch(
 }
 
 fn condition<'r>(resource: &'r Value, name: &str) -> Option<&'r Value> {
-    let conditions = resource.pointer("/status/conditions")?.as_array()?;
-    conditions
-        .iter()
-        .find(|condition| condition["type"] == name)
+    let mut conditions = resource.pointer("/status/conditions")?.as_array()?.iter();
+    conditions.find(|condition| condition["type"] == name)
 }
 
-fn seen(resource: &Value, generation: i64) -> Result<(), String> {
-    let observed = resource
-        .pointer("/status/observedGeneration")
-        .and_then(Value::as_i64);
-    match observed {
-        Some(observed) if observed < generation => {
-            Err("the Milvus Operator has not processed the change yet".to_owned())
+/// Whether the Milvus Operator has seen the last change; those of the time do not say so at all.
+fn processed(resource: &Value) -> Result<(), Lack> {
+    let observed = resource.pointer("/status/observedGeneration");
+    match observed.and_then(Value::as_i64) {
+        Some(observed) if observed < resource["metadata"]["generation"].as_i64().unwrap_or(0) => {
+            Err("the Milvus Operator has not processed the last change".to_owned())
         }
         Some(_) | None => Ok(()),
     }
 }
 
-/// Whether the operator says that it stopped everything. Its status `Stopped` is not asked: it is set
+/// Whether the Milvus Operator says that it stopped everything. Its status `Stopped` is not asked: it is set
 /// as soon as the counts are 0.
-pub(crate) fn stopped(resource: &Value, generation: i64) -> Result<(), String> {
-    seen(resource, generation)?;
+pub(crate) fn stopped(resource: &Value) -> Result<(), Lack> {
+    processed(resource)?;
     let Some(ready) = condition(resource, "MilvusReady") else {
         return Err("condition MilvusReady is missing".to_owned());
     };
@@ -286,9 +258,9 @@ pub(crate) fn stopped(resource: &Value, generation: i64) -> Result<(), String> {
     }
 }
 
-/// Whether the operator says that everything runs as wanted.
-pub(crate) fn healthy(resource: &Value, generation: i64) -> Result<(), String> {
-    seen(resource, generation)?;
+/// Whether the Milvus Operator says that everything runs as wanted.
+pub(crate) fn healthy(resource: &Value) -> Result<(), Lack> {
+    processed(resource)?;
     for (name, may_be_absent) in [("MilvusUpdated", true), ("MilvusReady", false)] {
         match condition(resource, name) {
             Some(found) if found["status"] == "True" => {}
@@ -332,12 +304,12 @@ pub(crate) fn was_restarted(deployments: &[Deployment], resource: Option<&Value>
         let mut all = containers(deployment).iter();
         all.any(|one| one.image.as_deref() == Some(image))
     };
-    let mut annotated = deployments
-        .iter()
-        .filter_map(|one| Some((one, annotations::of_deployment(one)?.1)));
-    let resource = resource.and_then(|live| Some((save(live), saved_on(live)?)));
-    annotated.any(|(live, before)| !has(live, &before))
-        || resource.is_some_and(|(live, before)| live.image != before.image)
+    let has_another = |deployment: &Deployment| {
+        annotations::of_deployment(deployment).is_some_and(|(_, image)| !has(deployment, &image))
+    };
+    let resource_has_another =
+        |live: &Value| saved_on(live).is_some_and(|before| save(live).image != before.image);
+    deployments.iter().any(has_another) || resource.is_some_and(resource_has_another)
 }
 
 #[cfg(test)]

@@ -183,6 +183,12 @@ impl fmt::Display for PodUser {
     }
 }
 
+/// The image of a release, where none is given.
+#[must_use]
+pub fn default_image(release: &Release) -> String {
+    format!("milvusdb/milvus:v{release}")
+}
+
 /// The severity of an error with this code: a warning where it is accepted.
 pub(crate) fn severity(accepted: &[String], code: &str) -> Severity {
     if accepted.iter().any(|one| one == code) {
@@ -202,33 +208,25 @@ pub struct RepeatedOptions {
 }
 
 impl UpgradeOptions {
-    /// The image of the new release: the one that is given, else the usual one.
+    /// The image of the new release: the one that is given, else the default one.
     pub(crate) fn new_image(&self) -> Option<String> {
-        let usual = || Some(format!("milvusdb/milvus:v{}", self.target.as_ref()?));
-        self.image.clone().or_else(usual)
+        let default = || self.target.as_ref().map(default_image);
+        self.image.clone().or_else(default)
     }
 
     /// A command of preflight with everything that was given.
     #[must_use]
     pub fn preflight_again(&self) -> String {
-        let given = |option: &str, value: Option<String>| {
-            value
-                .map(|value| format!(" {option} {value}"))
-                .unwrap_or_default()
-        };
-        format!(
-            "meta-migration preflight{}{}{}{}{}",
-            self.repeated.place,
-            given("-s", self.source.as_ref().map(ToString::to_string)),
-            given("-t", self.target.as_ref().map(ToString::to_string)),
-            given("-w", self.image.clone()),
-            self.repeated.aim
-        )
-    }
-
-    /// The severity of an error with this code: a warning where it is accepted.
-    pub(crate) fn severity(&self, code: &str) -> Severity {
-        severity(&self.accepted, code)
+        let RepeatedOptions { place, aim } = &self.repeated;
+        let mut command = format!("meta-migration preflight{place}");
+        for (option, value) in [
+            ("-s", self.source.as_ref().map(ToString::to_string)),
+            ("-t", self.target.as_ref().map(ToString::to_string)),
+            ("-w", self.image.clone()),
+        ] {
+            command.extend(value.map(|value| format!(" {option} {value}")));
+        }
+        command + aim
     }
 
     /// The claim for backups: the one given, or the one that is created.

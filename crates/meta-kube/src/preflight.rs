@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::discovery::configuration::Configured;
 use super::discovery::{Workloads, image_version};
 use super::options::UpgradeOptions;
-use super::state::{EtcdTarget, StorageRoot, TlsSecret};
+use super::state::{EtcdTarget, StorageRoot, TlsSecret, Workload};
 use milvus_meta::release::Release;
 
 mod checks;
@@ -32,14 +32,11 @@ pub use report::{PreflightReport, UpgradePath, WorkloadReport};
 
 /// What was found in the cluster.
 #[derive(Debug, Clone, Default)]
-pub struct Facts {
-    /// The instance.
+pub(crate) struct Facts {
     pub instance: String,
-    /// Its namespace.
     pub namespace: String,
     /// Its Deployments, sorted.
     pub workloads: Workloads,
-    /// The Deployments as they are.
     pub deployments: Vec<Deployment>,
     /// The custom resource, if an operator manages the instance.
     pub resource: Option<Value>,
@@ -51,19 +48,15 @@ pub struct Facts {
     pub helm: Option<super::discovery::helm::HelmRelease>,
     /// Why Helm's record could not be read.
     pub helm_problem: Option<String>,
-    /// Where Milvus is configured to keep its metadata.
     pub configured: Configured,
     /// What could not be read of the configuration.
     pub configured_problem: Option<String>,
-    /// Autoscalers of the namespace.
     pub autoscalers: Vec<HorizontalPodAutoscaler>,
     /// KEDA's scalers of the namespace.
     pub scaled_objects: Vec<Value>,
-    /// Rights that are missing.
     pub missing_rights: Vec<Right>,
     /// The pods of each Deployment of Milvus, by its name.
     pub pods: BTreeMap<String, Vec<PodFact>>,
-    /// Where backups would go.
     pub storage: Storage,
     /// The range of user ids that the namespace assigns to its pods (OpenShift).
     pub user_range: Option<String>,
@@ -75,9 +68,7 @@ pub struct Facts {
     pub tls: Option<TlsSecret>,
     /// The Deployments of the saved upgrade state as they are, by name; `None` for one that is missing.
     pub saved: BTreeMap<String, Option<String>>,
-    /// The limit ranges of the namespace.
     pub limit_ranges: Vec<LimitRange>,
-    /// The quotas of the namespace.
     pub quotas: Vec<ResourceQuota>,
     /// The Jobs of this and earlier upgrades of the instance.
     pub jobs: Vec<Job>,
@@ -88,6 +79,26 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// A Deployment as it is.
+    pub(crate) fn deployment(&self, name: &str) -> Option<&Deployment> {
+        let mut all = self.deployments.iter();
+        all.find(|one| one.metadata.name.as_deref() == Some(name))
+    }
+
+    /// Whether no right to these resources is missing; missing rights are reported.
+    pub(crate) fn may_read(&self, resources: &[&str]) -> bool {
+        let mut missing = self.missing_rights.iter();
+        !missing.any(|right| resources.contains(&right.resource))
+    }
+
+    /// The workloads that run; all of them where none does. The Milvus Operator keeps empty Deployments with any
+    /// image beside the running ones.
+    pub(crate) fn serving(&self) -> impl Iterator<Item = &Workload> {
+        let all = &self.workloads.found;
+        let serves = all.iter().any(|one| one.replicas > 0);
+        all.iter().filter(move |one| one.replicas > 0 || !serves)
+    }
+
     /// Whether the platform, not the pod, names the user of a pod. What admitted the pods of Milvus
     /// decides; without pods the namespace does.
     pub(crate) fn assigns_users(&self) -> bool {
@@ -152,29 +163,16 @@ pub struct Storage {
 /// Where the metadata is: what is given wins, then what is configured, then the defaults of Milvus.
 pub(crate) fn target(facts: &Facts, options: &UpgradeOptions) -> EtcdTarget {
     let configured = &facts.configured;
-    let or = |given: Option<&String>, configured: Option<&String>, default: &str| {
-        given
-            .or(configured)
-            .map_or(default, String::as_str)
-            .to_owned()
+    let endpoints = options.endpoints.as_ref().or(configured.endpoints.as_ref());
+    let path = |given: &Option<String>, configured: &Option<String>, default: &str| {
+        let known = given.as_ref().or(configured.as_ref());
+        known.map_or(default, String::as_str).to_owned()
     };
     EtcdTarget {
-        endpoints: options
-            .endpoints
-            .clone()
-            .or_else(|| configured.endpoints.clone())
-            .unwrap_or_default(),
-        root_path: or(
-            options.root_path.as_ref(),
-            configured.root_path.as_ref(),
-            "by-dev",
-        ),
-        meta_sub_path: or(
-            options.meta_sub_path.as_ref(),
-            configured.meta_sub_path.as_ref(),
-            "meta",
-        ),
-        kv_sub_path: or(None, configured.kv_sub_path.as_ref(), "kv"),
+        endpoints: endpoints.cloned().unwrap_or_default(),
+        root_path: path(&options.root_path, &configured.root_path, "by-dev"),
+        meta_sub_path: path(&options.meta_sub_path, &configured.meta_sub_path, "meta"),
+        kv_sub_path: path(&None, &configured.kv_sub_path, "kv"),
         credentials: None,
         tls: None,
     }
@@ -183,10 +181,7 @@ pub(crate) fn target(facts: &Facts, options: &UpgradeOptions) -> EtcdTarget {
 /// The release of the images, if they agree.
 pub(crate) fn running(facts: &Facts) -> Option<Release> {
     let mut found: Option<Release> = None;
-    let all = &facts.workloads.found;
-    // The Milvus Operator keeps empty Deployments beside the running ones; those at 0 do not count then.
-    let serves = all.iter().any(|one| one.replicas > 0);
-    for workload in all.iter().filter(|one| one.replicas > 0 || !serves) {
+    for workload in facts.serving() {
         let version = image_version(&workload.image)?;
         if found.as_ref().is_some_and(|other| *other != version) {
             return None;

@@ -5,9 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::apps::v1::Deployment;
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
-use super::POLL_INTERVAL;
 use super::client::{Client, ClientError};
 use super::collect::{self, Scope};
 use super::condition::{at_rest, unhealthy};
@@ -19,13 +17,13 @@ use super::preflight::{Facts, check, no_instance, running};
 use super::progress::ProgressObserver;
 use super::state::Workload;
 use super::upgrade::Cause;
-use milvus_meta::finding::{Finding, Severity};
+use super::wait::{Waited, retry_on_conflict, wait_until};
+use crate::object::ResourceExt;
+use milvus_meta::finding::Finding;
 use milvus_meta::release::Release;
 
 /// How long a new coordinator has to be ready before the old one goes.
 const COORDINATOR_READY_S: i32 = 30;
-/// Tries of a change that others keep coming in between.
-const TRIES: u32 = 8;
 
 /// What the user asks for.
 #[derive(Debug, Clone)]
@@ -60,7 +58,7 @@ pub enum RollingError {
     #[error("{0}")]
     Refused(String),
     /// A Deployment did not become healthy.
-    #[error("{workload} did not become healthy within {} s: {lack}; {updated} Deployments have the new image, the rest the old one", limit.as_secs())]
+    #[error("not healthy within {} s: {lack}; {updated} Deployments have the new image, the rest the old one", limit.as_secs())]
     Unhealthy {
         /// The Deployment.
         workload: String,
@@ -88,7 +86,7 @@ pub enum RollingError {
 }
 
 /// The Deployments in the order of their update.
-pub(crate) fn ordered(facts: &Facts) -> Vec<Workload> {
+fn ordered(facts: &Facts) -> Vec<Workload> {
     // What is asked is new before what asks.
     let place = |workload: &Workload| COMPONENTS.iter().position(|one| *one == workload.component);
     let mut workloads = facts.workloads.found.clone();
@@ -100,14 +98,14 @@ pub(crate) fn ordered(facts: &Facts) -> Vec<Workload> {
 /// then `source` has to be given. A Deployment with `image` is what an earlier run left.
 fn unfit_sources(facts: &Facts, source: Option<&Release>, image: &str) -> Vec<String> {
     let mut reasons = Vec::new();
-    for workload in facts
+    let others = facts
         .workloads
         .found
         .iter()
-        .filter(|one| one.image != image)
-    {
-        let reported = image_version(&workload.image);
-        let reason = match reported.as_ref().or(source) {
+        .filter(|one| one.image != image);
+    for workload in others {
+        let tagged = image_version(&workload.image);
+        let reason = match tagged.as_ref().or(source) {
             None => format!(
                 "the image {} of Deployment {} has no release in its tag: use --source-version",
                 workload.image, workload.name
@@ -132,7 +130,7 @@ fn findings(facts: &Facts, options: &UpgradeOptions) -> Vec<Finding> {
 }
 
 /// Why an instance cannot be updated so to this target now; empty where it can.
-pub(crate) fn refusals(facts: &Facts, options: &RollingOptions) -> Vec<String> {
+fn refusals(facts: &Facts, options: &RollingOptions) -> Vec<String> {
     let (target, image) = (&options.target, options.image.as_str());
     let mut reasons = blockers(facts);
     reasons.extend(unfit_sources(facts, options.given.source.as_ref(), image));
@@ -140,12 +138,7 @@ pub(crate) fn refusals(facts: &Facts, options: &RollingOptions) -> Vec<String> {
     if facts.workloads.found.is_empty() {
         reasons.push(no_instance(facts));
     }
-    for ambiguous in &facts.workloads.ambiguous {
-        reasons.push(format!(
-            "Deployment {}: {}",
-            ambiguous.name, ambiguous.problem
-        ));
-    }
+    reasons.extend(facts.workloads.ambiguous.iter().cloned());
     if target.triple() < (2, 2, 3) {
         reasons.push(format!("{target} is below 2.2.3"));
     }
@@ -155,21 +148,16 @@ pub(crate) fn refusals(facts: &Facts, options: &RollingOptions) -> Vec<String> {
     if image_version(image).is_some_and(|version| version.triple() != target.triple()) {
         reasons.push(format!("image {image} is not {target}"));
     }
-    for deployment in &facts.deployments {
-        let name = deployment.metadata.name.clone().unwrap_or_default();
-        let found = &facts.workloads.found;
-        let Some(workload) = found.iter().find(|one| one.name == name) else {
-            continue;
-        };
+    for workload in &facts.workloads.found {
         // One with the new image already is what an earlier run left: it is waited for.
         if workload.image != image
-            && let Err(lack) = at_rest(deployment)
+            && let Some(Err(lack)) = facts.deployment(&workload.name).map(at_rest)
         {
-            reasons.push(format!("Deployment {name}: {lack}"));
+            reasons.push(format!("Deployment {}: {lack}", workload.name));
         }
     }
-    let others = findings(facts, &options.given).into_iter();
-    let others = others.filter(|finding| finding.severity == Severity::Error);
+    let others = findings(facts, &options.given);
+    let others = others.iter().filter(|one| one.is_error());
     reasons.extend(others.map(|one| format!("{} [{}]", one.message, one.code)));
     reasons
 }
@@ -192,16 +180,12 @@ fn outline(facts: &Facts, image: &str) -> String {
 }
 
 /// The patch of one Deployment, if it is still as it was read.
-pub(crate) fn patch(
-    workload: &Workload,
-    target: &Release,
-    image: &str,
-    version: Option<&str>,
-) -> Value {
+fn patch(workload: &Workload, options: &RollingOptions, version: Option<&str>) -> Value {
+    let container = json!({"name": workload.container, "image": options.image});
     let mut spec = json!({
         // Charts give coordinators Recreate, which stops the old one before the new one is there.
         "strategy": {"type": "RollingUpdate"},
-        "template": {"spec": {"containers": [{"name": workload.container, "image": image}]}},
+        "template": {"spec": {"containers": [container]}},
     });
     if workload.component.ends_with("coord") {
         spec["minReadySeconds"] = json!(COORDINATOR_READY_S);
@@ -209,7 +193,7 @@ pub(crate) fn patch(
     json!({
         "metadata": {
             "resourceVersion": version,
-            "labels": {"app.kubernetes.io/version": target.to_string()},
+            "labels": {"app.kubernetes.io/version": options.target.to_string()},
         },
         "spec": spec,
     })
@@ -227,135 +211,120 @@ pub async fn rolling_update(
     let held = Held::acquire(client, &options.given.instance, &options.given.identity)
         .await
         .map_err(|error| RollingError::Ended(error.into()))?;
+    let update = Update {
+        client,
+        held: &held,
+        options,
+        observer,
+    };
     let ended = tokio::select! {
-        ended = work((client, &held), options, observer) => ended,
+        ended = update.work() => ended,
         () = observer.stopped() => Err(RollingError::Ended(Cause::Stopped)),
     };
     held.release().await;
     ended
 }
 
-async fn work(
-    (client, held): (&Client, &Held),
-    options: &RollingOptions,
-    observer: &dyn ProgressObserver,
-) -> Result<RollingReport, RollingError> {
-    let scope = Scope {
-        instance: &options.given.instance,
-        selector: options.given.selector.as_deref(),
-        ..Scope::default()
-    };
-    let facts = collect::facts(client, scope).await?;
-    for finding in findings(&facts, &options.given) {
-        if finding.severity != Severity::Error {
-            observer.finding(&finding);
-        }
-    }
-    let reasons = refusals(&facts, options);
-    if !reasons.is_empty() {
-        return Err(RollingError::Refused(reasons.join("; ")));
-    }
-    if !observer.confirm(&outline(&facts, &options.image)).await {
-        return Err(RollingError::Ended(Cause::Unconfirmed));
-    }
-    update((client, held), observer, &facts, options).await?;
-    let deployments = ordered(&facts).into_iter().map(|one| one.name);
-    Ok(RollingReport {
-        instance: options.given.instance.clone(),
-        target_version: options.target.to_string(),
-        image: options.image.clone(),
-        deployments: deployments.collect(),
-        is_helms: facts.helm.is_some(),
-    })
+/// A rolling update in progress.
+struct Update<'a> {
+    client: &'a Client,
+    held: &'a Held,
+    options: &'a RollingOptions,
+    observer: &'a dyn ProgressObserver,
 }
 
-/// Updates one Deployment after the other, each until it is healthy, as long as the Lease is ours.
-async fn update(
-    (client, held): (&Client, &Held),
-    observer: &dyn ProgressObserver,
-    facts: &Facts,
-    options: &RollingOptions,
-) -> Result<(), RollingError> {
-    let (image, limit) = (options.image.as_str(), options.given.limit);
-    for (updated, workload) in ordered(facts).iter().enumerate() {
-        observer.message(&format!("updating {}", workload.name));
-        let changed = change((client, held), workload, options).await?;
-        let generation = changed.ok_or(RollingError::LeaseLost { patched: updated })?;
-        let begun = Instant::now();
-        let mut reported = String::new();
-        loop {
-            let lack = lack(client, workload, image, generation).await?;
-            let Some(lack) = lack else { break };
-            if reported != lack {
-                observer.message(&format!("waiting for: {}: {lack}", workload.name));
-                reported.clone_from(&lack);
+impl Update<'_> {
+    async fn work(&self) -> Result<RollingReport, RollingError> {
+        let given = &self.options.given;
+        let scope = Scope {
+            instance: &given.instance,
+            selector: given.selector.as_deref(),
+            ..Scope::default()
+        };
+        let facts = collect::facts(self.client, scope).await?;
+        for finding in findings(&facts, given).iter().filter(|one| !one.is_error()) {
+            self.observer.finding(finding);
+        }
+        let reasons = refusals(&facts, self.options);
+        if !reasons.is_empty() {
+            return Err(RollingError::Refused(reasons.join("; ")));
+        }
+        let outline = outline(&facts, &self.options.image);
+        if !self.observer.confirm(&outline).await {
+            return Err(RollingError::Ended(Cause::Unconfirmed));
+        }
+        let ordered = ordered(&facts);
+        for (updated, workload) in ordered.iter().enumerate() {
+            self.update(workload, updated).await?;
+        }
+        Ok(RollingReport {
+            instance: given.instance.clone(),
+            target_version: self.options.target.to_string(),
+            image: self.options.image.clone(),
+            deployments: ordered.into_iter().map(|one| one.name).collect(),
+            is_helms: facts.helm.is_some(),
+        })
+    }
+
+    /// Updates a Deployment and waits until it is healthy, as long as the Lease is ours; `updated` are those before it.
+    async fn update(&self, workload: &Workload, updated: usize) -> Result<(), RollingError> {
+        let limit = self.options.given.limit;
+        self.observer
+            .message(&format!("updating {}", workload.name));
+        let change = async || {
+            if self.held.is_sure(limit).await {
+                Ok(self.change(workload).await)
+            } else {
+                Err(RollingError::LeaseLost { patched: updated })
             }
-            if !held.is_sure(limit).await {
-                let patched = updated + 1;
-                return Err(RollingError::LeaseLost { patched });
-            }
-            if begun.elapsed() >= limit {
-                return Err(RollingError::Unhealthy {
-                    workload: workload.name.clone(),
-                    lack,
-                    updated,
-                    limit,
-                });
-            }
-            tokio::time::sleep(POLL_INTERVAL).await;
+        };
+        let generation = retry_on_conflict(change).await??;
+        let lacks = async || self.lacks(workload, generation).await;
+        match wait_until(self.held, self.observer, limit, lacks).await? {
+            Waited::Done => Ok(()),
+            Waited::LeaseLost => Err(RollingError::LeaseLost {
+                patched: updated + 1,
+            }),
+            Waited::Late(lacks) => Err(RollingError::Unhealthy {
+                workload: workload.name.clone(),
+                lack: lacks.join("; "),
+                updated,
+                limit,
+            }),
         }
     }
-    Ok(())
-}
 
-/// Changes a Deployment as it was just read, again if another client changed it meanwhile; gives its generation, or
-/// nothing where the Lease was lost before.
-async fn change(
-    (client, held): (&Client, &Held),
-    workload: &Workload,
-    options: &RollingOptions,
-) -> Result<Option<i64>, ClientError> {
-    let mut tries = 1;
-    loop {
-        if !held.is_sure(options.given.limit).await {
-            return Ok(None);
-        }
-        let live: Option<Deployment> = client.get(&workload.name).await?;
-        let version = live.and_then(|live| live.metadata.resource_version);
-        let patch = patch(
-            workload,
-            &options.target,
-            &options.image,
-            version.as_deref(),
-        );
-        match client.patch::<Deployment>(&workload.name, &patch).await {
-            Ok(written) => return Ok(Some(written.metadata.generation.unwrap_or(0))),
-            Err(error) if error.is_conflict() && tries < TRIES => {
-                tries += 1;
-                tokio::time::sleep(POLL_INTERVAL).await;
-            }
-            Err(error) => return Err(error),
-        }
+    /// Changes a Deployment as it was just read; gives its generation.
+    async fn change(&self, workload: &Workload) -> Result<i64, ClientError> {
+        let live: Option<Deployment> = self.client.get(&workload.name).await?;
+        let version = live.and_then(|live| live.resource_version());
+        let patch = patch(workload, self.options, version.as_deref());
+        let written: Deployment = self.client.patch(&workload.name, &patch).await?;
+        Ok(written.metadata.generation.unwrap_or(0))
     }
-}
 
-async fn lack(
-    client: &Client,
-    workload: &Workload,
-    image: &str,
-    generation: i64,
-) -> Result<Option<String>, ClientError> {
-    let live: Option<Deployment> = client.get(&workload.name).await?;
-    let Some(live) = live else {
-        return Ok(Some("it is not there any more".to_owned()));
-    };
-    let pods = client.pods_of(Some(&live)).await?;
-    Ok(unhealthy(&live, &pods, workload, image, generation))
+    async fn lacks(
+        &self,
+        workload: &Workload,
+        generation: i64,
+    ) -> Result<Vec<String>, ClientError> {
+        let live: Option<Deployment> = self.client.get(&workload.name).await?;
+        let lack = match &live {
+            None => Some("it is missing".to_owned()),
+            Some(live) => {
+                let pods = self.client.pods_of(Some(live)).await?;
+                unhealthy(live, &pods, workload, &self.options.image, generation)
+            }
+        };
+        let named = lack.map(|lack| format!("Deployment {}: {lack}", workload.name));
+        Ok(named.into_iter().collect())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use milvus_meta::finding::Severity;
 
     fn facts(components: &[&str], version: &str) -> Facts {
         let mut facts = Facts::default();
@@ -465,7 +434,12 @@ mod tests {
     #[test]
     fn the_patch_names_the_found_container() {
         let facts = facts(&["rootcoord"], "2.2.3");
-        let patch = patch(&facts.workloads.found[0], &target(), "m:2", Some("3"));
+        let options = RollingOptions {
+            target: target(),
+            image: "m:2".to_owned(),
+            given: UpgradeOptions::default(),
+        };
+        let patch = patch(&facts.workloads.found[0], &options, Some("3"));
         assert_eq!(
             patch["spec"]["template"]["spec"]["containers"],
             json!([{"name": "main", "image": "m:2"}])

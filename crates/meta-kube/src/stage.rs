@@ -15,7 +15,7 @@ mod table;
 
 pub use end::{End, State, Unreached};
 pub use table::{Effect, Row};
-pub(crate) use table::{Patch, TABLE, Work, is_for_old};
+pub(crate) use table::{TABLE, Work, is_for_old};
 use table::{Then, TurnBack};
 
 /// One stage of an upgrade or a rollback.
@@ -151,17 +151,6 @@ fn is_old(before: Option<Layout>) -> bool {
     before.is_some_and(|layout| is_for_old(layout, before))
 }
 
-/// Where an upgrade that was killed, or that halted, is resumed. Time has passed: no release is started
-/// on what was found before.
-pub(crate) fn resumed(stage: Stage) -> Stage {
-    stage.row().resume
-}
-
-/// Where it is resumed when a Deployment that has to be stopped was recreated.
-pub(crate) fn stop_again_at(stage: Stage) -> Stage {
-    stage.row().stop_again
-}
-
 /// Where a rollback begins; `None` where there is nothing to roll back. `migrated` says whether the metadata
 /// may have been migrated, so that what comes before the migration is done again.
 pub(crate) fn turned_back(stage: Stage, before: Option<Layout>, migrated: bool) -> Option<Stage> {
@@ -171,12 +160,6 @@ pub(crate) fn turned_back(stage: Stage, before: Option<Layout>, migrated: bool) 
         TurnBack::CheckUnlessMigrated => Some(Stage::STOP_BACK),
         TurnBack::No => None,
     }
-}
-
-/// Where an unfinished rollback turns forward; `None` where the metadata was restored already, and where
-/// no rollback is unfinished.
-pub(crate) fn turned_forward(stage: Stage) -> Option<Stage> {
-    stage.row().turn_forward
 }
 
 #[cfg(test)]

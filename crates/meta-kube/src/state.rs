@@ -226,15 +226,12 @@ pub struct UpgradeState {
 impl UpgradeState {
     /// Reads a saved state.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let state: Self = serde_json::from_str(text)
-            .map_err(|error| format!("the saved upgrade state cannot be read: {error}"))?;
-        if state.version == STATE_VERSION {
-            Ok(state)
-        } else {
-            Err(format!(
-                "the saved upgrade state has version {}, this program supports version {STATE_VERSION}",
-                state.version
-            ))
+        let state: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        match state.version {
+            STATE_VERSION => Ok(state),
+            other => Err(format!(
+                "it has version {other}, this program supports version {STATE_VERSION}"
+            )),
         }
     }
 
@@ -351,10 +348,7 @@ pub(super) mod tests {
         };
         let problem = UpgradeState::parse(&newer.render()).unwrap_err();
         assert!(problem.contains("version 9"), "{problem}");
-        assert!(
-            UpgradeState::parse("{}")
-                .unwrap_err()
-                .contains("cannot be read")
-        );
+        let problem = UpgradeState::parse("{}").unwrap_err();
+        assert!(problem.contains("missing field"), "{problem}");
     }
 }

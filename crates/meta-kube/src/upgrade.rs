@@ -155,24 +155,29 @@ async fn work(
     if decision.creates_claim {
         create_claim(client, &state).await?;
     }
-    let mut operation = Driver::new(
+    let mut driver = Driver {
         client,
         observer,
         held,
         state,
-        observed.version,
-        options.limit,
-    );
-    let ended = operation.drive(options.intent, &decision.recreated).await;
-    let state = operation.state().clone();
-    let result = ended.map_err(|error| UpgradeError {
-        cause: error.into(),
-        state: Some(Box::new(state.clone())),
-    })?;
+        resource_version: observed.version,
+        limit: options.limit,
+        stops: 0,
+    };
+    let result = match driver.drive(options.intent, &decision.recreated).await {
+        Ok(result) => result,
+        Err(error) => {
+            let state = Some(Box::new(driver.state));
+            return Err(UpgradeError {
+                cause: error.into(),
+                state,
+            });
+        }
+    };
     if options.clean_up && result.is_ok() {
-        operation.clean_up().await?;
+        driver.clean_up().await?;
     }
-    let status = status::collect(client, options, Some(state), true).await?;
+    let status = status::collect(client, options, Some(driver.state), true).await?;
     Ok(UpgradeReport { result, status })
 }
 

@@ -10,7 +10,7 @@ use crate::support::kubernetes::helm::{Helm, OLD_IMAGE};
 use crate::support::kubernetes::{Ended, ended};
 
 const USER: &str = "upgrader";
-const RECORD: &str = "meta-migration-record-my-release";
+const RECORD: &str = "meta-migration-state-my-release";
 
 #[tokio::test]
 async fn a_manual_backup_outside_the_volume_is_not_used() {

@@ -179,7 +179,7 @@ async fn w14_w23_migrate_sh_cleanup_keeps_the_backup() {
     migrate_sh(&scenario, &more).await.expect(0);
     scenario.assert_runs(NEW_IMAGE).await;
     let left = left_over(&scenario).await;
-    for kept in ["-backup-", "-config-", "-record-"] {
+    for kept in ["-backup-", "-config-", "-state-"] {
         assert!(
             left.iter().any(|name| name.contains(kept)),
             "-d false keeps {kept}: {left:?}"
@@ -196,7 +196,7 @@ async fn w14_w23_migrate_sh_cleanup_keeps_the_backup() {
     migrate_sh(&scenario, &["-d"]).await.expect(0);
     scenario.assert_runs(NEW_IMAGE).await;
     let left = left_over(&scenario).await;
-    let saved_state = "meta-migration-record-my-release";
+    let saved_state = "meta-migration-state-my-release";
     assert!(left.iter().any(|name| name == saved_state), "{left:?}");
     let claim = "meta-migration-backup-my-release";
     let claim = bed.get("persistentvolumeclaims", claim).await.unwrap();

@@ -90,6 +90,118 @@ async fn milvus_started_by_another_tool_is_stopped_again() {
     scenario.assert_runs(NEW_IMAGE).await;
 }
 
+/// Adds a Deployment of Milvus to the instance, as another chart or a user would; returns its name.
+async fn add_a_deployment(scenario: &Scenario) -> String {
+    let bed = &scenario.bed;
+    let name = scenario.helm.deployment("standalone");
+    let mut added = bed.get("deployments", &name).await.unwrap();
+    let name = scenario.helm.deployment("mixcoord");
+    added["metadata"] = json!({"name": name, "labels": added["metadata"]["labels"]});
+    added["spec"]["replicas"] = json!(1);
+    for pointer in [
+        "/metadata/labels",
+        "/spec/selector/matchLabels",
+        "/spec/template/metadata/labels",
+    ] {
+        added.pointer_mut(pointer).unwrap()["component"] = json!("mixcoord");
+    }
+    let containers = added.pointer_mut("/spec/template/spec/containers").unwrap();
+    // Its image cannot be pulled: nothing runs on the metadata.
+    containers[0]["image"] = json!("milvusdb/milvus:v2.1.3");
+    containers[0]["name"] = json!("mixcoord");
+    containers[0]["args"] = json!(["milvus", "run", "mixcoord"]);
+    let image = "milvusdb/milvus:v2.1.3".to_owned();
+    bed.shared.behaviour().missing_images.insert(image);
+    bed.create("deployments", &added).await;
+    name
+}
+
+#[tokio::test]
+async fn a_deployment_added_after_the_stop_halts_the_upgrade() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    let bed = &scenario.bed;
+    hold(&scenario, "-verify-");
+    let child = bed.start(USER, &scenario.command(&[]));
+    wait_for_pod(&scenario, "-verify-").await;
+    let added = add_a_deployment(&scenario).await;
+    bed.shared.behaviour().held_tools.clear();
+    let ended = ended(child.wait_with_output().await.unwrap());
+    ended
+        .expect(5)
+        .says("was not there when the upgrade began")
+        .says(&format!("scale deployment {added} --replicas=0"));
+    let none = json!({"spec": {"replicas": 0}});
+    bed.merge("deployments", &added, &none).await;
+    scenario.upgrade(&["-o", "resume"]).await.expect(0);
+    scenario.assert_runs(NEW_IMAGE).await;
+}
+
+#[tokio::test]
+async fn a_rollback_refuses_a_deployment_added_since() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    scenario.upgrade(&[]).await.expect(0);
+    let added = add_a_deployment(&scenario).await;
+    let refused = scenario.upgrade(&["-o", "rollback"]).await;
+    refused
+        .expect(3)
+        .says(&format!("scale deployment {added} --replicas=0"));
+    scenario.bed.delete("deployments", &added).await;
+    scenario.assert_runs(NEW_IMAGE).await;
+    scenario.upgrade(&["-o", "rollback"]).await.expect(0);
+    scenario.assert_untouched().await;
+}
+
+#[tokio::test]
+async fn an_old_image_set_during_the_start_is_replaced() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    let bed = &scenario.bed;
+    let new = NEW_IMAGE.to_owned();
+    bed.shared.behaviour().unready_images.insert(new);
+    let child = bed.start(USER, &scenario.command(&[]));
+    let name = scenario.helm.deployment("standalone");
+    let runs_new = async || {
+        let deployments = bed.deployments().await;
+        (deployments[&name] == (NEW_IMAGE.to_owned(), 1)).then_some(())
+    };
+    bed.wait("the new image", runs_new).await;
+    // Its image cannot be pulled: nothing runs on the metadata.
+    let missing = OLD_IMAGE.to_owned();
+    bed.shared.behaviour().missing_images.insert(missing);
+    let template = json!({"spec": {"template": {"spec": {"containers": [
+        {"name": "standalone", "image": OLD_IMAGE},
+    ]}}}});
+    let path = format!("{}/{name}", bed.path("deployments"));
+    bed.admin.strategic(&path, &template).await;
+    bed.wait("the new image again", runs_new).await;
+    bed.shared.behaviour().unready_images.clear();
+    let ended = ended(child.wait_with_output().await.unwrap());
+    ended
+        .expect(0)
+        .says("another tool started Milvus")
+        .says(&format!("{name} with {OLD_IMAGE}"));
+    scenario.assert_runs(NEW_IMAGE).await;
+}
+
+#[tokio::test]
+async fn a_corrupt_upgrade_state_is_named_with_a_command() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    scenario.upgrade(&[]).await.expect(0);
+    let map = state_name("my-release");
+    let corrupt = json!({"data": {"state.json": "{"}});
+    scenario.bed.merge("configmaps", &map, &corrupt).await;
+    for operation in ["status", "resume", "rollback"] {
+        let halted = scenario.upgrade(&["-o", operation]).await;
+        halted
+            .expect(5)
+            .says("cannot be read")
+            .says(&format!("delete configmap {map}"));
+    }
+    scenario.assert_runs(NEW_IMAGE).await;
+    scenario.bed.delete("configmaps", &map).await;
+    scenario.upgrade(&["-o", "rollback"]).await.expect(0);
+    scenario.assert_untouched().await;
+}
+
 #[tokio::test]
 async fn a_deleted_lease_is_acquired_again() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;

@@ -122,7 +122,7 @@ async fn without_state_an_operator_instance_keeps_its_counts() {
     it.bed.shared.behaviour().held_tools.clear();
     it.bed.delete("leases", "meta-migration-mine").await;
     it.bed
-        .delete("configmaps", "meta-migration-record-mine")
+        .delete("configmaps", "meta-migration-state-mine")
         .await;
     it.upgrade(&[]).await.expect(0);
     it.assert_runs(NEW_IMAGE).await;

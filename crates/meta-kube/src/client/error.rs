@@ -74,16 +74,12 @@ fn is_of_quota(status: &kube::core::Status) -> bool {
 
 impl ClientError {
     fn status(&self) -> Option<&kube::core::Status> {
-        match self {
-            Self::Request { cause, .. } => {
-                if let kube::Error::Api(status) = cause.as_ref() {
-                    Some(status)
-                } else {
-                    None
-                }
-            }
-            Self::Configure { .. } | Self::TimedOut { .. } => None,
+        if let Self::Request { cause, .. } = self
+            && let kube::Error::Api(status) = cause.as_ref()
+        {
+            return Some(status);
         }
+        None
     }
 
     /// Whether another program changed or made the object first.

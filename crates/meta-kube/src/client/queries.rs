@@ -8,6 +8,7 @@ use k8s_openapi::api::authorization::v1::{
 };
 use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
+use kube::ResourceExt;
 use kube::api::{Api, ListParams, LogParams, PostParams};
 
 use super::{Client, ClientError, if_allowed};
@@ -53,7 +54,7 @@ impl Client {
         let found = self.once("list events", api.list(&parameters)).await.ok()?;
         let newest = found.items.into_iter().max_by_key(|event| {
             let last = event.last_timestamp.clone();
-            last.or_else(|| event.metadata.creation_timestamp.clone())
+            last.or_else(|| event.creation_timestamp())
                 .map(|time| time.0)
         })?;
         let reason = newest.reason.unwrap_or_default();

@@ -1,7 +1,10 @@
 //! The time limit of a request, and further tries of those that may be sent twice.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::error::{ClientError, REQUEST_TIMEOUT};
 
@@ -18,22 +21,14 @@ pub(super) async fn with_timeout<T>(
     action: &str,
     request: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<T, ClientError> {
-    let slow = async {
-        tokio::time::sleep(REPORT_AFTER).await;
-        tracing::warn!(
-            action,
-            "the API server does not answer for {} s",
-            REPORT_AFTER.as_secs()
-        );
-        std::future::pending().await
-    };
-    let answer = async {
-        tokio::select! {
-            answer = request => answer,
-            never = slow => never,
-        }
-    };
-    match tokio::time::timeout(REQUEST_TIMEOUT, answer).await {
+    let mut request = pin!(request);
+    let mut answer = timeout(REPORT_AFTER, &mut request).await;
+    if answer.is_err() {
+        let seconds = REPORT_AFTER.as_secs();
+        tracing::warn!(action, "the API server does not answer for {seconds} s");
+        answer = timeout(REQUEST_TIMEOUT - REPORT_AFTER, request).await;
+    }
+    match answer {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(cause)) => Err(ClientError::Request {
             action: action.to_owned(),
@@ -71,7 +66,7 @@ mod tests {
     use std::future::pending;
     use std::sync::Mutex;
 
-    use tokio::time::{Instant, timeout};
+    use tokio::time::Instant;
 
     use super::*;
 

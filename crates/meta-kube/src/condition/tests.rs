@@ -157,23 +157,19 @@ fn w13_the_reason_of_a_pod_that_does_not_run_is_reported() {
 
 #[test]
 fn lost_pods_are_retried_and_decisions_are_not() {
-    let ended_with = |code: i32| {
-        let status = json!({"containerStatuses": [{
-            "name": "meta-migration", "image": "t", "imageID": "", "ready": false, "restartCount": 0,
-            "state": {"terminated": {"exitCode": code, "message": "why"}},
-        }]});
-        ended(&pod(&status), "meta-migration")
-    };
     assert!(is_worth_another_attempt(None));
-    assert!(is_worth_another_attempt(ended_with(137).as_ref()));
+    assert!(is_worth_another_attempt(Some(137)));
     for code in 1..=6 {
-        assert!(
-            !is_worth_another_attempt(ended_with(code).as_ref()),
-            "{code}"
-        );
+        assert!(!is_worth_another_attempt(Some(code)), "{code}");
     }
-    assert_eq!(ended_with(4).unwrap().message, "why");
-    assert_eq!(ended(&pod(&json!({})), "meta-migration"), None);
+    let status = json!({"containerStatuses": [{
+        "name": "meta-migration", "image": "t", "imageID": "", "ready": false, "restartCount": 0,
+        "state": {"terminated": {"exitCode": 4, "message": "why"}},
+    }]});
+    let pods = [pod(&status), pod(&json!({}))];
+    let ended = pods.each_ref().map(|pod| ended(pod, "meta-migration"));
+    assert_eq!(ended[0].unwrap().message.as_deref(), Some("why"));
+    assert_eq!(ended[1], None);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::state::StorageRoot;
 
 /// What the configuration says; `None` where it says nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Configured {
+pub(crate) struct Configured {
     /// Addresses, `host:port`.
     pub endpoints: Option<Vec<String>>,
     /// `etcd.rootPath`.

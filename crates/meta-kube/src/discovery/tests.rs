@@ -110,15 +110,8 @@ fn w11_the_container_is_known_before_the_stop() {
     );
     let twice = json!([renamed, {"name": "other", "image": "milvusdb/milvus:v2.1.4"}]);
     let sorted = named(&twice);
-    assert!(
-        sorted.ambiguous[0].problem.contains("main, other"),
-        "{sorted:?}"
-    );
-    assert!(
-        named(&json!([sidecar])).ambiguous[0]
-            .problem
-            .contains("no container")
-    );
+    assert!(sorted.ambiguous[0].contains("main, other"), "{sorted:?}");
+    assert!(named(&json!([sidecar])).ambiguous[0].contains("no container"));
 }
 
 #[test]
@@ -160,6 +153,25 @@ fn pods_are_selected_by_labels_and_expressions() {
         pod_selector(&proxy).as_deref(),
         Some("component=proxy,tier in (a,b),!canary")
     );
+}
+
+#[test]
+fn repository_and_tag_of_an_image_are_told_apart() {
+    for (image, expected) in [
+        (
+            "milvusdb/milvus:v2.1.4",
+            ("milvusdb/milvus", Some("v2.1.4")),
+        ),
+        ("mirror:5000/milvus", ("mirror:5000/milvus", None)),
+        (
+            "mirror:5000/milvus:v2.1.4",
+            ("mirror:5000/milvus", Some("v2.1.4")),
+        ),
+        ("milvus@sha256:0a", ("milvus", None)),
+        ("milvus:v2.1.4@sha256:0a", ("milvus", Some("v2.1.4"))),
+    ] {
+        assert_eq!(image_parts(image), expected, "{image}");
+    }
 }
 
 #[test]

@@ -8,7 +8,6 @@ use super::{Driver, StageError};
 use crate::BACKUP_FOLDER;
 use crate::job_kind::JobKind;
 use crate::job_runner;
-use crate::preflight::is_restoring;
 use crate::stage::is_for_old;
 use meta_report::{BackupRef, MigrateOutcome, MigrateReport};
 use milvus_meta::layout::Layout;
@@ -52,15 +51,12 @@ impl Driver<'_> {
         self.run(JobKind::Backup).await?;
         // Somebody may have migrated by hand since the probe. What is 2.1 now was 2.1 when it was saved.
         let status = self.status().await?;
-        let (layout, before) = (status.layout, self.state.layout_before);
-        let is_old = layout == Layout::Staged || is_for_old(layout, before);
-        self.state.has_backup = is_old && !is_restoring(&status);
+        self.state.has_backup = self.is_intact(&status);
         if !self.state.has_backup {
-            let reported = format!(
+            self.observer.message(&format!(
                 "the metadata is {} now: the saved backup cannot restore 2.1",
-                layout.name()
-            );
-            self.observer.message(&reported);
+                status.layout.name()
+            ));
         }
         Ok(())
     }
@@ -79,18 +75,16 @@ impl Driver<'_> {
             self.next_attempt(JobKind::Migrate).await?;
         }
         let text = self.run(JobKind::Migrate).await?;
-        let Some(report) = job_runner::report::<MigrateReport>(&text) else {
-            return Ok(());
-        };
-        let Some(backup) = report.backup else {
-            return Ok(());
-        };
-        // The migration makes another one where the metadata is not what the backup holds.
-        let made_now = report.outcome == MigrateOutcome::Migrated && !report.resumed;
-        let known = self.state.has_backup && backup.path == self.state.backup_file;
-        if known || made_now || self.is_in_the_volume(&backup).await? {
-            self.state.backup_file = backup.path;
-            self.state.has_backup = true;
+        if let Some(report) = job_runner::report::<MigrateReport>(&text)
+            && let Some(backup) = report.backup
+        {
+            // The migration makes another one where the metadata is not what the backup holds.
+            let made_now = report.outcome == MigrateOutcome::Migrated && !report.resumed;
+            let known = self.state.has_backup && backup.path == self.state.backup_file;
+            if known || made_now || self.is_in_the_volume(&backup).await? {
+                self.state.backup_file = backup.path;
+                self.state.has_backup = true;
+            }
         }
         Ok(())
     }
@@ -177,11 +171,10 @@ impl Driver<'_> {
             listed.is_some_and(|listed| listed.has(backup))
         };
         if !is_there {
-            let reported = format!(
+            self.observer.message(&format!(
                 "the backup of the migration, {}, is not in volume claim {}",
                 backup.path, self.state.claim
-            );
-            self.observer.message(&reported);
+            ));
         }
         Ok(is_there)
     }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim};
-
 use tokio::time::Instant;
 
 use super::{Driver, StageError};
@@ -13,6 +12,7 @@ use crate::condition::{JobState, job_state};
 use crate::job_kind::JobKind;
 use crate::job_runner::{JobFailure, Runner};
 use crate::manifest;
+use crate::object::ResourceExt;
 use crate::stage::Stage;
 use crate::state::ATTEMPTS_MAX;
 use crate::{LABEL_INSTANCE, LABEL_STEP, config_name, job_name};
@@ -40,7 +40,7 @@ impl Driver<'_> {
             self.check_lease().await?;
             match self.runner().run(&self.state, step, attempt).await {
                 Ok(text) => {
-                    if !step.writes() && step != JobKind::Backup {
+                    if !step.leaves_result() {
                         self.delete_job(step, attempt).await?;
                     }
                     return Ok(text);
@@ -76,13 +76,12 @@ impl Driver<'_> {
     /// Deletes the Job whose result is saved with the following stage. That of the backup stays: it names the
     /// backup where the upgrade state is lost.
     pub(super) async fn delete_saved(&self, stage: Stage) {
-        let kind = stage.row().job.filter(|kind| kind.writes());
-        let Some((kind, next)) = kind.map(|kind| (kind, self.state.attempt(kind))) else {
-            return;
-        };
-        // A remaining Job does no harm: the next one has another name.
-        if let Err(error) = self.delete_job(kind, next.saturating_sub(1)).await {
-            tracing::warn!(%error, "a finished Job is left");
+        if let Some(kind) = stage.row().job.filter(|kind| kind.writes()) {
+            let attempt = self.state.attempt(kind).saturating_sub(1);
+            // A remaining Job does no harm: the next one has another name.
+            if let Err(error) = self.delete_job(kind, attempt).await {
+                tracing::warn!(%error, "a finished Job is left");
+            }
         }
     }
 
@@ -112,8 +111,7 @@ impl Driver<'_> {
         let jobs: Vec<Job> = self.client.list(&selector).await?;
         for job in jobs {
             self.check_lease().await?;
-            let name = job.metadata.name.unwrap_or_default();
-            match self.runner().finish(&name).await {
+            match self.runner().finish(&job.name_any()).await {
                 Ok(()) => {}
                 Err(JobFailure::Client(error)) => return Err(error.into()),
                 Err(JobFailure::StillRunning(why) | JobFailure::Ended { why, .. }) => {
@@ -133,7 +131,7 @@ impl Driver<'_> {
 
     /// Whether a recorded attempt is of no use any more.
     async fn is_used_up(&self, step: JobKind, attempt: u32) -> Result<bool, StageError> {
-        if !step.writes() && step != JobKind::Backup {
+        if !step.leaves_result() {
             return Ok(true);
         }
         let name = job_name(step.name(), &self.state.operation, attempt);
@@ -148,22 +146,19 @@ impl Driver<'_> {
         let found: Option<ConfigMap> = self.client.get(&name).await?;
         match found {
             Some(found) if found.data == config.data => {}
-            Some(_) => {
-                self.client.replace(&config).await?;
-            }
-            None => {
-                self.client.create(&config).await?;
-            }
+            Some(_) => drop(self.client.replace(&config).await?),
+            None => drop(self.client.create(&config).await?),
         }
-        if !self.state.stage.row().needs_volume {
-            return Ok(());
-        }
-        let claim: Option<PersistentVolumeClaim> = self.client.get(&self.state.claim).await?;
-        if claim.is_none() {
-            return Err(StageError::Failed(format!(
-                "the volume claim {} does not exist",
-                self.state.claim
-            )));
+        let name = &self.state.claim;
+        if self.state.stage.row().needs_volume
+            && self
+                .client
+                .get::<PersistentVolumeClaim>(name)
+                .await?
+                .is_none()
+        {
+            let why = format!("the volume claim {name} does not exist");
+            return Err(StageError::Failed(why));
         }
         Ok(())
     }

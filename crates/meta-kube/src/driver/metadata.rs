@@ -49,14 +49,19 @@ impl Driver<'_> {
     /// Fails if the metadata was migrated while the old release became healthy, which takes minutes.
     pub(super) async fn require_old_metadata(&mut self) -> Result<(), StageError> {
         let status = self.status().await?;
+        if self.is_intact(&status) {
+            return Ok(());
+        }
+        Err(StageError::Failed(format!(
+            "the old release was started and the metadata is {} now: stop Milvus before it writes more",
+            status.layout.name()
+        )))
+    }
+
+    /// Whether the metadata is that of the old release, maybe with staged keys beside it.
+    pub(super) fn is_intact(&self, status: &StatusReport) -> bool {
         let (layout, before) = (status.layout, self.state.layout_before);
         let is_old = layout == Layout::Staged || is_for_old(layout, before);
-        if !is_old || is_restoring(&status) {
-            return Err(StageError::Failed(format!(
-                "the old release was started and the metadata is {} now: stop Milvus before it writes more",
-                layout.name()
-            )));
-        }
-        Ok(())
+        is_old && !is_restoring(status)
     }
 }

@@ -1,21 +1,21 @@
 //! Stops and starts Milvus, and waits until it really stopped or really runs.
 
+use std::cell::RefCell;
+
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
-use tokio::time::Instant;
 
-use super::super::condition::missing_deployments;
-use super::super::start_checks::{incompatible_image, paused};
 use super::{Driver, DriverError, StageError};
 use crate::client::ClientError;
-use crate::condition::{containers, replicas, unhealthy};
-use crate::discovery::LABEL_APP_INSTANCE;
+use crate::condition::{Lack, container, image_of, missing_deployments, replicas, unhealthy};
+use crate::discovery::{self, LABEL_APP_INSTANCE, image_version};
+use crate::object::ResourceExt;
+use crate::stage::Outcome;
+use crate::start_checks::{incompatible_image, paused};
 use crate::state::Workload;
-use crate::{POLL_INTERVAL, annotations, manifest, milvus_resource};
-
-/// Tries of a change that others keep coming in between.
-const TRIES: u32 = 8;
+use crate::wait::{Waited, retry_on_conflict, wait_until};
+use crate::{annotations, manifest, milvus_resource};
 
 impl Driver<'_> {
     /// The Deployment of the saved state, and no other one of its name.
@@ -24,9 +24,8 @@ impl Driver<'_> {
         let Some(found) = found else {
             return Err(StageError::Failed(missing_deployments(&[&workload.name])));
         };
-        let uid = found.metadata.uid.clone().unwrap_or_default();
         // An operator may make its Deployments again.
-        if uid != workload.uid && self.state.resource.is_none() {
+        if found.uid().as_ref() != Some(&workload.uid) && self.state.resource.is_none() {
             return Err(StageError::Failed(recreated_message(workload)));
         }
         Ok(found)
@@ -47,12 +46,12 @@ impl Driver<'_> {
             let version = live.pointer("/metadata/resourceVersion");
             let patch = patch(version.and_then(Value::as_str));
             let instance = &self.state.instance;
-            Ok(self.client.patch_milvus(instance, &patch).await.map(|_| ()))
+            Ok(self.client.patch_milvus(instance, &patch).await)
         })
         .await
     }
 
-    pub(super) async fn change_workload(
+    async fn change_workload(
         &self,
         workload: &Workload,
         patch: impl Fn(&Deployment) -> Result<Option<Value>, StageError>,
@@ -70,7 +69,7 @@ impl Driver<'_> {
     }
 
     /// Scales what was recreated meanwhile to 0, with its saved count.
-    pub(super) async fn stop_recreated(&self, recreated: &[Workload]) -> Result<(), DriverError> {
+    pub(super) async fn stop_recreated(&self, recreated: &[Workload]) -> Result<(), StageError> {
         for workload in recreated {
             self.observer.message(&format!(
                 "Deployment {} was recreated: stopping it; its saved count is {}",
@@ -78,16 +77,10 @@ impl Driver<'_> {
             ));
             self.check_lease().await?;
             let patch = |live: &Deployment| {
-                let version = live.metadata.resource_version.as_deref();
-                Ok(Some(manifest::stop_patch(workload, version)))
+                let version = live.resource_version();
+                Ok(Some(manifest::stop_patch(workload, version.as_deref())))
             };
-            match self.change_workload(workload, patch).await {
-                Ok(()) => {}
-                Err(StageError::Broken(error)) => return Err(error),
-                Err(StageError::Failed(why) | StageError::Undecided(why)) => {
-                    return Err(DriverError::UpgradeState(why));
-                }
-            }
+            self.change_workload(workload, patch).await?;
         }
         Ok(())
     }
@@ -112,8 +105,9 @@ impl Driver<'_> {
         for workload in &self.state.workloads {
             self.check_lease().await?;
             let patch = |live: &Deployment| {
-                let version = live.metadata.resource_version.as_deref();
-                Ok((replicas(live) != 0).then(|| manifest::stop_patch(workload, version)))
+                let version = live.resource_version();
+                Ok((replicas(live) != 0)
+                    .then(|| manifest::stop_patch(workload, version.as_deref())))
             };
             self.change_workload(workload, patch).await?;
         }
@@ -126,26 +120,19 @@ impl Driver<'_> {
         if !self.state.stage.row().counts {
             return Ok(());
         }
-        let mut changed = Vec::new();
-        for (place, workload) in self.state.workloads.iter().enumerate() {
+        let mut workloads = self.state.workloads.clone();
+        for workload in &mut workloads {
             let live = self.deployment(workload).await?;
-            if annotations::is_annotated(&live) {
-                continue;
-            }
             let count = replicas(&live);
-            if count != 0 && count != workload.replicas {
-                changed.push((place, count));
-            }
-        }
-        if changed.is_empty() {
-            return Ok(());
-        }
-        for (place, count) in changed {
-            if let Some(workload) = self.state.workloads.get_mut(place) {
+            if count != 0 && !annotations::is_annotated(&live) {
                 workload.replicas = count;
             }
         }
-        Ok(self.save().await?)
+        if workloads != self.state.workloads {
+            self.state.workloads = workloads;
+            self.save().await?;
+        }
+        Ok(())
     }
 
     /// Stops what an operator manages as it was just read and counted.
@@ -167,14 +154,9 @@ impl Driver<'_> {
             let version = live.pointer("/metadata/resourceVersion");
             let patch = milvus_resource::stop_patch(&counted, version.and_then(Value::as_str));
             let instance = &self.state.instance;
-            Ok(self.client.patch_milvus(instance, &patch).await.map(|_| ()))
+            Ok(self.client.patch_milvus(instance, &patch).await)
         })
         .await
-    }
-
-    async fn pods(&self, workload: &Workload) -> Result<Vec<Pod>, StageError> {
-        let found: Option<Deployment> = self.client.get(&workload.name).await?;
-        Ok(self.client.pods_of(found.as_ref()).await?)
     }
 
     /// Waits until no pod of Milvus is left: a Deployment's own numbers say 0 while containers still run.
@@ -182,14 +164,16 @@ impl Driver<'_> {
         self.wait_until("Milvus did not stop", async || {
             let mut left = Vec::new();
             for workload in &self.state.workloads {
-                left.extend(self.pods(workload).await?.iter().map(name));
+                let live: Option<Deployment> = self.client.get(&workload.name).await?;
+                let pods = self.client.pods_of(live.as_ref()).await?;
+                left.extend(pods.iter().map(ResourceExt::name_any));
             }
             if self.state.resource.is_some() {
                 let instance = &self.state.instance;
                 let selector =
                     format!("{LABEL_APP_INSTANCE}={instance},app.kubernetes.io/name=milvus");
                 let pods: Vec<Pod> = self.client.list(&selector).await?;
-                left.extend(pods.iter().map(name));
+                left.extend(pods.iter().map(ResourceExt::name_any));
                 left.sort();
                 left.dedup();
             }
@@ -200,8 +184,7 @@ impl Driver<'_> {
                 return Ok(Vec::new());
             }
             let live = self.resource().await?;
-            let lack = milvus_resource::stopped(&live, milvus_resource::generation(&live)).err();
-            Ok(lack.into_iter().collect())
+            Ok(milvus_resource::stopped(&live).err().into_iter().collect())
         })
         .await
     }
@@ -210,34 +193,39 @@ impl Driver<'_> {
     async fn wait_until(
         &self,
         late: &str,
-        lacks: impl AsyncFn() -> Result<Vec<String>, StageError>,
+        lacks: impl AsyncFn() -> Result<Vec<Lack>, StageError>,
     ) -> Result<(), StageError> {
-        let begun = Instant::now();
-        let mut reported = String::new();
-        loop {
-            let lacks = lacks().await?;
-            let Some(first) = lacks.first() else {
-                return Ok(());
-            };
-            self.check_lease().await?;
-            if begun.elapsed() >= self.limit {
-                return Err(StageError::Failed(format!(
-                    "{late} within {} s: {}",
-                    self.limit.as_secs(),
-                    lacks.join("; ")
-                )));
-            }
-            if reported != *first {
-                self.observer.message(&format!("waiting for: {first}"));
-                reported.clone_from(first);
-            }
-            tokio::time::sleep(POLL_INTERVAL).await;
+        match wait_until(self.held, self.observer, self.limit, lacks).await? {
+            Waited::Done => Ok(()),
+            Waited::LeaseLost => Err(DriverError::LeaseLost.into()),
+            Waited::Late(lacks) => Err(StageError::Failed(format!(
+                "{late} within {} s: {}",
+                self.limit.as_secs(),
+                lacks.join("; ")
+            ))),
         }
     }
 
-    /// Whether anything of Milvus is scaled up now.
-    pub(super) async fn is_up(&self) -> Result<bool, StageError> {
-        Ok(!self.started().await?.is_empty())
+    /// Which Deployments of Milvus run that the saved state does not have: they are neither stopped nor started.
+    pub(super) async fn added(&self) -> Result<Option<String>, StageError> {
+        // The Milvus Operator creates and removes Deployments.
+        if self.state.resource.is_some() {
+            return Ok(None);
+        }
+        let mut found: Vec<Deployment> = self.client.list(&self.state.selector).await?;
+        let saved = |name: String| self.state.workloads.iter().any(|one| one.name == name);
+        found.retain(|one| replicas(one) != 0 && !saved(one.name_any()));
+        let added = discovery::workloads(&found).found.into_iter();
+        let names: Vec<String> = added.map(|one| one.name).collect();
+        let namespace = self.client.namespace();
+        Ok((!names.is_empty()).then(|| {
+            format!(
+                "Deployment {} runs Milvus and was not there when the upgrade began: run kubectl -n {namespace} scale \
+                 deployment {} --replicas=0, then continue",
+                names.join(", "),
+                names.join(" ")
+            )
+        }))
     }
 
     /// The Deployments of Milvus that are scaled up now.
@@ -316,17 +304,18 @@ impl Driver<'_> {
             self.check_lease().await?;
             let image = self.image(workload, new);
             let patch = |live: &Deployment| {
-                if !containers(live)
-                    .iter()
-                    .any(|one| one.name == workload.container)
-                {
+                if container(live, &workload.container).is_none() {
                     return Err(StageError::Failed(format!(
                         "Deployment {} no longer has container {}",
                         workload.name, workload.container
                     )));
                 }
-                let version = live.metadata.resource_version.as_deref();
-                Ok(Some(manifest::start_patch(workload, image, version)))
+                let version = live.resource_version();
+                Ok(Some(manifest::start_patch(
+                    workload,
+                    image,
+                    version.as_deref(),
+                )))
             };
             self.change_workload(workload, patch).await?;
         }
@@ -334,28 +323,42 @@ impl Driver<'_> {
     }
 
     /// Waits until everything that was started is healthy: the release runs, and its annotations are no longer needed.
-    pub(super) async fn wait_ready(&mut self, new: bool) -> Result<(), StageError> {
-        self.wait_until("not healthy", async || self.lacks(new).await)
+    pub(super) async fn wait_ready(&mut self, new: bool) -> Result<Outcome, StageError> {
+        let replaced = RefCell::default();
+        self.wait_until("not healthy", async || self.lacks(new, &replaced).await)
             .await?;
+        if let Some(replaced) = replaced.into_inner() {
+            return self.restarted(&replaced);
+        }
         if !new {
             self.require_old_metadata().await?;
         }
-        self.remove_annotations().await
+        self.remove_annotations().await?;
+        Ok(Outcome::Done)
     }
 
-    async fn lacks(&self, new: bool) -> Result<Vec<String>, StageError> {
+    /// What is lacking; nothing where another tool set an image that cannot read the new metadata, which is `replaced`.
+    async fn lacks(
+        &self,
+        new: bool,
+        replaced: &RefCell<Option<String>>,
+    ) -> Result<Vec<Lack>, StageError> {
         if self.state.resource.is_some() {
             let live = self.resource().await?;
-            let lack = milvus_resource::healthy(&live, milvus_resource::generation(&live)).err();
-            return Ok(lack
-                .map(|lack| format!("Milvus {}: {lack}", self.state.instance))
-                .into_iter()
-                .collect());
+            let lack = milvus_resource::healthy(&live).err();
+            let named = lack.map(|lack| format!("Milvus {}: {lack}", self.state.instance));
+            return Ok(named.into_iter().collect());
         }
         let mut lacks = Vec::new();
         for workload in &self.state.workloads {
             let image = self.image(workload, new);
             let live = self.deployment(workload).await?;
+            let found = image_of(&live, &workload.container).unwrap_or_default();
+            let is_old = image_version(found).is_some_and(|one| !one.has_2_2_layout());
+            if new && is_old && found != image && replicas(&live) != 0 {
+                *replaced.borrow_mut() = Some(format!("{} with {found}", workload.name));
+                return Ok(Vec::new());
+            }
             let generation = live.metadata.generation.unwrap_or(0);
             let pods = self.client.pods_of(Some(&live)).await?;
             if let Some(lack) = unhealthy(&live, &pods, workload, image, generation) {
@@ -374,23 +377,15 @@ fn recreated_message(workload: &Workload) -> String {
     )
 }
 
-/// Repeats the change of an object as it was just read, while other clients change it in between.
+/// Changes an object as it was just read.
 async fn unless_contended(
     what: &str,
-    mut change: impl AsyncFnMut() -> Result<Result<(), ClientError>, StageError>,
+    change: impl AsyncFnMut() -> Result<Result<(), ClientError>, StageError>,
 ) -> Result<(), StageError> {
-    for _ in 0..TRIES {
-        match change().await? {
-            Ok(()) => return Ok(()),
-            Err(error) if error.is_conflict() => tokio::time::sleep(POLL_INTERVAL).await,
-            Err(error) => return Err(error.into()),
-        }
+    match retry_on_conflict(change).await? {
+        Err(error) if error.is_conflict() => Err(StageError::Failed(format!(
+            "another client keeps changing {what}"
+        ))),
+        changed => Ok(changed?),
     }
-    Err(StageError::Failed(format!(
-        "another client keeps changing {what}"
-    )))
-}
-
-fn name(pod: &Pod) -> String {
-    pod.metadata.name.clone().unwrap_or_default()
 }

@@ -9,7 +9,7 @@ use crate::condition::{ended, is_worth_another_attempt, meaning, problem};
 use crate::manifest::job::{NEW_IMAGE_CODE, NEW_IMAGE_CONTAINER};
 
 /// Why a Job has no result.
-pub enum JobFailure {
+pub(crate) enum JobFailure {
     /// It is over.
     Ended {
         /// Why, in a sentence.
@@ -25,6 +25,18 @@ pub enum JobFailure {
     StillRunning(String),
     /// The server.
     Client(ClientError),
+}
+
+impl JobFailure {
+    /// It ended before its program did.
+    pub(super) fn deleted(why: String, again: bool) -> Self {
+        Self::Ended {
+            why,
+            again,
+            unreachable: false,
+            output: String::new(),
+        }
+    }
 }
 
 impl From<ClientError> for JobFailure {
@@ -46,17 +58,14 @@ pub(super) fn failed(name: &str, reason: &str, pods: &[Pod], text: &str) -> JobF
     let why = match &last {
         Some(ended) => {
             let message = final_error(text).or_else(|| errors_found(text));
+            let message = message
+                .map(|words| format!(": {words}"))
+                .unwrap_or_default();
             let hint = connection_hint(text).unwrap_or_default();
-            format!(
-                "the Job {name} ended with exit code {} ({}{}{}){}{hint}",
-                ended.code,
-                meaning(ended.code),
-                if ended.reason.is_empty() { "" } else { ", " },
-                ended.reason,
-                message
-                    .map(|words| format!(": {words}"))
-                    .unwrap_or_default()
-            )
+            let (code, meaning) = (ended.exit_code, meaning(ended.exit_code));
+            let reason = ended.reason.iter().map(|reason| format!(", {reason}"));
+            let reason = reason.collect::<String>();
+            format!("the Job {name} ended with exit code {code} ({meaning}{reason}){message}{hint}")
         }
         None => {
             let seen = pods
@@ -70,17 +79,20 @@ pub(super) fn failed(name: &str, reason: &str, pods: &[Pod], text: &str) -> JobF
         why,
         unreachable: last.is_some() && could_not_reach_etcd(text),
         output: text.to_owned(),
-        again: is_worth_another_attempt(last.as_ref())
+        again: is_worth_another_attempt(last.map(|ended| ended.exit_code))
             && !pods.iter().any(|pod| init_failure(pod).is_some()),
     }
 }
 
 /// The image of the new release does not even run a shell.
 fn init_failure(pod: &Pod) -> Option<String> {
-    let statuses = pod.status.as_ref()?.init_container_statuses.as_ref()?;
-    let proof = statuses
+    let mut statuses = pod
+        .status
+        .as_ref()?
+        .init_container_statuses
         .iter()
-        .find(|status| status.name == NEW_IMAGE_CONTAINER)?;
+        .flatten();
+    let proof = statuses.find(|status| status.name == NEW_IMAGE_CONTAINER)?;
     let ended = proof.state.as_ref()?.terminated.as_ref()?;
     (ended.exit_code != 0).then(|| {
         format!(

@@ -143,22 +143,25 @@ fn stopped_is_the_condition_and_not_the_status() {
     let mut live = resource();
     live["status"]["status"] = json!("Stopped");
     live["status"]["conditions"][0]["reason"] = json!("MilvusStopping");
-    assert!(stopped(&live, 4).unwrap_err().contains("MilvusStopping"));
+    assert!(stopped(&live).unwrap_err().contains("MilvusStopping"));
     live["status"]["conditions"][0]["reason"] = json!("MilvusStopped");
-    assert_eq!(stopped(&live, 4), Ok(()));
-    assert!(stopped(&live, 5).unwrap_err().contains("not processed"));
+    assert_eq!(stopped(&live), Ok(()));
+    live["metadata"]["generation"] = json!(5);
+    assert!(stopped(&live).unwrap_err().contains("not processed"));
 }
 
 #[test]
 fn healthy_requires_conditions_of_the_generation() {
-    assert_eq!(healthy(&resource(), 4), Ok(()));
-    assert!(healthy(&resource(), 5).is_err());
+    assert_eq!(healthy(&resource()), Ok(()));
     let mut live = resource();
+    live["metadata"]["generation"] = json!(5);
+    assert!(healthy(&live).is_err());
+    live["metadata"]["generation"] = json!(4);
     live["status"]["conditions"] = json!([
         {"type": "MilvusReady", "status": "True"},
         {"type": "MilvusUpdated", "status": "False", "message": "3 of 8"},
     ]);
-    assert!(healthy(&live, 4).unwrap_err().contains("3 of 8"));
+    assert!(healthy(&live).unwrap_err().contains("3 of 8"));
     live["status"]["conditions"] = json!([]);
-    assert!(healthy(&live, 4).is_err());
+    assert!(healthy(&live).is_err());
 }

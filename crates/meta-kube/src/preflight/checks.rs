@@ -1,12 +1,10 @@
 //! What blocks an upgrade, and what is worth knowing before it.
 
-use k8s_openapi::api::apps::v1::Deployment;
-
 use super::{Facts, target};
 use crate::condition::{at_rest, is_paused};
 use crate::discovery::image_version;
 use crate::options::{PodUser, UpgradeOptions, severity};
-use crate::state::{EtcdTarget, Workload};
+use crate::state::EtcdTarget;
 use meta_report::StatusReport;
 use milvus_meta::finding::{Finding, Severity};
 use milvus_meta::layout::Layout;
@@ -89,10 +87,8 @@ pub(super) fn check_with_metadata(
         return findings.sorted();
     }
     if let Some(holder) = &facts.active_orchestrator {
-        findings.error(
-            "at-work",
-            format!("another orchestrator is running for this instance: {holder}"),
-        );
+        let message = format!("another orchestrator is running for this instance: {holder}");
+        findings.error("at-work", message);
     }
     check_user(facts, options, &mut findings);
     check_stopped(facts, layout, &mut findings);
@@ -111,11 +107,11 @@ pub(super) fn check_with_metadata(
 pub(crate) fn check_metadata(
     status: &StatusReport,
     target: &EtcdTarget,
-    options: &UpgradeOptions,
+    accepted: &[String],
     runs: bool,
 ) -> Vec<Finding> {
     let mut findings = Findings {
-        accepted: &options.accepted,
+        accepted,
         all: Vec::new(),
     };
     let root = format!("{}/{}", target.root_path, target.meta_sub_path);
@@ -132,34 +128,28 @@ pub(crate) fn check_metadata(
         Layout::V2_1 | Layout::Staged | Layout::Mixed | Layout::Empty => {}
     }
     if runs && status.sessions.is_empty() && status.layout != Layout::Empty {
-        findings.error(
-            "no-sessions",
-            format!(
-                "Milvus runs, but no component of it is registered below {root}/session: is it another \
-                 instance's root path, or another etcd?"
-            ),
+        let message = format!(
+            "Milvus runs, but no component of it is registered below {root}/session: is it another \
+             instance's root path, or another etcd?"
         );
+        findings.error("no-sessions", message);
     }
     if is_restoring(status) {
-        findings.error(
-            "unfinished-restore",
-            format!("a restore of the metadata below {root} is unfinished: do not start any Milvus component until it is finished"),
+        let message = format!(
+            "a restore of the metadata below {root} is unfinished: do not start any Milvus component until it is finished"
         );
+        findings.error("unfinished-restore", message);
     }
     if let Some(why) = &status.journal_error {
-        findings.error(
-            "journal",
-            format!("the journal of a migration cannot be read: {why}"),
-        );
+        let message = format!("the journal of a migration cannot be read: {why}");
+        findings.error("journal", message);
     }
     for alarm in &status.etcd.alarms {
         findings.error("etcd-alarm", format!("etcd has raised the alarm {alarm}"));
     }
     if let Some(lock) = &status.lock {
-        findings.error(
-            "locked",
-            format!("another migration holds the lock {}", lock.key),
-        );
+        let message = format!("another migration holds the lock {}", lock.key);
+        findings.error("locked", message);
     }
     findings.sorted()
 }
@@ -175,13 +165,11 @@ fn check_rights(facts: &Facts, findings: &mut Findings<'_>) {
         findings.error("missing-right", format!("the right to {right} is missing"));
     }
     if !facts.unseen.is_empty() {
-        findings.notice(
-            "unseen",
-            format!(
-                "not checked, because the right to list or get them is missing: {}",
-                facts.unseen.join(", ")
-            ),
+        let message = format!(
+            "not checked, because the right to list or get them is missing: {}",
+            facts.unseen.join(", ")
         );
+        findings.notice("unseen", message);
     }
 }
 
@@ -190,51 +178,38 @@ fn check_workloads(facts: &Facts, findings: &mut Findings<'_>) {
     if is_nowhere(facts) {
         findings.error("no-instance", no_instance(facts));
     }
-    for ambiguous in &workloads.ambiguous {
-        findings.error(
-            "unclear-container",
-            format!("Deployment {}: {}", ambiguous.name, ambiguous.problem),
-        );
-    }
-    let of_milvus = |deployment: &&Deployment| {
-        let name = deployment.metadata.name.as_ref();
-        workloads.found.iter().any(|one| Some(&one.name) == name)
-    };
-    for deployment in facts.deployments.iter().filter(of_milvus) {
-        let name = deployment.metadata.name.as_deref().unwrap_or_default();
-        if is_paused(deployment) {
-            findings.error(
-                "paused",
-                format!(
-                    "Deployment {name} is paused, a new image would not be rolled out: kubectl -n {} rollout \
-                     resume deployment/{name}",
-                    facts.namespace
-                ),
-            );
-        } else if let Err(lack) = at_rest(deployment) {
-            findings.error("not-at-rest", format!("Deployment {name}: {lack}"));
-        }
+    for problem in &workloads.ambiguous {
+        findings.error("unclear-container", problem.clone());
     }
     for workload in &workloads.found {
-        let pods = facts.pods.get(&workload.name).into_iter().flatten();
+        let name = &workload.name;
+        let pods = facts.pods.get(name).into_iter().flatten();
         for pod in pods.filter(|pod| pod.image != workload.image) {
-            findings.warning(
-                "pod-image",
-                format!(
-                    "pod {} runs {}, its Deployment says {}",
-                    pod.name, pod.image, workload.image
-                ),
+            let message = format!(
+                "pod {} runs {}, its Deployment says {}",
+                pod.name, pod.image, workload.image
             );
+            findings.warning("pod-image", message);
+        }
+        let Some(deployment) = facts.deployment(name) else {
+            continue;
+        };
+        if is_paused(deployment) {
+            let message = format!(
+                "Deployment {name} is paused, a new image would not be rolled out: kubectl -n {} rollout \
+                 resume deployment/{name}",
+                facts.namespace
+            );
+            findings.error("paused", message);
+        } else if let Err(lack) = at_rest(deployment) {
+            findings.error("not-at-rest", format!("Deployment {name}: {lack}"));
         }
     }
 }
 
 /// Whether nothing of the instance was found, though it could have been.
 fn is_nowhere(facts: &Facts) -> bool {
-    let may_list = !facts
-        .missing_rights
-        .iter()
-        .any(|one| one.resource == "deployments");
+    let may_list = facts.may_read(&["deployments"]);
     let workloads = &facts.workloads;
     workloads.found.is_empty()
         && workloads.ambiguous.is_empty()
@@ -257,16 +232,14 @@ fn check_user(facts: &Facts, options: &UpgradeOptions, findings: &mut Findings<'
     let range = facts.user_range.as_deref();
     match options.pods.user {
         Some(PodUser::Id(id)) if range.is_some_and(|range| !lies_in(id, range)) => {
-            findings.warning(
-                "assigned-user",
-                format!(
-                    "--run-as-user {id} is outside of the range that namespace {} assigns ({}): OpenShift \
-                     rejects such pods unless the service account may use anyuid; --run-as-user namespace \
-                     leaves the user out",
-                    facts.namespace,
-                    range.unwrap_or_default()
-                ),
+            let message = format!(
+                "--run-as-user {id} is outside of the range that namespace {} assigns ({}): OpenShift \
+                 rejects such pods unless the service account may use anyuid; --run-as-user namespace \
+                 leaves the user out",
+                facts.namespace,
+                range.unwrap_or_default()
             );
+            findings.warning("assigned-user", message);
         }
         Some(PodUser::Id(_)) => {}
         None | Some(PodUser::Namespace) if facts.assigns_users() => findings.notice(
@@ -297,11 +270,9 @@ fn lies_in(id: i64, range: &str) -> bool {
 
 fn check_versions(facts: &Facts, options: &UpgradeOptions, findings: &mut Findings<'_>) {
     if let Some(source) = &options.source {
-        let all = &facts.workloads.found;
-        let serves = all.iter().any(|one| one.replicas > 0);
-        // An operator keeps empty Deployments with any image beside the full ones.
-        let empty = |one: &Workload| facts.is_operators && serves && one.replicas == 0;
-        for workload in all.iter().filter(|one| !empty(one)) {
+        let all = facts.workloads.found.iter().filter(|_| !facts.is_operators);
+        let operators = facts.serving().filter(|_| facts.is_operators);
+        for workload in all.chain(operators) {
             match image_version(&workload.image) {
                 Some(version) if version.triple() != source.triple() => findings.error(
                     "source-version",
@@ -346,10 +317,8 @@ fn check_etcd(facts: &Facts, options: &UpgradeOptions, findings: &mut Findings<'
     if let Some(store) = &configured.metastore
         && !store.eq_ignore_ascii_case("etcd")
     {
-        findings.error(
-            "metastore",
-            format!("Milvus keeps its metadata in {store}: only etcd can be migrated"),
-        );
+        let message = format!("Milvus keeps its metadata in {store}: only etcd can be migrated");
+        findings.error("metastore", message);
     }
     for (what, given, configured) in [
         ("root path", &options.root_path, &configured.root_path),
@@ -362,50 +331,35 @@ fn check_etcd(facts: &Facts, options: &UpgradeOptions, findings: &mut Findings<'
         if let (Some(given), Some(configured)) = (given, configured)
             && given != configured
         {
-            findings.error(
-                "root-path",
-                format!("the {what} {given} is given, but Milvus is configured with {configured}"),
-            );
+            let message =
+                format!("the {what} {given} is given, but Milvus is configured with {configured}");
+            findings.error("root-path", message);
         }
     }
     if let (Some(given), Some(configured)) = (&options.endpoints, &configured.endpoints)
         && given != configured
     {
-        findings.warning(
-            "etcd-address",
-            format!(
-                "etcd at {} is given, but Milvus is configured with {}: check that it is the same etcd",
-                given.join(","),
-                configured.join(",")
-            ),
+        let message = format!(
+            "etcd at {} is given, but Milvus is configured with {}: check that it is the same etcd",
+            given.join(","),
+            configured.join(",")
         );
+        findings.warning("etcd-address", message);
     }
-    let may_read_secrets = !facts
-        .missing_rights
-        .iter()
-        .any(|right| right.resource == "secrets");
     if let Some(name) = &options.tls_secret
         && facts.tls.is_none()
-        && may_read_secrets
+        && facts.may_read(&["secrets"])
     {
-        findings.error(
-            "etcd-tls-secret",
-            format!("the Secret {name} with etcd's certificates is missing"),
-        );
+        let message = format!("the Secret {name} with etcd's certificates is missing");
+        findings.error("etcd-tls-secret", message);
     }
-    if target(facts, options).endpoints.is_empty() && may_read(facts) {
+    let may_read = facts.may_read(&["deployments", "configmaps", "services"]);
+    if target(facts, options).endpoints.is_empty() && may_read {
         findings.error(
             "etcd-address",
             "the address of etcd is unknown: use --etcd-endpoints".to_owned(),
         );
     }
-}
-
-/// Whether the configuration could be read at all; where not, the missing rights are reported.
-fn may_read(facts: &Facts) -> bool {
-    let needed = ["deployments", "configmaps", "services"];
-    let missing = &facts.missing_rights;
-    !missing.iter().any(|right| needed.contains(&right.resource))
 }
 
 fn check_storage(facts: &Facts, options: &UpgradeOptions, findings: &mut Findings<'_>) {
@@ -417,10 +371,8 @@ fn check_storage(facts: &Facts, options: &UpgradeOptions, findings: &mut Finding
         return;
     }
     if options.claim.is_some() {
-        findings.error(
-            "backup-volume",
-            format!("the volume claim {} does not exist", storage.claim),
-        );
+        let message = format!("the volume claim {} does not exist", storage.claim);
+        findings.error("backup-volume", message);
         return;
     }
     let Some(classes) = &storage.classes else {

@@ -8,7 +8,7 @@ use super::{
     Facts, PodFact, RELEASES, Storage, check_metadata, cluster_finding, release_findings, running,
 };
 use crate::discovery::helm::{HelmRelease, chart_for};
-use crate::options::UpgradeOptions;
+use crate::options::{RepeatedOptions, UpgradeOptions, default_image, severity};
 use crate::state::{EtcdTarget, Workload};
 use meta_report::StatusReport;
 use milvus_meta::finding::{Finding, Severity};
@@ -121,16 +121,15 @@ pub(crate) fn path(
 fn findings(
     facts: &Facts,
     options: &UpgradeOptions,
-    (etcd, metadata): (&EtcdTarget, Option<&StatusReport>),
+    etcd: &EtcdTarget,
+    metadata: Option<&StatusReport>,
 ) -> Vec<Finding> {
     let layout = metadata.map(|status| status.layout);
     let mut all = check_with_metadata(facts, options, layout);
     if let Some(status) = metadata {
         let runs = facts.pods.values().flatten().any(|pod| pod.ready);
-        all.extend(check_metadata(status, etcd, options, runs));
-    }
-    if let Some(layout) = layout {
-        all.extend(unreadable(facts, layout, options));
+        all.extend(check_metadata(status, etcd, &options.accepted, runs));
+        all.extend(unreadable(facts, status.layout, options));
     }
     all.sort_by(|a, b| (a.severity, &a.code).cmp(&(b.severity, &b.code)));
     all
@@ -158,28 +157,28 @@ pub(crate) fn report(
 ) -> PreflightReport {
     let running = running(facts);
     let path = path(facts, running.as_ref(), options);
-    let mut findings = findings(facts, options, (&etcd, metadata.as_ref()));
+    let mut findings = findings(facts, options, &etcd, metadata.as_ref());
     if path == UpgradePath::RollingUpdate
         && let Some(lack) = rolling_update::standby_lack(facts)
     {
         findings.push(cluster_finding(Severity::Warning, "active-standby", lack));
     }
-    let ok = !findings.iter().any(Finding::is_error);
+    let is_blocked = findings.iter().any(Finding::is_error);
     let managed_by = match (&facts.resource, &facts.helm) {
         (Some(_), _) => "operator",
         (None, _) if facts.is_operators => "operator",
         (None, Some(_)) => "helm",
         (None, None) => "plain",
     };
-    PreflightReport {
+    let mut report = PreflightReport {
         instance: facts.instance.clone(),
         namespace: facts.namespace.clone(),
         managed_by: managed_by.to_owned(),
         helm: facts.helm.clone(),
         workloads: workloads(facts),
         left_alone: facts.workloads.others.clone(),
-        next: next_command(facts, options, running.as_ref(), path, ok),
-        again: again(facts, options, running.as_ref()),
+        next: next_command(facts, options, running.as_ref(), path),
+        again: again(options, running.as_ref()),
         running: running.map(|release| release.to_string()),
         wanted: options.target.as_ref().map(ToString::to_string),
         storage: facts.storage.clone(),
@@ -188,8 +187,12 @@ pub(crate) fn report(
         path,
         findings,
         blocks_now: Vec::new(),
-        ok,
+        ok: true,
+    };
+    if is_blocked {
+        report.block();
     }
+    report
 }
 
 /// Errors that are states of the moment: something is under way, or has to be ended first.
@@ -208,19 +211,23 @@ const TEMPORARY: [&str; 9] = [
 impl PreflightReport {
     /// Adds a finding in its place; an error of it keeps an upgrade from starting.
     pub(crate) fn add(&mut self, finding: Finding) {
-        if finding.severity == Severity::Error {
-            self.ok = false;
+        if finding.is_error() {
+            self.block();
         }
         let worse = |one: &Finding| one.severity < finding.severity;
         let place = self.findings.iter().filter(|one| worse(one)).count();
         self.findings.insert(place, finding);
     }
 
+    fn block(&mut self) {
+        self.ok = false;
+        self.next = format!("fix the errors above, then run {}", self.again);
+    }
+
     /// Sorts out what blocks only now, once all findings are there.
     pub(crate) fn sort_out(&mut self) {
-        let of_the_moment = |one: &&Finding| {
-            one.severity == Severity::Error && TEMPORARY.contains(&one.code.as_str())
-        };
+        let of_the_moment =
+            |one: &&Finding| one.is_error() && TEMPORARY.contains(&one.code.as_str());
         let codes = self.findings.iter().filter(of_the_moment);
         self.blocks_now = codes.map(|one| one.code.clone()).collect();
         self.blocks_now.dedup();
@@ -248,37 +255,32 @@ fn unreadable(facts: &Facts, layout: Layout, options: &UpgradeOptions) -> Vec<Fi
     };
     let running = facts.workloads.found.iter().filter(|one| one.replicas > 0);
     let running = running.map(|one| (one.name.as_str(), one.image.as_str()));
-    release_findings(running, metadata, options.severity(RELEASES), &fix)
-}
-
-fn place(facts: &Facts, options: &UpgradeOptions) -> String {
-    if options.repeated.place.is_empty() {
-        format!(" -i {} -n {}", facts.instance, facts.namespace)
-    } else {
-        options.repeated.place.clone()
-    }
+    release_findings(
+        running,
+        metadata,
+        severity(&options.accepted, RELEASES),
+        &fix,
+    )
 }
 
 fn versions(options: &UpgradeOptions, running: Option<&Release>) -> String {
     let source = running.or(options.source.as_ref()).map(ToString::to_string);
     let source = source.unwrap_or_else(|| "VERSION".to_owned());
     let target = options.target.clone().unwrap_or(Release::LATEST_2_2);
-    let default_image = format!("milvusdb/milvus:v{target}");
     let given = options
         .image
         .as_ref()
-        .filter(|image| **image != default_image)
-        .map(|image| format!(" -w {image}"));
-    format!(" -s {source} -t {target}{}", given.unwrap_or_default())
+        .filter(|image| **image != default_image(&target));
+    let image = given
+        .map(|image| format!(" -w {image}"))
+        .unwrap_or_default();
+    format!(" -s {source} -t {target}{image}")
 }
 
-fn again(facts: &Facts, options: &UpgradeOptions, running: Option<&Release>) -> String {
-    format!(
-        "meta-migration preflight{}{}{}",
-        place(facts, options),
-        versions(options, running),
-        options.repeated.aim
-    )
+fn again(options: &UpgradeOptions, running: Option<&Release>) -> String {
+    let RepeatedOptions { place, aim } = &options.repeated;
+    let versions = versions(options, running);
+    format!("meta-migration preflight{place}{versions}{aim}")
 }
 
 fn next_command(
@@ -286,25 +288,17 @@ fn next_command(
     options: &UpgradeOptions,
     running: Option<&Release>,
     path: UpgradePath,
-    ok: bool,
 ) -> String {
-    if !ok {
-        return format!(
-            "fix the errors above, then run {}",
-            again(facts, options, running)
-        );
-    }
-    let place = place(facts, options);
+    let RepeatedOptions { place, aim } = &options.repeated;
     let target = options.target.clone().unwrap_or(Release::LATEST_2_2);
-    let default_image = || format!("milvusdb/milvus:v{target}");
-    let image = options.new_image().unwrap_or_else(default_image);
+    let image = options
+        .image
+        .clone()
+        .unwrap_or_else(|| default_image(&target));
     match path {
         UpgradePath::MetadataMigration => {
             let versions = versions(options, running);
-            format!(
-                "meta-migration upgrade{place}{versions}{}",
-                options.repeated.aim
-            )
+            format!("meta-migration upgrade{place}{versions}{aim}")
         }
         UpgradePath::RollingUpdate => {
             let source = options.source.as_ref().filter(|_| running.is_none());
@@ -323,7 +317,7 @@ fn next_command(
              upgrade{place} -o rollback"
         ),
         UpgradePath::TooOld => "upgrade to 2.1.4 first, as its documentation says".to_owned(),
-        UpgradePath::Unknown => again(facts, options, running),
+        UpgradePath::Unknown => again(options, running),
     }
 }
 
@@ -352,10 +346,11 @@ fn image_change(facts: &Facts, target: &Release, image: &str) -> String {
 
 /// The command that makes an image known to Helm.
 pub(crate) fn helm_upgrade(facts: &Facts, target: &Release, image: &str) -> String {
-    let (repository, tag) = image
-        .rsplit_once(':')
-        .filter(|(_, tag)| !tag.contains('/'))
-        .unwrap_or((image, ""));
+    // The chart joins the two with a colon: a digest takes the place of the tag.
+    let (repository, tag) = match image.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => (repository, tag),
+        Some(_) | None => (image, "latest"),
+    };
     let repository = (repository != "milvusdb/milvus")
         .then(|| format!(" --set image.all.repository={repository}"));
     format!(

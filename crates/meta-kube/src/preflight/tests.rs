@@ -44,6 +44,10 @@ fn options() -> UpgradeOptions {
         source: release("2.1.4"),
         target: release("2.2.16"),
         image: Some("milvusdb/milvus:v2.2.16".to_owned()),
+        repeated: RepeatedOptions {
+            place: " -i prod -n data".to_owned(),
+            aim: String::new(),
+        },
         ..UpgradeOptions::default()
     }
 }
@@ -229,7 +233,7 @@ fn status(layout: Layout) -> StatusReport {
 fn the_content_of_etcd_is_checked() {
     let etcd = target(&facts(), &options());
     let codes = |status: &StatusReport| -> Vec<String> {
-        let findings = check_metadata(status, &etcd, &options(), false).into_iter();
+        let findings = check_metadata(status, &etcd, &[], false).into_iter();
         findings.map(|finding| finding.code).collect()
     };
     assert_eq!(codes(&status(Layout::V2_1)), Vec::<String>::new());
@@ -271,7 +275,8 @@ fn path_and_next_command_match_the_release() {
         let options = UpgradeOptions {
             source: None,
             target: release(to),
-            ..UpgradeOptions::default()
+            image: None,
+            ..options()
         };
         let etcd = target(&facts, &options);
         let report = report(&facts, &options, etcd, None);
@@ -404,7 +409,7 @@ fn w23_storage_is_checked_as_far_as_it_is_visible() {
 #[test]
 fn milvus_that_runs_is_registered_below_the_root_path() {
     let etcd = target(&facts(), &options());
-    let reported = check_metadata(&status(Layout::V2_1), &etcd, &options(), true);
+    let reported = check_metadata(&status(Layout::V2_1), &etcd, &[], true);
     assert_eq!(reported[0].code, "no-sessions");
 }
 
@@ -520,7 +525,7 @@ fn temporary_blockers_are_listed_separately() {
 fn an_unfinished_restore_blocks_an_upgrade() {
     let mut status = status(Layout::V2_1);
     status.journal = Some(json!({"phase": "restoring"}));
-    let found = check_metadata(&status, &EtcdTarget::default(), &options(), false);
+    let found = check_metadata(&status, &EtcdTarget::default(), &[], false);
     assert_eq!(found[0].code, "unfinished-restore");
     assert_eq!(found[0].severity, Severity::Error);
 }

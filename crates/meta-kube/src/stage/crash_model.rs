@@ -177,9 +177,9 @@ impl Run {
     /// What the user does next; `false` when there is nothing to go back from.
     fn is_taken_up(&mut self, then: Then) -> bool {
         let begin = match then {
-            Then::Resumes => Some(resumed(self.stage)),
+            Then::Resumes => Some(self.stage.row().resume),
             Then::GoesBack => turned_back(self.stage, self.before, self.world.has_backup),
-            Then::GoesForward => turned_forward(self.stage),
+            Then::GoesForward => self.stage.row().turn_forward,
         };
         if let Some(begin) = begin {
             self.stage = begin;

@@ -63,15 +63,6 @@ pub(crate) enum Work {
     Nothing,
 }
 
-/// How a stage changes the workloads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Patch {
-    /// To 0 replicas.
-    Stop,
-    /// To the image of the release and the saved counts.
-    Start,
-}
-
 /// What a stage changes in the upgrade state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
@@ -110,18 +101,17 @@ pub struct Row {
     pub(crate) by_layout: Option<ByLayout>,
     /// The layout that its look finds if everything goes well; `None` where that is the one before the upgrade.
     pub(crate) expects: Option<Layout>,
-    /// How it changes the workloads.
-    pub(crate) patch: Option<Patch>,
     /// What follows on failure.
     pub(super) failed: Then,
-    /// Where it is resumed.
-    pub(super) resume: Stage,
-    /// Where it is resumed when a Deployment was recreated.
-    pub(super) stop_again: Stage,
+    /// Where an upgrade that was killed, or that halted, is resumed. Time has passed: no release is started on what
+    /// was found before.
+    pub(crate) resume: Stage,
+    /// Where it is resumed when a Deployment that has to be stopped was recreated.
+    pub(crate) stop_again: Stage,
     /// Where a rollback begins.
     pub(super) turn_back: TurnBack,
-    /// Where a rollback turns forward.
-    pub(super) turn_forward: Option<Stage>,
+    /// Where an unfinished rollback turns forward; `None` where the metadata was restored already.
+    pub(crate) turn_forward: Option<Stage>,
     /// What entering it changes in the upgrade state.
     pub on_enter: &'static [Effect],
     /// What its success changes.
@@ -163,7 +153,6 @@ const fn row(stage: Stage, work: Work, label: &'static str, meaning: &'static st
         next: Then::Halt,
         by_layout: None,
         expects: None,
-        patch: None,
         failed: Then::Halt,
         resume: stage,
         stop_again: stage,
@@ -194,7 +183,6 @@ impl Row {
     const fn next(self, stage: Stage) -> Self { Self { next: Then::Go(stage), ..self } }
     const fn reads_layout(self, decides: ByLayout) -> Self { Self { by_layout: Some(decides), job: Some(JobKind::Status), ..self } }
     const fn expects(self, layout: Layout) -> Self { Self { expects: Some(layout), ..self } }
-    const fn patch(self, patch: Patch) -> Self { Self { patch: Some(patch), ..self } }
     const fn keeps_failure(self) -> Self { Self { keeps_failure: true, ..self } }
     const fn failed(self, then: Then) -> Self { Self { failed: then, ..self } }
     const fn resume(self, stage: Stage) -> Self { Self { resume: stage, ..self } }
@@ -241,7 +229,7 @@ pub(crate) const TABLE: [Row; 22] = [
         .job(JobKind::Plan).next(Stage::STOP).failed(Then::Go(Stage::ABORTED)).resume(Stage::PROBE)
         .back(TurnBack::To(Stage::ABORTED)).untouched().plan_open(),
     row(Stage::STOP, Work::Stop, "stopping Milvus", STOPPING).migrated(STOPPED)
-        .patch(Patch::Stop).next(Stage::DRAIN).failed(Then::Diagnose).back(TurnBack::CheckUnlessMigrated).counts().plan_open(),
+        .next(Stage::DRAIN).failed(Then::Diagnose).back(TurnBack::CheckUnlessMigrated).counts().plan_open(),
     row(Stage::DRAIN, Work::Drain, "waiting for pods to end", STOPPING).migrated(STOPPED)
         .next(Stage::BACKUP).failed(Then::Diagnose).again(Stage::STOP)
         .back(TurnBack::CheckUnlessMigrated).plan_open().stopped(),
@@ -258,7 +246,7 @@ pub(crate) const TABLE: [Row; 22] = [
     row(Stage::CHECK_NEW, Work::CheckLayout, "checking that the metadata is still 2.2", STARTING)
         .reads_layout(after_check_new).expects(Layout::V2_2).again(Stage::STOP).back(TurnBack::To(Stage::STOP_BACK)).no_volume().takes_image(),
     row(Stage::START_NEW, Work::Start, "starting the new release", STARTING)
-        .patch(Patch::Start).next(Stage::WAIT_NEW).failed(Then::RollBack).resume(Stage::CHECK_NEW).again(Stage::STOP)
+        .next(Stage::WAIT_NEW).failed(Then::RollBack).resume(Stage::CHECK_NEW).again(Stage::STOP)
         .back(TurnBack::To(Stage::STOP_BACK)).enter(&[Effect::NothingSaved]).on_rollback(&[Effect::LossAccepted])
         .takes_image(),
     row(Stage::WAIT_NEW, Work::WaitReady, "waiting for the new release to become healthy", STARTING)
@@ -274,7 +262,7 @@ pub(crate) const TABLE: [Row; 22] = [
         .job(JobKind::Preview).next(Stage::STOP_BACK).failed(Then::Go(Stage::UPGRADED))
         .back(TurnBack::To(Stage::CHECK_ROLLBACK)).forward(Stage::CHECK_NEW).runs(),
     row(Stage::STOP_BACK, Work::Stop, "rollback: stopping Milvus", STOPPING_BACK)
-        .patch(Patch::Stop).next(Stage::DRAIN_BACK).back(TurnBack::To(Stage::STOP_BACK)).forward(Stage::STOP),
+        .next(Stage::DRAIN_BACK).back(TurnBack::To(Stage::STOP_BACK)).forward(Stage::STOP),
     row(Stage::DRAIN_BACK, Work::Drain, "rollback: waiting for pods to end", STOPPING_BACK)
         .next(Stage::SAVE_NEW).again(Stage::STOP_BACK).back(TurnBack::To(Stage::DRAIN_BACK))
         .forward(Stage::STOP).stopped(),
@@ -287,7 +275,7 @@ pub(crate) const TABLE: [Row; 22] = [
     row(Stage::CHECK_OLD, Work::CheckLayout, "checking that the metadata is 2.1 again", RESTORING)
         .reads_layout(after_check_old).expects(Layout::V2_1).back(TurnBack::To(Stage::CHECK_OLD)).no_volume(),
     row(Stage::START_OLD, Work::Start, "starting the old release", STARTING_OLD)
-        .patch(Patch::Start).next(Stage::WAIT_OLD).resume(Stage::CHECK_OLD).back(TurnBack::To(Stage::CHECK_OLD)),
+        .next(Stage::WAIT_OLD).resume(Stage::CHECK_OLD).back(TurnBack::To(Stage::CHECK_OLD)),
     row(Stage::WAIT_OLD, Work::WaitReady, "waiting for the old release to become healthy", STARTING_OLD)
         .job(JobKind::Status).next(Stage::ROLLED_BACK).resume(Stage::CHECK_OLD).back(TurnBack::To(Stage::CHECK_OLD))
         .no_volume(),

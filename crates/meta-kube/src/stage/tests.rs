@@ -247,7 +247,7 @@ fn a_crash_after_each_step_reaches_the_same_end() {
             // What the cluster holds is all that survives.
             let text = serde_json::to_string(&saved_state).unwrap();
             let read: Stage = serde_json::from_str(&text).unwrap();
-            let path = walk(resumed(read), found);
+            let path = walk(read.row().resume, found);
             assert_eq!(
                 path.last(),
                 Some(&end),
@@ -280,7 +280,7 @@ fn an_impossible_rollback_stops_nothing() {
 
 #[test]
 fn a_halted_diagnosis_resumes_at_the_stop() {
-    let path = walk(resumed(Stage::DIAGNOSE), |_| Layout::V2_1);
+    let path = walk(Stage::DIAGNOSE.row().resume, |_| Layout::V2_1);
     assert_eq!(path.first(), Some(&Stage::STOP));
     assert_eq!(path.last(), Some(&Stage::UPGRADED));
 }
@@ -301,7 +301,7 @@ fn a_check_without_a_layout_halts() {
 fn a_resumed_start_checks_the_metadata_again() {
     for stage in TABLE.iter().map(|row| row.stage) {
         for before in LAYOUTS.map(Some).into_iter().chain([None]) {
-            let begins = [Some(resumed(stage)), turned_back(stage, before, false)];
+            let begins = [Some(stage.row().resume), turned_back(stage, before, false)];
             for begin in begins.into_iter().flatten() {
                 let starts = matches!(
                     begin,
@@ -338,15 +338,15 @@ fn what_2_1_ran_on_before_does_not_keep_it_stopped() {
 #[test]
 fn a_recreated_deployment_is_stopped_first() {
     for stage in TABLE.iter().map(|row| row.stage) {
-        let again = stop_again_at(stage);
+        let again = stage.row().stop_again;
         assert_eq!(again.is_rollback(), stage.is_rollback(), "{stage:?}");
         let touches = matches!(stage, Stage::BACKUP | Stage::MIGRATE | Stage::RESTORE);
         let stops = matches!(again, Stage::STOP | Stage::STOP_BACK);
         assert!(stops || !touches, "{stage:?}");
     }
-    assert_eq!(stop_again_at(Stage::CHECK_NEW), Stage::STOP);
+    assert_eq!(Stage::CHECK_NEW.row().stop_again, Stage::STOP);
     assert_eq!(
-        stop_again_at(Stage::CHECK_OLD),
+        Stage::CHECK_OLD.row().stop_again,
         Stage::CHECK_OLD,
         "nothing undoes what the old release wrote since"
     );

@@ -19,8 +19,8 @@ use overrides::{applied, fits, has_same_aim, with_image};
 use rollback::{forward, rollback};
 
 /// What is done now.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Decision {
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Decision {
     /// The upgrade state to work with; `None` where nothing is to be done.
     pub state: Option<UpgradeState>,
     /// What to know, none of it blocking.
@@ -73,7 +73,7 @@ pub(crate) fn decide(
     let unfinished = saved.filter(|saved| !saved.stage.is_final());
     let mut note = None;
     let (state, rechecks) = match (options.intent, unfinished) {
-        (Intent::Upgrade, None) if is_done(options, saved, facts) => return Ok(nothing_to_do()),
+        (Intent::Upgrade, None) if is_done(options, saved, facts) => return Ok(Decision::default()),
         (Intent::Upgrade, None) => (new_upgrade(options, facts)?, false),
         (Intent::Upgrade, Some(saved)) => {
             has_same_aim(options, saved)?;
@@ -117,16 +117,6 @@ pub(crate) fn decide(
     })
 }
 
-fn nothing_to_do() -> Decision {
-    Decision {
-        state: None,
-        findings: Vec::new(),
-        note: None,
-        creates_claim: false,
-        recreated: Vec::new(),
-    }
-}
-
 /// Which instances there are, where nothing of this one was found.
 fn other_instances(facts: &Facts) -> String {
     if facts.workloads.found.is_empty() && facts.resource.is_none() {
@@ -144,10 +134,8 @@ fn is_done(options: &UpgradeOptions, saved: Option<&UpgradeState>, facts: &Facts
     };
     let differences = saved.differences(options);
     let same = !differences.iter().any(Difference::is_of_the_upgrade);
-    let found = &facts.workloads.found;
-    let serves = found.iter().any(|one| one.replicas > 0);
-    let mut full = found.iter().filter(|one| one.replicas > 0 || !serves);
-    same && !found.is_empty() && full.all(|one| one.image == saved.image)
+    let is_found = !facts.workloads.found.is_empty();
+    same && is_found && facts.serving().all(|one| one.image == saved.image)
 }
 
 fn harmless(facts: &Facts, options: &UpgradeOptions) -> Vec<Finding> {

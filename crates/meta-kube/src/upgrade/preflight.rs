@@ -75,20 +75,12 @@ async fn work(
         EtcdInspection::default()
     };
     let mut report = judged(&facts, options, etcd, seen.metadata);
-    if let Some((code, why)) = seen.failure {
-        add_error(&mut report, code, why);
-    }
     let configured = facts.storage_root();
     let roots = configured.and_then(|configured| {
         check_storage_roots(&configured, &seen.storage_roots, &options.accepted)
     });
-    seen.planned
-        .into_iter()
-        .chain(roots)
-        .for_each(|finding| report.add(finding));
-    if !report.ok {
-        report.next = fix(&report);
-    }
+    let found = seen.failure.into_iter().chain(seen.planned).chain(roots);
+    found.for_each(|finding| report.add(finding));
     match saved_state(client, &options.instance).await {
         Ok(Some((state, _))) => {
             add_unfinished(&mut report, &state, options);
@@ -98,7 +90,9 @@ async fn work(
                 report.add(cluster_finding(Severity::Notice, "left-over", left));
             }
         }
-        Err(DriverError::UpgradeState(why)) => add_error(&mut report, "record", why),
+        Err(unreadable @ DriverError::UpgradeState { .. }) => {
+            report.add(error("upgrade-state", unreadable.to_string()));
+        }
         // The missing right is reported.
         Err(DriverError::Client(error)) if error.is_forbidden() => {}
         Err(error) => return Err(error),
@@ -107,13 +101,8 @@ async fn work(
     Ok(report)
 }
 
-fn add_error(report: &mut PreflightReport, code: &str, message: String) {
-    report.add(cluster_finding(Severity::Error, code, message));
-    report.next = fix(report);
-}
-
-fn fix(report: &PreflightReport) -> String {
-    format!("fix the errors above, then run {}", report.again)
+fn error(code: &str, message: String) -> Finding {
+    cluster_finding(Severity::Error, code, message)
 }
 
 /// What the Jobs found in etcd.
@@ -124,8 +113,8 @@ struct EtcdInspection {
     planned: Vec<Finding>,
     /// The storage roots that the metadata refers to.
     storage_roots: Vec<String>,
-    /// Why a Job found nothing, with the code of the finding.
-    failure: Option<(&'static str, String)>,
+    /// Why a Job found nothing.
+    failure: Option<Finding>,
 }
 
 /// Runs Jobs that only read, and removes everything that they needed. Where a migration can start, `plan` finds
@@ -155,10 +144,9 @@ async fn inspect(
     let mut seen = EtcdInspection::default();
     let (output, why) = ended(runner.run(state, JobKind::Status, 1).await)?;
     seen.metadata = report(&output).filter(|_| why.is_none());
-    seen.failure = why.map(|why| ("status-job", why));
     let Some(status) = &seen.metadata else {
-        let nothing = || ("status-job", "the status Job printed no report".to_owned());
-        seen.failure.get_or_insert_with(nothing);
+        let nothing = || "the status Job printed no report".to_owned();
+        seen.failure = Some(error("status-job", why.unwrap_or_else(nothing)));
         return Ok(seen);
     };
     if !can_be_planned(status, options) {
@@ -173,7 +161,8 @@ async fn inspect(
     }
     // The errors of a plan say why it failed.
     let is_unexplained = !seen.planned.iter().any(Finding::is_error);
-    seen.failure = why.filter(|_| is_unexplained).map(|why| ("plan", why));
+    let why = why.filter(|_| is_unexplained);
+    seen.failure = why.map(|why| error("plan", why));
     Ok(seen)
 }
 

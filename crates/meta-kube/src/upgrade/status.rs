@@ -9,13 +9,14 @@ use super::helm_notice::helm_notice;
 use super::timeline::{Timeline, timeline};
 use crate::client::{Client, ClientError, if_allowed};
 use crate::collect::{self, Scope};
-use crate::condition::{JobState, containers, job_state, problem};
+use crate::condition::{JobState, image_of, job_state, problem, replicas};
 use crate::driver::{DriverError, saved_state};
-use crate::lease::holder_of;
+pub use crate::lease::Orchestrator;
+use crate::lease::orchestrator;
+use crate::object::ResourceExt;
 use crate::options::UpgradeOptions;
 use crate::preflight::release_findings;
 pub use crate::stage::State;
-use crate::stage::turned_forward;
 use crate::state::{UpgradeState, Workload};
 use crate::{LABEL_ATTEMPT, LABEL_OPERATION, LABEL_STEP};
 use milvus_meta::finding::{Finding, Severity};
@@ -50,15 +51,6 @@ pub struct Status {
     pub other_instances: String,
     /// The saved upgrade state.
     pub saved: Option<UpgradeState>,
-}
-
-/// A process that is at work.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Orchestrator {
-    /// Host, process and a number.
-    pub holder: String,
-    /// Seconds since its last sign of life.
-    pub seconds_ago: Option<i64>,
 }
 
 /// A Deployment as it is now.
@@ -107,49 +99,43 @@ pub(super) async fn collect(
     self_at_work: bool,
 ) -> Result<Status, ClientError> {
     let instance = options.instance.as_str();
-    let holder = if_allowed(holder_of(client, instance).await)?;
-    let orchestrator = holder
-        .filter(|_| !self_at_work)
-        .map(|(holder, seconds_ago)| Orchestrator {
-            holder,
-            seconds_ago,
-        });
-    let mut deployments = Vec::new();
-    for workload in saved.iter().flat_map(|saved| &saved.workloads) {
-        deployments.push(live(client, workload).await?);
-    }
-    let mut jobs = Vec::new();
-    if let Some(saved) = &saved {
-        let selector = format!("{LABEL_OPERATION}={}", saved.operation);
-        let found: Vec<Job> = client.list(&selector).await?;
-        jobs.extend(found.iter().map(line));
-        jobs.sort_by(|a: &JobLine, b| (&a.step, a.attempt).cmp(&(&b.step, b.attempt)));
-    }
+    let orchestrator = if_allowed(orchestrator(client, instance).await)?;
+    let orchestrator = orchestrator.filter(|_| !self_at_work);
     let state = state(saved.as_ref(), orchestrator.is_some());
-    let other_instances = match &saved {
-        Some(_) => String::new(),
-        None => collect::other_instances(client, instance).await,
-    };
-    Ok(Status {
-        other_instances,
-        timeline: saved
-            .as_ref()
-            .map(|saved| timeline(saved, Timestamp::now())),
+    let mut status = Status {
         instance: instance.to_owned(),
         namespace: client.namespace().to_owned(),
         state,
-        meaning: saved.as_ref().map_or_else(|| NOTHING.to_owned(), meaning),
-        next: next_commands(saved.as_ref(), state, options),
+        meaning: NOTHING.to_owned(),
         orchestrator,
-        findings: saved
-            .as_ref()
-            .map(|saved| wrong_release(saved, &deployments))
-            .unwrap_or_default(),
-        deployments,
-        jobs,
-        notice: notice(client, options, saved.as_ref()).await,
-        saved,
-    })
+        deployments: Vec::new(),
+        jobs: Vec::new(),
+        timeline: None,
+        findings: Vec::new(),
+        notice: None,
+        next: next_commands(saved.as_ref(), state, options),
+        other_instances: String::new(),
+        saved: None,
+    };
+    let Some(saved) = saved else {
+        status.other_instances = collect::other_instances(client, instance).await;
+        return Ok(status);
+    };
+    for workload in &saved.workloads {
+        status.deployments.push(live(client, workload).await?);
+    }
+    let selector = format!("{LABEL_OPERATION}={}", saved.operation);
+    let jobs: Vec<Job> = client.list(&selector).await?;
+    status.jobs = jobs.iter().map(line).collect();
+    status
+        .jobs
+        .sort_by(|a, b| (&a.step, a.attempt).cmp(&(&b.step, b.attempt)));
+    status.meaning = meaning(&saved);
+    status.timeline = Some(timeline(&saved, Timestamp::now()));
+    status.findings = wrong_release(&saved, &status.deployments);
+    status.notice = notice(client, options, &saved).await;
+    status.saved = Some(saved);
+    Ok(status)
 }
 
 /// Releases that run and cannot read the metadata as a finished operation left it.
@@ -169,29 +155,23 @@ fn wrong_release(saved: &UpgradeState, live: &[Live]) -> Vec<Finding> {
 
 async fn live(client: &Client, workload: &Workload) -> Result<Live, ClientError> {
     let found: Option<Deployment> = client.get(&workload.name).await?;
-    let pods = client.pods_of(found.as_ref()).await?;
-    let image = found.as_ref().and_then(|found| {
-        let mut all = containers(found).iter();
-        all.find(|one| one.name == workload.container)?
-            .image
-            .clone()
-    });
-    let spec = found.as_ref().and_then(|found| found.spec.as_ref());
-    let status = found.as_ref().and_then(|found| found.status.as_ref());
+    let found = found.as_ref();
+    let pods = client.pods_of(found).await?;
+    let image = found.and_then(|found| image_of(found, &workload.container));
+    let status = found.and_then(|found| found.status.as_ref());
     Ok(Live {
         name: workload.name.clone(),
-        image: image.unwrap_or_default(),
-        replicas: spec.map_or(0, |spec| spec.replicas.unwrap_or(1)),
+        image: image.unwrap_or_default().to_owned(),
+        replicas: found.map_or(0, replicas),
         ready: status.and_then(|status| status.ready_replicas).unwrap_or(0),
         problem: pods.iter().find_map(problem),
     })
 }
 
 fn line(job: &Job) -> JobLine {
-    let labels = job.metadata.labels.clone().unwrap_or_default();
-    let label = |key: &str| labels.get(key).cloned().unwrap_or_default();
+    let label = |key: &str| job.labels().get(key).cloned().unwrap_or_default();
     JobLine {
-        name: job.metadata.name.clone().unwrap_or_default(),
+        name: job.name_any(),
         step: label(LABEL_STEP),
         attempt: label(LABEL_ATTEMPT).parse().unwrap_or(0),
         state: match job_state(job) {
@@ -215,19 +195,17 @@ fn state(saved: Option<&UpgradeState>, active_orchestrator: bool) -> State {
 }
 
 /// What has to be said about Helm after the end; only a notice, whatever it takes to find out.
-async fn notice(
-    client: &Client,
-    options: &UpgradeOptions,
-    state: Option<&UpgradeState>,
-) -> Option<String> {
-    let ended = state.filter(|state| state.stage.is_final())?;
+async fn notice(client: &Client, options: &UpgradeOptions, saved: &UpgradeState) -> Option<String> {
+    if !saved.stage.is_final() {
+        return None;
+    }
     let scope = Scope {
         instance: &options.instance,
-        selector: Some(&ended.selector),
+        selector: Some(&saved.selector),
         ..Scope::default()
     };
     let facts = collect::facts(client, scope).await.ok()?;
-    helm_notice(&facts, ended)
+    helm_notice(&facts, saved)
 }
 
 /// Said where no upgrade is saved.
@@ -268,6 +246,7 @@ fn next_commands(
     let Some(saved) = saved else {
         return vec![preflight()];
     };
+    let row = saved.stage.row();
     match state {
         State::None | State::Abandoned | State::RolledBack => vec![preflight()],
         State::AtWork => vec![upgrade("status")],
@@ -281,29 +260,21 @@ fn next_commands(
         }
         State::Upgraded => vec![upgrade("rollback")],
         State::Interrupted | State::Halted if saved.stage.is_rollback() => {
-            let insists = saved.stage.row().may_discard
-                && state == State::Halted
-                && !saved.policy.accept_loss;
-            let mut next_commands = vec![upgrade("resume")];
-            next_commands.extend(insists.then(|| upgrade("resume --accept-loss")));
-            if turned_forward(saved.stage).is_some() {
-                next_commands.push(upgrade(
-                    "forward   # abandons the rollback and continues the upgrade",
-                ));
-            }
-            next_commands
+            let discards = row.may_discard && state == State::Halted && !saved.policy.accept_loss;
+            let discard = discards.then(|| upgrade("resume --accept-loss"));
+            let forward = "forward   # abandons the rollback and continues the upgrade";
+            let forward = row.turn_forward.map(|_| upgrade(forward));
+            let more = discard.into_iter().chain(forward);
+            [upgrade("resume")].into_iter().chain(more).collect()
         }
         State::Interrupted | State::Halted => {
-            let mut next_commands = vec![upgrade("resume")];
-            let paused = saved
-                .failure
-                .as_ref()
-                .is_some_and(|why| why.contains("is paused"));
-            if state == State::Halted && saved.stage.row().takes_image && !paused {
-                next_commands.push(upgrade("resume -w IMAGE   # with another image"));
-            }
-            next_commands.push(upgrade("rollback"));
-            next_commands
+            let failure = saved.failure.as_deref().unwrap_or_default();
+            let takes_image = row.takes_image && !failure.contains("is paused");
+            let image = (state == State::Halted && takes_image)
+                .then(|| upgrade("resume -w IMAGE   # with another image"));
+            let back = [upgrade("rollback")];
+            let more = image.into_iter().chain(back);
+            [upgrade("resume")].into_iter().chain(more).collect()
         }
     }
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::{Facts, Findings};
 use crate::discovery::helm::HelmRelease;
 use crate::milvus_resource;
+use crate::object::ResourceExt;
 use crate::state::Workload;
 
 pub(super) fn check_owners(facts: &Facts, findings: &mut Findings<'_>) {
@@ -27,16 +28,14 @@ pub(super) fn check_owners(facts: &Facts, findings: &mut Findings<'_>) {
         Some((format!("Milvus {}", facts.instance), owner))
     });
     let of_deployments = facts.deployments.iter().filter_map(|deployment| {
-        let name = deployment.metadata.name.as_deref().unwrap_or_default();
+        let name = deployment.name_any();
         Some((format!("Deployment {name}"), gitops(deployment)?))
     });
     for (what, owner) in of_deployments.chain(of_resource) {
-        findings.error(
-            "gitops",
-            format!(
-                "{owner} manages {what} and would revert scaling and image: pause it, then use --accept gitops"
-            ),
+        let message = format!(
+            "{owner} manages {what} and would revert scaling and image: pause it, then use --accept gitops"
         );
+        findings.error("gitops", message);
     }
 }
 
@@ -46,36 +45,25 @@ pub(super) fn check_helm(facts: &Facts, findings: &mut Findings<'_>) {
             check_drift(helm, workload, findings);
         }
         if helm.is_pending() {
-            findings.error(
-                "helm-pending",
-                format!(
-                    "a Helm operation is pending: {} is {}",
-                    helm.name, helm.status
-                ),
+            let message = format!(
+                "a Helm operation is pending: {} is {}",
+                helm.name, helm.status
             );
+            findings.error("helm-pending", message);
         } else if helm.status == "failed" {
-            findings.warning(
-                "helm-failed",
-                format!("Helm's last upgrade of {} failed", helm.name),
-            );
+            let message = format!("Helm's last upgrade of {} failed", helm.name);
+            findings.warning("helm-failed", message);
         }
     }
     if let Some(problem) = &facts.helm_problem {
-        findings.warning(
-            "helm-record",
-            format!("Helm's release record cannot be read: {problem}"),
-        );
+        let message = format!("Helm's release record cannot be read: {problem}");
+        findings.warning("helm-record", message);
     }
     let rendered = |deployment: &Deployment| {
-        let metadata = &deployment.metadata;
-        let labels = metadata.labels.as_ref();
-        let says_helm = labels.is_some_and(|map| {
-            map.get("app.kubernetes.io/managed-by")
-                .is_some_and(|by| by == "Helm")
-        });
-        let annotations = metadata.annotations.as_ref();
-        let installed =
-            annotations.is_some_and(|map| map.contains_key("meta.helm.sh/release-name"));
+        let manager = deployment.labels().get("app.kubernetes.io/managed-by");
+        let says_helm = manager.is_some_and(|by| by == "Helm");
+        let annotations = deployment.annotations();
+        let installed = annotations.contains_key("meta.helm.sh/release-name");
         says_helm && !installed && gitops(deployment).is_none()
     };
     let without_record = facts.helm.as_ref().is_some_and(|helm| helm.revision == 0);
@@ -93,36 +81,27 @@ fn check_drift(helm: &HelmRelease, workload: &Workload, findings: &mut Findings<
     if let Some(image) = &helm.image
         && *image != workload.image
     {
-        findings.warning(
-            "helm-drift",
-            format!(
-                "Deployment {} runs {}, Helm's values say {image}: its next upgrade would set that",
-                workload.name, workload.image
-            ),
+        let message = format!(
+            "Deployment {} runs {}, Helm's values say {image}: its next upgrade would set that",
+            workload.name, workload.image
         );
+        findings.warning("helm-drift", message);
     }
     if let Some(count) = helm.replicas.get(&workload.component)
         && *count != i64::from(workload.replicas)
     {
-        findings.warning(
-            "helm-drift",
-            format!(
-                "Deployment {} has {} replicas, Helm's values say {count}: its next upgrade would set that",
-                workload.name, workload.replicas
-            ),
+        let message = format!(
+            "Deployment {} has {} replicas, Helm's values say {count}: its next upgrade would set that",
+            workload.name, workload.replicas
         );
+        findings.warning("helm-drift", message);
     }
 }
 
 /// Who sets a Deployment back to what a repository says.
 fn gitops(deployment: &Deployment) -> Option<&'static str> {
-    let metadata = &deployment.metadata;
-    owner(|key| {
-        let labels = metadata.labels.as_ref();
-        let annotations = metadata.annotations.as_ref();
-        labels.is_some_and(|map| map.contains_key(key))
-            || annotations.is_some_and(|map| map.contains_key(key))
-    })
+    let (labels, annotations) = (deployment.labels(), deployment.annotations());
+    owner(|key| labels.contains_key(key) || annotations.contains_key(key))
 }
 
 fn owner(has: impl Fn(&str) -> bool) -> Option<&'static str> {
@@ -138,6 +117,11 @@ fn owner(has: impl Fn(&str) -> bool) -> Option<&'static str> {
         .map(|(_, owner)| owner)
 }
 
+/// What KEDA reads as true.
+fn is_true(text: &str) -> bool {
+    matches!(text, "1" | "t" | "T" | "true" | "TRUE" | "True")
+}
+
 pub(super) fn check_scalers(facts: &Facts, findings: &mut Findings<'_>) {
     let is_ours = |kind: &str, name: &str| {
         let named = facts.workloads.found.iter().any(|one| one.name == name);
@@ -147,14 +131,12 @@ pub(super) fn check_scalers(facts: &Facts, findings: &mut Findings<'_>) {
         let Some(spec) = &scaler.spec else { continue };
         let target = &spec.scale_target_ref;
         if is_ours(&target.kind, &target.name) {
-            findings.warning(
-                "autoscaler",
-                format!(
-                    "HorizontalPodAutoscaler {} scales {}: it is inactive while Milvus is stopped and may change the count afterwards",
-                    scaler.metadata.name.as_deref().unwrap_or_default(),
-                    target.name
-                ),
+            let message = format!(
+                "HorizontalPodAutoscaler {} scales {}: it is inactive while Milvus is stopped and may change the count afterwards",
+                scaler.name_any(),
+                target.name
             );
+            findings.warning("autoscaler", message);
         }
     }
     for scaler in &facts.scaled_objects {
@@ -162,27 +144,19 @@ pub(super) fn check_scalers(facts: &Facts, findings: &mut Findings<'_>) {
             let found = scaler.pointer(pointer).and_then(Value::as_str);
             found.unwrap_or_default()
         };
-        let annotations = scaler
-            .pointer("/metadata/annotations")
-            .and_then(Value::as_object);
+        let annotations = scaler.pointer("/metadata/annotations");
+        let says = |key: &str| annotations?.get(key)?.as_str();
         // With paused-replicas KEDA scales to that count first.
-        let says = |key: &str| {
-            annotations
-                .and_then(|all| all.get(key))
-                .and_then(Value::as_str)
-        };
-        let paused = says("autoscaling.keda.sh/paused") == Some("true")
+        let paused = says("autoscaling.keda.sh/paused").is_some_and(is_true)
             && says("autoscaling.keda.sh/paused-replicas").is_none();
         let name = text("/spec/scaleTargetRef/name");
         if is_ours(text("/spec/scaleTargetRef/kind"), name) && !paused {
-            findings.error(
-                "keda",
-                format!(
-                    "KEDA's ScaledObject {} would start {name} again from 0: pause it \
-                     (annotation autoscaling.keda.sh/paused: \"true\", without paused-replicas)",
-                    text("/metadata/name")
-                ),
+            let message = format!(
+                "KEDA's ScaledObject {} would start {name} again from 0: pause it \
+                 (annotation autoscaling.keda.sh/paused: \"true\", without paused-replicas)",
+                text("/metadata/name")
             );
+            findings.error("keda", message);
         }
     }
 }

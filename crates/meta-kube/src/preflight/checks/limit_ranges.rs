@@ -33,13 +33,11 @@ pub(super) fn check_limit_ranges(
         for (range, item) in items(&facts.limit_ranges) {
             if let Some(problem) = pod.refused_by(item) {
                 let what = item.type_.to_lowercase();
-                findings.error(
-                    "limit-range",
-                    format!(
-                        "LimitRange {range} refuses the pods of the Jobs: {problem} (for each {what}); set \
-                         --job-requests and --job-limits within the range, or change the range"
-                    ),
+                let message = format!(
+                    "LimitRange {range} refuses the pods of the Jobs: {problem} (for each {what}); set \
+                     --job-requests and --job-limits within the range, or change the range"
                 );
+                findings.error("limit-range", message);
             }
         }
     }

@@ -86,18 +86,16 @@ pub(super) fn check_quotas(facts: &Facts, options: &UpgradeOptions, findings: &m
             // An amount below a thousandth is an error of the arithmetic.
             if needed > 0.0 && short > 0.0005 {
                 let amount = |number: f64| written(number, &resource);
-                findings.error(
-                    "quota",
-                    format!(
-                        "ResourceQuota {name} leaves {} of {} {resource}: an upgrade and its rollback need {}, {} \
-                         more; {}",
-                        amount((limit - used).max(0.0)),
-                        hard.0,
-                        amount(needed),
-                        amount(short),
-                        remedy(facts, &resource)
-                    ),
+                let message = format!(
+                    "ResourceQuota {name} leaves {} of {} {resource}: an upgrade and its rollback need {}, {} \
+                     more; {}",
+                    amount((limit - used).max(0.0)),
+                    hard.0,
+                    amount(needed),
+                    amount(short),
+                    remedy(facts, &resource)
                 );
+                findings.error("quota", message);
             }
         }
     }

@@ -3,6 +3,7 @@
 use k8s_openapi::api::apps::v1::Deployment;
 
 use super::{Facts, Findings};
+use crate::object::ResourceExt;
 use crate::state::Workload;
 use crate::{annotations, milvus_resource};
 use milvus_meta::layout::Layout;
@@ -10,21 +11,17 @@ use milvus_meta::layout::Layout;
 pub(super) fn check_stopped(facts: &Facts, layout: Option<Layout>, findings: &mut Findings<'_>) {
     let annotated = annotated(facts);
     if !annotated.is_empty() {
-        findings.notice(
-            "noted",
-            format!(
-                "an upgrade stopped {}: counts and images come from its annotations",
-                annotated.join(", ")
-            ),
+        let message = format!(
+            "an upgrade stopped {}: counts and images come from its annotations",
+            annotated.join(", ")
         );
+        findings.notice("noted", message);
     } else if is_stopped(facts) {
-        findings.error(
-            "all-stopped",
-            format!(
-                "every Deployment has 0 replicas, and the previous counts are unknown: {}",
-                advice(layout)
-            ),
+        let message = format!(
+            "every Deployment has 0 replicas, and the previous counts are unknown: {}",
+            advice(layout)
         );
+        findings.error("all-stopped", message);
     }
 }
 
@@ -38,9 +35,9 @@ fn annotated(facts: &Facts) -> Vec<String> {
             .collect();
     }
     let annotated = |one: &&Deployment| annotations::of_deployment(one).is_some();
-    let names = facts.deployments.iter().filter(annotated);
-    names
-        .filter_map(|one| Some(format!("Deployment {}", one.metadata.name.as_ref()?)))
+    let annotated = facts.deployments.iter().filter(annotated);
+    annotated
+        .map(|one| format!("Deployment {}", one.name_any()))
         .collect()
 }
 
@@ -54,8 +51,7 @@ fn is_stopped(facts: &Facts) -> bool {
 
 /// What to do where an upgrade without saved state stopped a Deployment and started it again.
 pub(super) fn started(facts: &Facts, workload: &Workload) -> &'static str {
-    let named = |one: &&Deployment| one.metadata.name.as_ref() == Some(&workload.name);
-    let live = facts.deployments.iter().find(named);
+    let live = facts.deployment(&workload.name);
     if live.is_some_and(annotations::is_annotated) {
         "; an upgrade whose saved state is gone started it: scale it to 0, then the same command takes count and \
          image from its annotations"

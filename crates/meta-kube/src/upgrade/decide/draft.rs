@@ -122,10 +122,7 @@ fn saved_resource(facts: &Facts) -> Option<SavedResource> {
 /// What Jobs take over, from the first Deployment of Milvus.
 fn shape_of(facts: &Facts, given: &PodOptions) -> PodShape {
     let first = facts.workloads.found.first();
-    let deployment = first.and_then(|workload| {
-        let mut all = facts.deployments.iter();
-        all.find(|one| one.metadata.name.as_ref() == Some(&workload.name))
-    });
+    let deployment = first.and_then(|workload| facts.deployment(&workload.name));
     let mut shape = deployment.map(discovery::shape).unwrap_or_default();
     let names_user = |security: &Value| security["runAsUser"].as_i64() > Some(0);
     let named = shape.security.as_ref().is_some_and(names_user);

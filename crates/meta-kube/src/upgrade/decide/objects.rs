@@ -4,7 +4,6 @@ use super::{Refusal, refused};
 use crate::condition::missing_deployments;
 use crate::options::UpgradeOptions;
 use crate::preflight::Facts;
-use crate::stage::stop_again_at;
 use crate::start_checks::paused;
 use crate::state::{UpgradeState, Workload};
 
@@ -79,7 +78,7 @@ pub(super) fn recreated(state: &mut UpgradeState, facts: &Facts) -> Result<Vec<W
         return Ok(Vec::new());
     }
     if !recreated.is_empty() {
-        state.stage = stop_again_at(state.stage);
+        state.stage = state.stage.row().stop_again;
     }
     Ok(recreated)
 }
@@ -90,10 +89,8 @@ pub(super) fn not_paused(state: &UpgradeState, facts: &Facts) -> Result<(), Refu
     if row.end.is_some() {
         return Ok(());
     }
-    let ours = facts.deployments.iter().filter(|one| {
-        let mut workloads = state.workloads.iter();
-        workloads.any(|ours| Some(&ours.name) == one.metadata.name.as_ref())
-    });
+    let workloads = state.workloads.iter();
+    let ours = workloads.filter_map(|one| facts.deployment(&one.name));
     let resource = facts.resource.as_ref().filter(|_| state.resource.is_some());
     match paused(&facts.namespace, ours, resource) {
         None => Ok(()),

@@ -5,7 +5,6 @@ use super::{Refusal, refused};
 use crate::discovery::image_version;
 use crate::immutable_fields::IMAGE;
 use crate::options::UpgradeOptions;
-use crate::stage::resumed;
 use crate::state::{EtcdTarget, UpgradeState};
 use milvus_meta::release::Release;
 
@@ -114,7 +113,7 @@ pub(super) fn applied(options: &UpgradeOptions, saved: &UpgradeState) -> Upgrade
         ..saved.etcd.clone()
     };
     let mut state = UpgradeState {
-        stage: resumed(saved.stage),
+        stage: saved.stage.row().resume,
         policy,
         timeout_s: Some(options.limit.as_secs()),
         skip_broken: options

@@ -7,10 +7,11 @@ use serde_json::Value;
 use super::draft::draft;
 use super::overrides::{applied, fits, is_of_old_line, line, save_first, with_image};
 use super::{Refusal, other_instances, refused};
+use crate::discovery::image_parts;
 use crate::leftovers::{last_backup, rollback_command};
 use crate::options::UpgradeOptions;
 use crate::preflight::Facts;
-use crate::stage::{Stage, turned_back, turned_forward};
+use crate::stage::{Stage, turned_back};
 use crate::state::{SavedResource, UpgradeState};
 use crate::{annotations, milvus_resource};
 use milvus_meta::layout::Layout;
@@ -26,7 +27,7 @@ pub(super) fn forward(
             options.instance
         ));
     };
-    let Some(stage) = turned_forward(saved.stage) else {
+    let Some(stage) = saved.stage.row().turn_forward else {
         return refused(format!(
             "the metadata is already restored ({}): finish the rollback with -o resume, then upgrade again",
             saved.stage.name()
@@ -109,14 +110,9 @@ fn rollback_without_state(
     let mut state = draft(options, facts);
     let running = state.workloads.first().map(|one| one.image.clone());
     state.image = running.unwrap_or_default();
-    let repository = state
-        .image
-        .rsplit_once(':')
-        .map_or(state.image.as_str(), |(name, _)| name);
-    let old = options
-        .image
-        .clone()
-        .unwrap_or_else(|| format!("{repository}:v{source}"));
+    let repository = image_parts(&state.image).0;
+    let usual = || format!("{repository}:v{source}");
+    let old = options.image.clone().unwrap_or_else(usual);
     if !is_of_old_line(&old, &state) {
         return Err(Refusal::Usage(format!(
             "--image {old}: a rollback starts an image of release line {}",

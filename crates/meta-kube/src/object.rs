@@ -1,0 +1,4 @@
+//! What every object has: name, labels, annotations, and selectors of them. No request.
+
+pub(crate) use kube::ResourceExt;
+pub(crate) use kube::core::Selector;
