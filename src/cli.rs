@@ -7,7 +7,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 mod backup;
 mod backup_target;
@@ -31,6 +31,7 @@ mod migrate;
 mod mount_hints;
 mod next_steps;
 mod official_cli;
+mod open_backup;
 mod options;
 mod output;
 mod plan;
@@ -59,7 +60,7 @@ use output::failure::Failure;
 use output::terminal;
 use output::{Format, LogFormat};
 
-/// How a command ends.
+/// The result of a command.
 type Outcome = Result<Exit, Failure>;
 
 /// Migrates the metadata of a Milvus 2.1 cluster in etcd to the 2.2 layout, and back
@@ -84,7 +85,7 @@ META_MIGRATION_TOOL_IMAGE. The password of the etcd user comes from META_MIGRATI
 is asked for at a terminal. ETCDCTL_ENDPOINTS, ETCDCTL_CACERT, ETCDCTL_CERT, ETCDCTL_KEY and ETCDCTL_USER are read \
 where neither an option nor our own variable is given.";
 
-/// The exit codes, and what they mean.
+/// The exit codes with their meaning.
 const EXIT_CODES: [(&str, &str); 8] = [
     ("0", "done, or nothing to do"),
     ("1", "failed, nothing was changed"),
@@ -125,28 +126,6 @@ enum Command {
 }
 
 impl Command {
-    fn output(&self) -> OutputOptions {
-        match self {
-            Self::Status(args) => args.output.clone(),
-            Self::Plan(args) => args.output.clone(),
-            Self::Backup(args) => args.output().clone(),
-            Self::Migrate(args) => args.output.clone(),
-            Self::Verify(args) => args.output.clone(),
-            Self::Rollback(args) => args.output.clone(),
-            Self::Restore(args) => args.output.clone(),
-            Self::Repair(args) => args.output.clone(),
-            Self::History(args) => args.output.clone(),
-            Self::Show(args) => args.output.clone(),
-            Self::Explain(args) => args.output.clone(),
-            Self::Inspect(args) => args.output.clone(),
-            Self::Upgrade(args) => args.output.clone(),
-            Self::Preflight(args) => args.output.clone(),
-            Self::RollingUpdate(args) => args.output.clone(),
-            Self::Version(args) => args.output.clone(),
-            Self::Completions(_) | Self::Man(_) => OutputOptions::default(),
-        }
-    }
-
     fn run(self) -> Outcome {
         match self {
             Self::Status(args) => status::run(&args),
@@ -177,41 +156,47 @@ pub fn main() -> ExitCode {
     run(std::env::args_os().collect()).into()
 }
 
+/// A parsed command line.
+enum Call {
+    Command(Box<Command>, ArgMatches),
+    Official(Box<official_cli::Args>),
+}
+
+impl Call {
+    fn parse(arguments: Vec<OsString>) -> Result<Self, clap::Error> {
+        let command = command();
+        let names = command.get_subcommands().map(|it| it.get_name().to_owned());
+        let names: Vec<String> = names.collect();
+        Ok(match Invocation::of(arguments, &names) {
+            Invocation::Commands(arguments) => {
+                let matches = command.try_get_matches_from(arguments)?;
+                Self::Command(Box::new(Cli::from_arg_matches(&matches)?.command), matches)
+            }
+            Invocation::Official(arguments) => {
+                Self::Official(Box::new(official_cli::Args::parse(arguments)?))
+            }
+        })
+    }
+}
+
 fn run(arguments: Vec<OsString>) -> Exit {
-    let command = command();
-    let names: Vec<String> = command
-        .get_subcommands()
-        .map(|command| command.get_name().to_owned())
-        .collect();
     let format = requested_format(&arguments);
-    let (ended, output) = match Invocation::of(arguments, &names) {
-        Invocation::Commands(arguments) => {
-            let parsed = command.clone().try_get_matches_from(arguments);
-            let parsed = parsed.and_then(|matches| {
-                let cli = Cli::from_arg_matches(&matches)?;
-                Ok((cli, matches))
-            });
-            match parsed {
-                Ok((cli, matches)) => {
-                    let output = cli.command.output();
-                    output.color.apply();
-                    invoked::keep(&command, &matches);
-                    let ended = match unused::refuse(&matches) {
-                        Ok(()) => cli.command.run(),
-                        Err(failure) => Err(*failure),
-                    };
-                    (ended, output)
-                }
-                Err(error) => return usage(&error, format),
-            }
+    let (ended, output) = match Call::parse(arguments) {
+        Err(error) => return usage(&error, format),
+        Ok(Call::Command(called, matches)) => {
+            let output = OutputOptions::of(&matches);
+            output.color.apply();
+            invoked::keep(&command(), &matches);
+            let ended = match unused::reject(&matches) {
+                Ok(()) => called.run(),
+                Err(failure) => Err(*failure),
+            };
+            (ended, output)
         }
-        Invocation::Official(arguments) => match official_cli::Args::try_parse_from(arguments) {
-            Ok(args) => {
-                args.output.color.apply();
-                (official_cli::run(&args), args.output)
-            }
-            Err(error) => return usage(&error, format),
-        },
+        Ok(Call::Official(args)) => {
+            args.output.color.apply();
+            (official_cli::run(&args), args.output)
+        }
     };
     match ended {
         Ok(exit) => exit,
@@ -219,37 +204,37 @@ fn run(arguments: Vec<OsString>) -> Exit {
     }
 }
 
-/// The format that a command line asks for which cannot be parsed.
+/// Returns the output format named on a command line that cannot be parsed.
 fn requested_format(arguments: &[OsString]) -> Format {
     let words = arguments.iter().map(|word| word.to_string_lossy());
     let words: Vec<_> = words.collect();
-    let asks_for = |format: &str| {
+    let names = |format: &str| {
         let joined = [
             format!("-o{format}"),
             format!("-o={format}"),
             format!("--output={format}"),
             format!("--format={format}"),
         ];
-        let apart = ["-o", "--output", "--format"];
+        let separate = ["-o", "--output", "--format"];
         let mut pairs = words.windows(2);
         words.iter().any(|word| joined.iter().any(|it| it == word))
-            || pairs.any(|pair| apart.contains(&&*pair[0]) && pair[1] == format)
+            || pairs.any(|pair| separate.contains(&&*pair[0]) && pair[1] == format)
     };
-    match (asks_for("json"), asks_for("yaml")) {
+    match (names("json"), names("yaml")) {
         (true, _) => Format::Json,
         (false, true) => Format::Yaml,
         (false, false) => Format::Table,
     }
 }
 
-/// Help is no error; everything else that clap says is wrong usage.
+/// Prints clap's message: the help, or an error about wrong usage.
 fn usage(error: &clap::Error, format: Format) -> Exit {
     let text = error.render().to_string();
     if error.use_stderr() && format.is_document() {
         return output::fail(&wrong_usage(&text), format, LogFormat::Text);
     }
     if !error.use_stderr() || terminal::is_safe(&text) {
-        // Nothing is left to do when the terminal is gone.
+        // Nothing can be done if the terminal is closed.
         let _ = error.print();
     } else {
         output::inform(&text);
@@ -261,7 +246,7 @@ fn usage(error: &clap::Error, format: Format) -> Exit {
     }
 }
 
-/// What clap says about wrong usage, as a failure: the message, and the command whose help to read.
+/// Turns clap's message about wrong usage into a failure, with the command that prints the help as hint.
 fn wrong_usage(text: &str) -> Failure {
     let (text, _) = text
         .split_once("\n\nFor more information")
@@ -278,9 +263,9 @@ fn wrong_usage(text: &str) -> Failure {
     }
 }
 
-/// The complete command line, for parsing, completions and the manual.
+/// Returns the complete command line, for parsing, completions and the manual.
 fn command() -> clap::Command {
-    // `inspect --key` is a key of the metadata; the TLS key has to step aside there.
+    // `inspect --key` is a key of the metadata, so the TLS key has another name there.
     let command = Cli::command().mut_subcommand("inspect", |inspect| {
         inspect.mut_arg("tls_key", |key| key.long("tls-key"))
     });
@@ -291,7 +276,7 @@ fn command() -> clap::Command {
                 .help("The 2.1 backup that was migrated")
         })
     });
-    // There -o is the operation, as in the official scripts.
+    // In these commands -o is the operation, as in the official scripts.
     let command = ["upgrade", "rolling-update"]
         .into_iter()
         .fold(command, |command, name| {
@@ -305,33 +290,25 @@ fn command() -> clap::Command {
     let codes = codes.collect::<Vec<_>>().join("; ");
     let after = format!("{AFTER_HELP}\n\nExit codes: {codes}.");
     let examples = examples::help("meta-migration").unwrap_or_default();
-    with_help(command)
+    with_help(options::with_environment(command))
         .after_help(examples.clone())
         .after_long_help(format!("{examples}\n{after}"))
 }
 
-/// Hides what a command does not use, and ends its help with examples.
+/// Hides the options that a command does not use, and adds examples to its help.
 fn with_help(command: clap::Command) -> clap::Command {
     let name = command.get_name().to_owned();
-    let ids: Vec<clap::Id> = command
-        .get_arguments()
-        .map(|it| it.get_id().clone())
-        .collect();
-    let unused = ids
-        .into_iter()
-        .filter(|id| !unused::uses(&name, id.as_str()));
-    let command = unused.fold(command, |command, id| {
-        command.mut_arg(id, |it| it.hide(true))
-    });
+    let command = command.mut_args(
+        |option| match unused::uses(&name, option.get_id().as_str()) {
+            true => option,
+            false => option.hide(true),
+        },
+    );
     let command = match examples::help(&name) {
         Some(examples) => command.after_help(examples),
         None => command,
     };
-    let names = command.get_subcommands().map(|it| it.get_name().to_owned());
-    let names: Vec<String> = names.collect();
-    names.into_iter().fold(command, |command, name| {
-        command.mut_subcommand(name, with_help)
-    })
+    command.mut_subcommands(with_help)
 }
 
 #[cfg(test)]
@@ -341,7 +318,7 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         command().debug_assert();
-        official_cli::Args::command().debug_assert();
+        official_cli::command().debug_assert();
     }
 
     /// A heading of shared options must not cover the options that follow them.
@@ -372,7 +349,28 @@ mod tests {
         assert!(message.ends_with("such as 2.1.4"), "{message}");
     }
 
-    /// The variables that a command's options also come from.
+    fn check_variables(command: &clap::Command) {
+        for option in command.get_arguments() {
+            let Some(found) = option.get_env() else {
+                continue;
+            };
+            let name = match (option.get_id().as_str(), option.get_long().unwrap()) {
+                ("format", _) => "FORMAT".to_owned(),
+                ("tls_key", _) => "KEY".to_owned(),
+                (_, long) => long.to_uppercase().replace('-', "_"),
+            };
+            assert_eq!(found.to_str(), Some(&*variable(&name)));
+        }
+        command.get_subcommands().for_each(check_variables);
+    }
+
+    #[test]
+    fn variables_are_named_after_their_options() {
+        check_variables(&command());
+        check_variables(&official_cli::command());
+    }
+
+    /// Returns the variables of a command's options.
     fn variables(name: &str) -> Vec<String> {
         let command = command();
         let named = command.find_subcommand(name).unwrap();
@@ -383,24 +381,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_of_the_environment_is_so() {
-        let talk = ["COLOR", "FORMAT", "LOG_FORMAT", "LOG_LEVEL", "NO_PROGRESS"].map(variable);
+    fn commands_read_the_documented_variables() {
+        let output = ["COLOR", "FORMAT", "LOG_FORMAT", "LOG_LEVEL", "NO_PROGRESS"].map(variable);
         let etcd = ["ENDPOINTS", "ROOT_PATH", "TIMEOUT", "TARGET_VERSION"].map(variable);
         for name in ["status", "plan", "migrate", "verify", "rollback", "restore"] {
             let found = variables(name);
-            let missing = talk.iter().chain(&etcd).find(|one| !found.contains(one));
+            let missing = output.iter().chain(&etcd).find(|one| !found.contains(one));
             assert_eq!(missing, None, "{name}");
         }
         let image = [variable("TOOL_IMAGE")];
-        let of_all = [&talk[..], &[variable("YES")]].concat();
+        let of_all = [&output[..], &[variable("YES")]].concat();
         let of_jobs = [&of_all[..5], &image, &of_all[5..]].concat();
         assert_eq!(variables("preflight"), of_jobs);
         let of_upgrade = [&of_all[..5], &[variable("REPORT")], &image, &of_all[5..]].concat();
         assert_eq!(variables("upgrade"), of_upgrade);
         assert_eq!(variables("rolling-update"), of_all);
         let page = include_str!("../docs/usage.md");
-        for told in [AFTER_HELP, page] {
-            assert!(told.contains("META_MIGRATION_TOOL_IMAGE"), "{told}");
+        for text in [AFTER_HELP, page] {
+            assert!(text.contains("META_MIGRATION_TOOL_IMAGE"), "{text}");
         }
     }
 

@@ -1,9 +1,8 @@
-//! File, environment and flags, resolved into one [`Config`].
+//! Command line, environment and YAML file, resolved into one [`Config`].
 //!
-//! Flags win over the environment, the environment over the YAML file, the file over the defaults of
-//! Milvus. Flags and environment arrive together as [`Overrides`] (the command line joins them); this
-//! room reads the files and decides. Everything that is wrong is reported by name, with the line where
-//! there is one, before anything is connected to; no message shows a secret.
+//! Options win over the environment, the environment over the YAML file, the file over the defaults of Milvus. The
+//! variables of etcdctl are used only without a file. Reports every error by name, with the line if there is one,
+//! before any connection is made. No message shows a secret.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,121 +15,42 @@ mod choices;
 pub mod duration;
 mod error;
 mod file;
-pub mod gate;
+mod options;
+pub mod version_check;
 
 pub use choices::DropInCommand;
 pub use error::ConfigError;
-pub use meta_store::etcd::Password;
 use meta_store::etcd::{IdentityProblem, certificates, check_identity};
+pub use meta_store::etcd::{Options as Connection, Password, Tls};
+pub use options::EtcdOptions;
 
-use file::{FileAuth, FileConfig, FileTls};
+use file::FileConfig;
 
-/// Where etcd is, unless somebody says otherwise.
+/// The etcd to connect to by default.
 const DEFAULT_ENDPOINT: &str = "localhost:2379";
-/// The port of an endpoint that names none.
+/// The port of an endpoint without one.
 const DEFAULT_PORT: u16 = 2379;
-/// The time limit of one request, as the official tool has it.
+/// Default timeout of one request, the official tool's.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Certificates are a few kilobytes; this keeps a wrong path from filling memory.
+/// Timeout for opening a connection, the official tool's.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Limit for certificates and passwords, which are a few kilobytes: a wrong path must not fill memory.
 const NAMED_FILE_BYTES_MAX: u64 = 1 << 20;
-
-/// What flags and environment say; `None` where they say nothing.
-#[derive(Debug, Clone, Default)]
-pub struct Overrides {
-    /// The YAML file.
-    pub config: Option<PathBuf>,
-    /// Addresses of etcd.
-    pub endpoints: Option<Vec<String>>,
-    /// `etcd.rootPath`.
-    pub root_path: Option<String>,
-    /// `etcd.metaSubPath`.
-    pub meta_sub_path: Option<String>,
-    /// `etcd.kvSubPath`.
-    pub kv_sub_path: Option<String>,
-    /// The etcd user.
-    pub user: Option<String>,
-    /// The password, from the environment.
-    pub password: Option<Password>,
-    /// A file that holds the password. It wins over the environment's password.
-    pub password_file: Option<PathBuf>,
-    /// Certificates to trust.
-    pub ca_cert: Option<PathBuf>,
-    /// The client certificate.
-    pub cert: Option<PathBuf>,
-    /// The client certificate's key.
-    pub key: Option<PathBuf>,
-    /// The name to verify in the server's certificate.
-    pub tls_server_name: Option<String>,
-    /// The time limit of one request.
-    pub timeout: Option<Duration>,
-    /// The release that wrote the metadata.
-    pub source_version: Option<Release>,
-    /// The release to migrate to.
-    pub target_version: Option<Release>,
-    /// The backup file.
-    pub backup_file: Option<PathBuf>,
-    /// What etcdctl would use; only where there is no YAML file.
-    pub etcdctl: Etcdctl,
-}
-
-/// What the environment variables of etcdctl say.
-#[derive(Debug, Clone, Default)]
-pub struct Etcdctl {
-    /// `ETCDCTL_ENDPOINTS`
-    pub endpoints: Option<Vec<String>>,
-    /// `ETCDCTL_CACERT`
-    pub ca_cert: Option<PathBuf>,
-    /// `ETCDCTL_CERT`
-    pub cert: Option<PathBuf>,
-    /// `ETCDCTL_KEY`
-    pub key: Option<PathBuf>,
-    /// The user in `ETCDCTL_USER`.
-    pub user: Option<String>,
-    /// The password in `ETCDCTL_USER` or `ETCDCTL_PASSWORD`.
-    pub password: Option<Password>,
-}
-
-impl Etcdctl {
-    /// As a YAML file would say it. Certificates do not count where every address says `http://`.
-    fn as_file(&self, overrides: &Overrides) -> FileConfig {
-        let endpoints = overrides.endpoints.as_ref().or(self.endpoints.as_ref());
-        let is_plain =
-            endpoints.is_some_and(|all| all.iter().all(|one| one.trim().starts_with("http://")));
-        let tls = FileTls {
-            ca_cert: self.ca_cert.clone(),
-            cert: self.cert.clone(),
-            key: self.key.clone(),
-            server_name: None,
-        };
-        let user = self.user.as_ref().filter(|_| overrides.user.is_none());
-        let auth = user.map(|user| FileAuth {
-            user: Some(user.clone()),
-            password: self.password.clone(),
-            password_file: None,
-        });
-        FileConfig {
-            endpoints: self.endpoints.clone(),
-            tls: Some(tls).filter(|tls| !is_plain && *tls != FileTls::default()),
-            auth,
-            ..FileConfig::default()
-        }
-    }
-}
 
 /// The resolved configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The YAML file, if there was one.
     pub file: Option<PathBuf>,
-    /// How etcd is reached.
+    /// How to connect to etcd; endpoints have scheme and port, such as `http://localhost:2379`.
     pub connection: Connection,
-    /// Where the metadata is.
+    /// The paths of the metadata.
     pub root: MetaRoot,
     /// Whether the root path was given, not taken from the default.
     pub root_is_given: bool,
     /// `etcd.metaSubPath` and `etcd.kvSubPath`, for other roots than the configured one.
     pub sub_paths: (String, String),
-    /// The release that wrote the metadata, as the operator says.
+    /// The release that wrote the metadata, as given by the user.
     pub source_version: Option<Release>,
     /// The release to migrate to.
     pub target_version: Option<Release>,
@@ -138,11 +58,11 @@ pub struct Config {
     pub backup_file: Option<PathBuf>,
     /// What only the file can say.
     pub drop_in: DropIn,
-    /// What is odd, for the operator; not for failing.
+    /// Problems with the file that do not prevent the run.
     pub warnings: Vec<String>,
 }
 
-/// What only the YAML file says: the command of the drop-in and its choices.
+/// What only the YAML file says: the command of the official tool's interface and its choices.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DropIn {
     /// `cmd.type`.
@@ -167,56 +87,49 @@ pub struct DropIn {
     pub wait_lock: Option<Duration>,
 }
 
-/// How etcd is reached.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Connection {
-    /// Addresses with scheme and port, for example `http://localhost:2379`.
-    pub endpoints: Vec<String>,
-    /// User and password, to log in with.
-    pub login: Option<Login>,
-    /// How the connection is encrypted; `None` for plain connections.
-    pub tls: Option<Tls>,
-    /// The time limit of one request.
-    pub timeout: Duration,
-}
-
-/// A user with a password.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Login {
-    /// The user's name.
-    pub user: String,
-    /// The password.
-    pub password: Password,
-}
-
-/// An encrypted connection. Without CA certificates, the system's are trusted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tls {
-    /// PEM file with the certificates to trust.
-    pub ca_cert: Option<PathBuf>,
-    /// PEM files with the client's certificate and its key.
-    pub identity: Option<(PathBuf, PathBuf)>,
-    /// The name to verify in the server's certificate, instead of the endpoint's host.
-    pub server_name: Option<String>,
-}
-
 impl Config {
-    /// Reads the files that the overrides name and resolves everything.
+    /// Reads the files that the options name and merges all sources. `etcdctl` has the values of etcdctl's variables.
     ///
     /// # Errors
-    /// [`ConfigError`], by name.
-    pub fn resolve(overrides: Overrides) -> Result<Self, ConfigError> {
-        let file = match &overrides.config {
+    /// A [`ConfigError`] that names the option, key or file.
+    pub fn resolve(options: EtcdOptions, etcdctl: EtcdOptions) -> Result<Self, ConfigError> {
+        let file = match &options.config {
             Some(path) => FileConfig::read(path)?,
-            None => overrides.etcdctl.as_file(&overrides),
+            None => FileConfig {
+                options: without_conflicts(etcdctl, &options),
+                ..FileConfig::default()
+            },
         };
-        Self::join(overrides, file)
+        Self::join(options, file)
     }
 
-    fn join(overrides: Overrides, file: FileConfig) -> Result<Self, ConfigError> {
-        let root_path = overrides.root_path.or(file.root_path);
-        let meta_sub_path = overrides.meta_sub_path.or(file.meta_sub_path);
-        let kv_sub_path = overrides.kv_sub_path.or(file.kv_sub_path);
+    fn join(given: EtcdOptions, file: FileConfig) -> Result<Self, ConfigError> {
+        let FileConfig {
+            options: file,
+            drop_in,
+            warnings,
+        } = file;
+        let endpoints = given.endpoints.as_ref().or(file.endpoints.as_ref());
+        let endpoints = match endpoints {
+            Some(endpoints) => endpoints.clone(),
+            None => vec![DEFAULT_ENDPOINT.to_owned()],
+        };
+        let tls = resolve_tls(&given, &file, &endpoints)?;
+        let backup_file = given.backup_file.clone().or(file.backup_file.clone());
+        let backup_file = resolve_backup_file(backup_file)?;
+        let (user, password) = resolve_login(&given, &file)?.unzip();
+        let timeout = given.timeout.or(file.timeout).unwrap_or(DEFAULT_TIMEOUT);
+        let connection = Connection {
+            endpoints: resolve_endpoints(&endpoints, tls.is_some())?,
+            user,
+            password,
+            tls,
+            connect_timeout: CONNECT_TIMEOUT.min(timeout),
+            request_timeout: timeout,
+        };
+        let root_path = given.root_path.or(file.root_path);
+        let meta_sub_path = given.meta_sub_path.or(file.meta_sub_path);
+        let kv_sub_path = given.kv_sub_path.or(file.kv_sub_path);
         let sub_paths = (
             meta_sub_path.unwrap_or_else(|| "meta".to_owned()),
             kv_sub_path.unwrap_or_else(|| "kv".to_owned()),
@@ -225,60 +138,35 @@ impl Config {
         let root_path = root_path.as_deref().unwrap_or("by-dev");
         let root =
             MetaRoot::new(root_path, &sub_paths.0, &sub_paths.1).map_err(ConfigError::Root)?;
-        let tls = FileTls {
-            ca_cert: overrides.ca_cert,
-            cert: overrides.cert,
-            key: overrides.key,
-            server_name: overrides.tls_server_name,
-        };
-        let endpoints = overrides
-            .endpoints
-            .or(file.endpoints)
-            .unwrap_or_else(|| vec![DEFAULT_ENDPOINT.to_owned()]);
-        let tls = resolve_tls(tls, file.tls, &endpoints)?;
-        let backup_file = resolve_backup_file(overrides.backup_file.or(file.backup_file))?;
-        let connection = Connection {
-            endpoints: resolve_endpoints(&endpoints, tls.is_some())?,
-            login: resolve_login(
-                overrides.user,
-                overrides.password,
-                overrides.password_file,
-                file.auth,
-            )?,
-            tls,
-            timeout: overrides
-                .timeout
-                .or(file.timeout)
-                .unwrap_or(DEFAULT_TIMEOUT),
-        };
         Ok(Self {
-            file: overrides.config,
+            file: given.config,
             connection,
             root,
             root_is_given,
             sub_paths,
-            source_version: overrides.source_version.or(file.source_version),
-            target_version: overrides.target_version.or(file.target_version),
+            source_version: given.source_version.or(file.source_version),
+            target_version: given.target_version.or(file.target_version),
             backup_file,
-            drop_in: DropIn {
-                command: file.command,
-                run_with_backup: file.run_with_backup,
-                collection_form: file.collection_form,
-                segment_form: file.segment_form,
-                on_broken_record: file.on_broken_record,
-                accept_loss: file.accept_loss,
-                allow_ephemeral_backup: file.allow_ephemeral_backup,
-                allow_empty: file.allow_empty,
-                wait_sessions: file.wait_sessions,
-                wait_lock: file.wait_lock,
-            },
-            warnings: file.warnings,
+            drop_in,
+            warnings,
         })
     }
 }
 
-/// The backup file as the journal keeps it for later runs, which may be in another folder: absolute, and
-/// text. `-` is standard output.
+/// Drops what the given options rule out: certificates if every address is `http://`, the login if `--user` is given.
+fn without_conflicts(mut etcdctl: EtcdOptions, given: &EtcdOptions) -> EtcdOptions {
+    let endpoints = given.endpoints.as_ref().or(etcdctl.endpoints.as_ref());
+    if endpoints.is_some_and(|all| all.iter().all(|one| one.trim().starts_with("http://"))) {
+        (etcdctl.cacert, etcdctl.cert, etcdctl.tls_key) = (None, None, None);
+    }
+    if given.user.is_some() || etcdctl.user.is_none() {
+        (etcdctl.user, etcdctl.password) = (None, None);
+    }
+    etcdctl
+}
+
+/// Makes the path absolute and requires UTF-8: the journal keeps it for later runs, which may start in another
+/// folder. `-` is standard output.
 fn resolve_backup_file(given: Option<PathBuf>) -> Result<Option<PathBuf>, ConfigError> {
     let Some(path) = given else {
         return Ok(None);
@@ -288,16 +176,13 @@ fn resolve_backup_file(given: Option<PathBuf>) -> Result<Option<PathBuf>, Config
     }
     let path = std::path::absolute(&path).unwrap_or(path);
     if path.to_str().is_none() {
-        return Err(ConfigError::UselessFile {
-            what: "backup file",
-            path,
-            problem: "has a path that is not valid UTF-8, which the journal cannot hold",
-        });
+        let problem = "has a path that is not valid UTF-8, which the journal cannot hold";
+        return Err(ConfigError::useless_file("backup file", &path, problem));
     }
     Ok(Some(path))
 }
 
-/// Splits a list on commas; blanks around the items and empty items do not count.
+/// Splits a list on commas, without blanks around the items and without empty items.
 pub(crate) fn split_list(text: &str) -> Vec<String> {
     text.split(',')
         .map(str::trim)
@@ -308,7 +193,8 @@ pub(crate) fn split_list(text: &str) -> Vec<String> {
 
 fn resolve_endpoints(given: &[String], encrypted: bool) -> Result<Vec<String>, ConfigError> {
     let mut endpoints = Vec::with_capacity(given.len());
-    for (index, text) in given.iter().enumerate() {
+    let given = given.iter().map(|text| text.trim());
+    for (index, text) in given.filter(|text| !text.is_empty()).enumerate() {
         let endpoint =
             resolve_endpoint(text, encrypted).map_err(|problem| ConfigError::Endpoint {
                 position: index + 1,
@@ -327,8 +213,7 @@ fn resolve_endpoints(given: &[String], encrypted: bool) -> Result<Vec<String>, C
     Ok(endpoints)
 }
 
-/// An address with scheme and port. An endpoint that says nothing follows the rest of the
-/// configuration; one that says `http` while certificates are configured is a contradiction.
+/// Returns an address with scheme and port. Without a scheme, TLS decides; `http://` with TLS is an error.
 fn resolve_endpoint(text: &str, encrypted: bool) -> Result<String, &'static str> {
     let (scheme, address) = match text.split_once("://") {
         Some(("https", address)) => ("https", address),
@@ -363,25 +248,21 @@ fn resolve_endpoint(text: &str, encrypted: bool) -> Result<String, &'static str>
 }
 
 fn resolve_tls(
-    flags: FileTls,
-    file: Option<FileTls>,
+    given: &EtcdOptions,
+    file: &EtcdOptions,
     endpoints: &[String],
 ) -> Result<Option<Tls>, ConfigError> {
-    let wanted = flags != FileTls::default()
-        || file.is_some()
-        || endpoints.iter().any(|text| text.starts_with("https://"));
-    if !wanted {
+    let is_https = |text: &String| text.trim().starts_with("https://");
+    if !given.uses_tls() && !file.uses_tls() && !endpoints.iter().any(is_https) {
         return Ok(None);
     }
-    let file = file.unwrap_or_default();
-    // A client certificate given by flags replaces the file's as a pair: halves of two do not fit.
-    let (cert, key) = if flags.cert.is_some() || flags.key.is_some() {
-        (flags.cert, flags.key)
-    } else {
-        (file.cert, file.key)
+    // A client certificate given by options replaces the file's as a pair: certificate and key must belong together.
+    let pair = match given.cert.is_some() || given.tls_key.is_some() {
+        true => given,
+        false => file,
     };
-    let identity = match (cert, key) {
-        (Some(cert), Some(key)) => Some(checked_identity(cert, key)?),
+    match (&pair.cert, &pair.tls_key) {
+        (Some(cert), Some(key)) => check_pair(cert, key)?,
         (Some(_), None) => {
             return Err(ConfigError::Incomplete {
                 given: "the client certificate (--cert, etcd.ssl.tlsCert)",
@@ -394,38 +275,36 @@ fn resolve_tls(
                 missing: "its certificate (--cert, etcd.ssl.tlsCert)",
             });
         }
-        (None, None) => None,
-    };
-    let ca_cert = match flags.ca_cert.or(file.ca_cert) {
-        Some(path) => Some(checked_ca(path)?),
-        None => None,
-    };
+        (None, None) => {}
+    }
+    let ca_cert = given.cacert.as_ref().or(file.cacert.as_ref());
+    if let Some(path) = ca_cert {
+        check_ca(path)?;
+    }
+    let server_name = given.tls_server_name.as_ref();
+    let server_name = server_name.or(file.tls_server_name.as_ref());
     Ok(Some(Tls {
-        ca_cert,
-        identity,
-        server_name: flags.server_name.or(file.server_name),
+        ca_cert: ca_cert.cloned(),
+        cert: pair.cert.clone(),
+        key: pair.tls_key.clone(),
+        server_name: server_name.cloned(),
     }))
 }
 
 fn resolve_login(
-    user: Option<String>,
-    password: Option<Password>,
-    password_file: Option<PathBuf>,
-    file: Option<FileAuth>,
-) -> Result<Option<Login>, ConfigError> {
-    let (file_user, file_password, file_password_file) = match file {
-        Some(auth) => (auth.user, auth.password, auth.password_file),
-        None => (None, None, None),
+    given: &EtcdOptions,
+    file: &EtcdOptions,
+) -> Result<Option<(String, Password)>, ConfigError> {
+    let user = given.user.as_ref().or(file.user.as_ref());
+    let user = user.filter(|user| !user.is_empty()).cloned();
+    let from_environment = given.password.as_ref().filter(|it| !it.is_empty());
+    let password = match (&given.password_file, from_environment, &file.password_file) {
+        (Some(path), _, _) | (None, None, Some(path)) => Some(read_password(path)?),
+        (None, Some(password), _) => Some(password.clone()),
+        (None, None, None) => file.password.clone(),
     };
-    let named = user.or(file_user).filter(|user| !user.is_empty());
-    let given = match (password_file, password, file_password_file) {
-        (Some(path), _, _) => Some(read_password(&path)?),
-        (None, Some(password), _) if !password.is_empty() => Some(password),
-        (None, _, Some(path)) => Some(read_password(&path)?),
-        (None, _, None) => file_password,
-    };
-    match (named, given) {
-        (Some(user), Some(password)) => Ok(Some(Login { user, password })),
+    match (user, password) {
+        (Some(user), Some(password)) => Ok(Some((user, password))),
         (Some(user), None) => Err(ConfigError::NoPassword { user }),
         (None, Some(_)) => Err(ConfigError::Incomplete {
             given: "a password",
@@ -437,14 +316,10 @@ fn resolve_login(
 
 fn read_password(path: &Path) -> Result<Password, ConfigError> {
     const WHAT: &str = "password file";
-    let useless = |problem| ConfigError::UselessFile {
-        what: WHAT,
-        path: path.to_owned(),
-        problem,
-    };
+    let useless = |problem| ConfigError::useless_file(WHAT, path, problem);
     let text = String::from_utf8(read_named_file(WHAT, path)?)
         .map_err(|_| useless("is not UTF-8 text"))?;
-    // Editors and `echo` end the line; a password that really ends in a line feed is not typed.
+    // Editors and `echo` end the line; nobody types a password that ends in a line feed.
     let password = text.strip_suffix('\n').unwrap_or(&text);
     let password = password.strip_suffix('\r').unwrap_or(password);
     if password.is_empty() {
@@ -453,47 +328,38 @@ fn read_password(path: &Path) -> Result<Password, ConfigError> {
     Ok(Password::new(password))
 }
 
-/// Returns the path if the file contains certificates.
-fn checked_ca(path: PathBuf) -> Result<PathBuf, ConfigError> {
+/// Fails unless the file contains certificates.
+fn check_ca(path: &Path) -> Result<(), ConfigError> {
     const WHAT: &str = "CA certificate file";
-    let pem = read_named_file(WHAT, &path)?;
-    match certificates(&pem) {
-        Ok(_) => Ok(path),
-        Err(problem) => Err(ConfigError::UselessFile {
-            what: WHAT,
-            path,
-            problem,
-        }),
-    }
+    let pem = read_named_file(WHAT, path)?;
+    certificates(&pem)
+        .map(|_| ())
+        .map_err(|problem| ConfigError::useless_file(WHAT, path, problem))
 }
 
-/// Returns both paths if the key belongs to the certificate.
-fn checked_identity(cert: PathBuf, key: PathBuf) -> Result<(PathBuf, PathBuf), ConfigError> {
+/// Fails unless the key belongs to the certificate.
+fn check_pair(cert: &Path, key: &Path) -> Result<(), ConfigError> {
     const CERTIFICATE: &str = "client certificate";
     const KEY: &str = "client key";
-    let cert_pem = read_named_file(CERTIFICATE, &cert)?;
-    let key_pem = read_named_file(KEY, &key)?;
-    let (what, path, problem) = match check_identity(&cert_pem, &key_pem) {
-        Ok(()) => return Ok((cert, key)),
-        Err(IdentityProblem::Certificate(problem)) => (CERTIFICATE, cert, problem),
-        Err(IdentityProblem::Key(problem)) => (KEY, key, problem),
-    };
-    Err(ConfigError::UselessFile {
-        what,
-        path,
-        problem,
+    let cert_pem = read_named_file(CERTIFICATE, cert)?;
+    let key_pem = read_named_file(KEY, key)?;
+    check_identity(&cert_pem, &key_pem).map_err(|problem| match problem {
+        IdentityProblem::Certificate(problem) => {
+            ConfigError::useless_file(CERTIFICATE, cert, problem)
+        }
+        IdentityProblem::Key(problem) => ConfigError::useless_file(KEY, key, problem),
     })
 }
 
 fn read_named_file(what: &'static str, path: &Path) -> Result<Vec<u8>, ConfigError> {
-    let failed = |source| ConfigError::named_file(what, path, source);
+    let failed = |source| ConfigError::unreadable_file(what, path, source);
     let length = std::fs::metadata(path).map_err(failed)?.len();
     if length > NAMED_FILE_BYTES_MAX {
-        return Err(ConfigError::UselessFile {
+        return Err(ConfigError::useless_file(
             what,
-            path: path.to_owned(),
-            problem: "is too large to be one",
-        });
+            path,
+            "is too large to be one",
+        ));
     }
     std::fs::read(path).map_err(failed)
 }

@@ -15,7 +15,6 @@ use super::options::{EmptyOptions, EtcdOptions, OutputOptions, WaitOptions};
 use super::output::exit::Exit;
 use super::output::units::{bytes, counted, short_digest};
 use super::{Outcome, output, target};
-use crate::config::gate::Purpose;
 use meta_backup::{GREATEST_LEVEL, LEAST_LEVEL, OutputFormat, STDOUT};
 use meta_migrate::BackupOptions;
 
@@ -48,11 +47,10 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct Save {
     /// Format of the file: native, or the official tool's
-    #[arg(long, value_name = "FORMAT", env = "META_MIGRATION_BACKUP_FORMAT", hide_env = true, default_value = "native",
-          value_parser = format_parser())]
+    #[arg(long, value_name = "FORMAT", env, default_value = "native", value_parser = format_parser())]
     backup_format: OutputFormat,
     /// Compression level of the native format, 1 to 19
-    #[arg(long, value_name = "N", env = "META_MIGRATION_LEVEL", hide_env = true, value_parser = level_parser())]
+    #[arg(long, value_name = "N", env, value_parser = level_parser())]
     level: Option<i32>,
     #[command(flatten)]
     target: TargetOptions,
@@ -74,18 +72,6 @@ fn level_parser() -> impl TypedValueParser<Value = i32> {
     clap::value_parser!(i32).range(i64::from(LEAST_LEVEL)..=i64::from(GREATEST_LEVEL))
 }
 
-impl Args {
-    pub(in crate::cli) fn output(&self) -> &OutputOptions {
-        match &self.command {
-            None => &self.save.output,
-            Some(Command::List(args)) => &args.output,
-            Some(Command::Check(args)) => &args.output,
-            Some(Command::Prune(args)) => &args.output,
-            Some(Command::Diff(args)) => &args.output,
-        }
-    }
-}
-
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     match &args.command {
         None => begin(&args.save),
@@ -98,7 +84,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
 
 fn begin(args: &Save) -> Outcome {
     let context = CommandContext::begin(&args.etcd, &args.output)?;
-    target::judge(&context.config, Purpose::Backup)?;
+    target::check_versions(&context.config)?;
     let given = context.config.backup_file.as_deref();
     let mut target = args.target.file_or_stream(&context, given)?;
     target.options.format = args.backup_format;

@@ -4,8 +4,6 @@ use std::fs::OpenOptions;
 use std::io::{self, IsTerminal as _, Write};
 use std::path::Path;
 
-use clap::builder::BoolishValueParser;
-
 use super::context::CommandContext;
 use super::output::failure::Failure;
 use meta_backup::{Ephemeral, STDOUT, WriteOptions, lost_with_container};
@@ -16,7 +14,7 @@ use meta_report::shell::quoted;
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub(in crate::cli) struct TargetOptions {
     /// Write the backup even where it is lost with the container that this program runs in
-    #[arg(long, env = "META_MIGRATION_ALLOW_EPHEMERAL_BACKUP", hide_env = true, value_parser = BoolishValueParser::new())]
+    #[arg(long, env)]
     allow_ephemeral_backup: bool,
 }
 

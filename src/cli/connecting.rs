@@ -1,20 +1,49 @@
-//! What to do when etcd cannot be reached: one hint for each cause.
+//! Connects to etcd. A failure has one hint for each cause.
+
+use tokio::time::timeout;
 
 use super::output::exit::Exit;
 use super::output::failure::Failure;
 use crate::config::Connection;
-use meta_store::{ConnectProblem, StoreError};
+use meta_store::etcd::EtcdStore;
+use meta_store::{ConnectProblem, RangeRequest, Store as _, StoreError, StoreErrorKind};
+use milvus_meta::keys::MetaRoot;
 
 const CACERT: &str = "--cacert (etcd.ssl.tlsCACert)";
 const CERT_AND_KEY: &str = "--cert and --key (etcd.ssl.tlsCert, etcd.ssl.tlsKey)";
 const ENDPOINTS: &str = "--endpoints (etcd.endpoints)";
 
-/// For an etcd with users that was given none, or the wrong one.
+/// The hint for a missing or wrong login.
 pub(in crate::cli) const LOGIN: &str = "Check --user (etcd.auth.userName) and the password (--password-file, \
                                         META_MIGRATION_PASSWORD, etcd.auth.password)";
 
-/// A connection that does not come up, with what fixes it.
-pub(in crate::cli) fn failure(error: &StoreError, connection: &Connection) -> Failure {
+/// Connects, and reads once: a member that accepts connections may have lost the majority of its cluster.
+pub(in crate::cli) async fn connect(
+    connection: &Connection,
+    root: &MetaRoot,
+) -> Result<EtcdStore, Failure> {
+    let failed = |error: StoreError| failure(&error, connection);
+    let store = EtcdStore::connect(connection).await.map_err(failed)?;
+    let request = RangeRequest::key(root.session_id_key()).count_only();
+    match timeout(connection.request_timeout, store.range(request)).await {
+        // The member did answer the request for its status.
+        Ok(Err(mut error)) if error.is_transient() => {
+            error.problems = vec![ConnectProblem::NoLeader];
+            Err(failed(error))
+        }
+        // Other errors are reported by the work that needs the answer.
+        Ok(_) => Ok(store),
+        Err(_) => {
+            let endpoints = connection.endpoints.join(", ");
+            let limit = connection.request_timeout;
+            let message = format!("etcd at {endpoints}: no answer to a read within {limit:?}");
+            let error = StoreError::not_applied(StoreErrorKind::Timeout, message);
+            Err(failed(error.because(ConnectProblem::NoLeader)))
+        }
+    }
+}
+
+fn failure(error: &StoreError, connection: &Connection) -> Failure {
     let mut failure = Failure::new(Exit::Failed, "cannot connect to etcd").unchanged();
     failure.causes.push(error.message.clone());
     failure.unreachable = error.is_unreachable();
@@ -25,7 +54,7 @@ pub(in crate::cli) fn failure(error: &StoreError, connection: &Connection) -> Fa
 
 fn hint(problem: ConnectProblem, connection: &Connection) -> String {
     use ConnectProblem as P;
-    let now = named_now(connection);
+    let now = ca_in_use(connection);
     match problem {
         P::Refused => format!(
             "Is etcd running? Only Milvus is stopped for a migration. Check {ENDPOINTS}"
@@ -94,8 +123,8 @@ fn hint(problem: ConnectProblem, connection: &Connection) -> String {
     }
 }
 
-/// Which CA certificate file is in use, as the end of a hint.
-fn named_now(connection: &Connection) -> String {
+/// Returns the CA certificate file in use, as the end of a hint.
+fn ca_in_use(connection: &Connection) -> String {
     let tls = connection.tls.as_ref();
     match tls.and_then(|tls| tls.ca_cert.as_ref()) {
         Some(path) => format!("; now it is {}", path.display()),

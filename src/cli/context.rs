@@ -1,6 +1,5 @@
-//! What every command that talks to etcd has: its configuration, its connection, and its way of talking.
+//! The run of one command: its configuration, its connection to etcd, and its output.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -8,7 +7,6 @@ use std::time::{Duration, Instant};
 use indicatif::MultiProgress;
 use serde::Serialize;
 use tokio::runtime::Runtime;
-use tokio::time::timeout;
 
 use super::next_steps::NextSteps;
 use super::options::{EtcdOptions, OutputOptions};
@@ -18,27 +16,21 @@ use super::output::failure::Failure;
 use super::output::style::Style;
 use super::output::terminal::line;
 use super::progress::Watch;
-use super::reading::{self, ReadingOptions};
 use super::{confirm, connecting, logging, output, progress, signals};
-use crate::config::{Config, Connection};
-use meta_backup::{Backup, BackupError, Tolerance};
-use meta_migrate::{BackupSource, CancelToken, EngineError, Environment, Limits, RunId, Signal};
-use meta_report::shell::quoted;
-use meta_store::etcd::{EtcdStore, Options, Tls};
-use meta_store::{ConnectProblem, RangeRequest, Store as _, StoreError, StoreErrorKind};
+use crate::config::Config;
+use meta_migrate::{CancelToken, EngineError, Environment, Limits, RunId, Signal};
+use meta_store::etcd::EtcdStore;
 use milvus_meta::keys::MetaRoot;
 
-/// How long a connection may take to come up, as the official tool has it.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// What is still under way on a thread (a backup being given up) has so long to clean up.
-const GOODBYE: Duration = Duration::from_secs(2);
+/// How long threads may take to clean up at the end, for example after an interrupted backup.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One run of a command.
 pub(in crate::cli) struct CommandContext {
     pub(in crate::cli) config: Config,
     pub(in crate::cli) output: OutputOptions,
     pub(in crate::cli) next_steps: NextSteps,
-    /// What the command is about to do, and to which instance.
+    /// The action and the instance, for prompts.
     action: String,
     /// The meta root that the command works on.
     root: MetaRoot,
@@ -48,13 +40,13 @@ pub(in crate::cli) struct CommandContext {
     run: RunId,
 }
 
-/// Whether a command may be dropped where it stands.
+/// What happens to a command on a signal.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    /// It only reads.
-    AtOnce,
-    /// It ends by itself, after the batch in flight.
-    Orderly,
+enum OnSignal {
+    /// It is dropped at once, because it only reads.
+    Drop,
+    /// It stops itself, after the batch in flight.
+    Wait,
 }
 
 impl CommandContext {
@@ -78,15 +70,15 @@ impl CommandContext {
         })
     }
 
-    /// Runs what only reads etcd; a signal ends it at once.
+    /// Connects and runs work that only reads etcd. A signal ends it at once.
     pub(in crate::cli) fn read<T>(
         &self,
         work: impl AsyncFnOnce(&EtcdStore, &Environment) -> Result<T, EngineError>,
     ) -> Result<T, Failure> {
-        self.run(Ending::AtOnce, work)
+        self.run(OnSignal::Drop, work)
     }
 
-    /// Fails where there is no metadata, unless that was allowed.
+    /// Fails if there is no metadata, unless that is allowed.
     pub(in crate::cli) async fn require_metadata(
         &self,
         store: &EtcdStore,
@@ -98,8 +90,8 @@ impl CommandContext {
         meta_migrate::require_metadata(store, &self.config.root, &limits()).await
     }
 
-    /// Runs what writes to etcd; a signal ends it after the batch in flight. Its start and end are logged with
-    /// the id of the run.
+    /// Connects and runs work that writes to etcd. A signal ends it after the batch in flight. A JSON log has its start
+    /// and end, with the id of the run.
     pub(in crate::cli) fn write<T>(
         &self,
         work: impl AsyncFnOnce(&EtcdStore, &Environment) -> Result<T, EngineError>,
@@ -110,7 +102,7 @@ impl CommandContext {
         if is_logged {
             tracing::info!(event = "start", "{}", self.action);
         }
-        let ended = self.run(Ending::Orderly, work);
+        let ended = self.run(OnSignal::Wait, work);
         let seconds = started.elapsed().as_secs_f64();
         let exit = ended
             .as_ref()
@@ -122,7 +114,7 @@ impl CommandContext {
         ended
     }
 
-    /// Fails where the user can neither be asked nor confirmed beforehand.
+    /// Fails without `--yes` if there is no terminal to ask at.
     pub(in crate::cli) fn require_confirmation(&self) -> Result<(), Failure> {
         if self.output.yes || confirm::is_wanted(&self.output) {
             return Ok(());
@@ -135,7 +127,7 @@ impl CommandContext {
         self.plan_shown.load(Ordering::Relaxed)
     }
 
-    /// Writes a report about the instance, which is named first.
+    /// Prints a report, headed by the name of the instance.
     pub(in crate::cli) fn print<T: Serialize>(
         &self,
         report: &T,
@@ -155,7 +147,7 @@ impl CommandContext {
         })
     }
 
-    /// As [`Self::print`], of something that was done: it happened whether it can be printed or not.
+    /// Prints the report of finished work as [`Self::print`] does. A failure to print is only logged.
     pub(in crate::cli) fn print_done<T: Serialize>(
         &self,
         report: &T,
@@ -164,7 +156,7 @@ impl CommandContext {
         output::warn_if_unprinted(self.print(report, text));
     }
 
-    /// Runs what needs no etcd.
+    /// Runs work without etcd.
     pub(in crate::cli) fn offline<T>(
         &self,
         work: impl FnOnce(&Environment) -> Result<T, EngineError>,
@@ -174,25 +166,25 @@ impl CommandContext {
             let stop = signals::listen()?;
             work(&self.environment(stop)).map_err(|error| self.next_steps.failure(error))
         });
-        runtime.shutdown_timeout(GOODBYE);
+        runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
         outcome
     }
 
     fn run<T>(
         &self,
-        ending: Ending,
+        on_signal: OnSignal,
         work: impl AsyncFnOnce(&EtcdStore, &Environment) -> Result<T, EngineError>,
     ) -> Result<T, Failure> {
         let runtime = runtime()?;
         let outcome = runtime.block_on(async {
             let stop = signals::listen()?;
             let store = tokio::select! {
-                connected = connect(&self.config.connection, &self.config.root) => connected?,
+                connected = connecting::connect(&self.config.connection, &self.config.root) => connected?,
                 signal = stop.wait() => return Err(self.interrupted(signal)),
             };
             let environment = self.environment(stop.clone());
             let working = work(&store, &environment);
-            let outcome = if ending == Ending::Orderly {
+            let outcome = if on_signal == OnSignal::Wait {
                 working.await
             } else {
                 tokio::select! {
@@ -202,7 +194,7 @@ impl CommandContext {
             };
             outcome.map_err(|error| self.next_steps.failure(error))
         });
-        runtime.shutdown_timeout(GOODBYE);
+        runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
         outcome
     }
 
@@ -212,13 +204,13 @@ impl CommandContext {
             .failure(EngineError::before_writing(failure))
     }
 
-    /// Sets what prompts start with, such as `Migrate by-dev/meta on localhost:2379`.
+    /// Sets the beginning of prompts, such as `Migrate by-dev/meta on localhost:2379`.
     pub(in crate::cli) fn announce(&mut self, verb: &str, root: &MetaRoot, detail: &str) {
         self.root = root.clone();
         self.action = format!("{verb} {}{detail}", self.instance(root));
     }
 
-    /// Names the instance that was asked for, such as `by-dev/meta on localhost:2379`.
+    /// Returns the name of the configured instance, such as `by-dev/meta on localhost:2379`.
     pub(in crate::cli) fn target(&self) -> String {
         self.instance(&self.config.root)
     }
@@ -243,67 +235,9 @@ impl CommandContext {
             run: self.run.clone(),
         }
     }
-
-    /// Opens a backup for work without etcd. Its own meta root counts; where the file does not name one,
-    /// or several, the root path that was given does.
-    pub(in crate::cli) fn open(
-        &self,
-        path: &Path,
-        reading: ReadingOptions,
-    ) -> Result<BackupSource, Failure> {
-        self.open_by(path, |root| {
-            Backup::open_with(path, root, reading.tolerance())
-        })
-    }
-
-    /// As [`Self::open`], but all of a native file is checked on the first read of its entries, which shows progress.
-    pub(in crate::cli) fn open_announced(
-        &self,
-        path: &Path,
-        reading: ReadingOptions,
-    ) -> Result<BackupSource, Failure> {
-        self.open_by(path, |root| {
-            Backup::announced(path, root, reading.tolerance())
-        })
-    }
-
-    fn open_by(
-        &self,
-        path: &Path,
-        open: impl Fn(Option<&str>) -> Result<Backup, BackupError>,
-    ) -> Result<BackupSource, Failure> {
-        let backup = Backup::open_instance(self.named_root(), open)
-            .map_err(|error| unusable_file(&error))?;
-        for note in &backup.summary().notes {
-            tracing::warn!("{}: {note}", path.display());
-        }
-        let root = root_of(&backup).map_err(|error| unusable(&error))?;
-        Ok(BackupSource::new(backup, root))
-    }
-
-    /// Refuses a backup of several instances unless a root path says which one is meant.
-    pub(in crate::cli) fn require_one_instance(
-        &self,
-        path: &Path,
-        tolerance: Tolerance,
-    ) -> Result<(), Failure> {
-        if self.config.root_is_given {
-            return Ok(());
-        }
-        match Backup::announced(path, None, tolerance) {
-            Err(error) if error.holds_several_instances() => Err(unusable_file(&error)),
-            // Whatever else is wrong with the file is found where it is used.
-            Ok(_) | Err(_) => Ok(()),
-        }
-    }
-
-    fn named_root(&self) -> Option<&str> {
-        let root = self.config.root.meta_root();
-        self.config.root_is_given.then_some(root)
-    }
 }
 
-/// A report with the instance that it is about.
+/// A report with its instance.
 #[derive(Serialize)]
 struct Named<'a, T> {
     instance: InstanceName<'a>,
@@ -317,35 +251,7 @@ struct InstanceName<'a> {
     endpoints: &'a [String],
 }
 
-/// Returns the root of a backup's keys.
-pub(in crate::cli) fn root_of(backup: &Backup) -> Result<MetaRoot, milvus_meta::keys::RootError> {
-    MetaRoot::new("", &backup.summary().meta_root, "")
-}
-
-/// The failure of a command that works on backup files alone.
-pub(in crate::cli) fn unusable(error: &dyn std::error::Error) -> Failure {
-    Failure::from_error(Exit::Failed, error).unchanged()
-}
-
-/// The failure to open a backup, with the options that choose among several instances in it.
-fn unusable_file(error: &BackupError) -> Failure {
-    let mut failure = unusable(error);
-    for root in error.instances() {
-        let (path, sub_path) = root.rsplit_once('/').unwrap_or(("", root));
-        let mut options = format!("--root-path {}", quoted(path));
-        if sub_path != "meta" {
-            options.push_str(&format!(" --meta-sub-path {}", quoted(sub_path)));
-        }
-        failure.hints.push(options);
-    }
-    if !failure.hints.is_empty() {
-        failure.exit = Exit::Usage;
-    }
-    failure.hints.extend(reading::hint(error));
-    failure
-}
-
-/// The usual limits.
+/// The default limits.
 pub(in crate::cli) fn limits() -> Limits {
     Limits::default()
 }
@@ -355,47 +261,7 @@ fn runtime() -> Result<Runtime, Failure> {
         .map_err(|error| Failure::caused("cannot start the worker threads", &error).unchanged())
 }
 
-/// Connects, and reads once: a member that answers may have lost the majority of its cluster.
-async fn connect(connection: &Connection, root: &MetaRoot) -> Result<EtcdStore, Failure> {
-    let tls = connection.tls.as_ref().map(|tls| {
-        let (cert, key) = tls.identity.clone().unzip();
-        Tls {
-            ca_cert: tls.ca_cert.clone(),
-            cert,
-            key,
-            server_name: tls.server_name.clone(),
-        }
-    });
-    let login = connection.login.clone();
-    let options = Options {
-        endpoints: connection.endpoints.clone(),
-        user: login.as_ref().map(|login| login.user.clone()),
-        password: login.map(|login| login.password),
-        tls,
-        connect_timeout: CONNECT_TIMEOUT.min(connection.timeout),
-        request_timeout: connection.timeout,
-    };
-    let failed = |error: StoreError| connecting::failure(&error, connection);
-    let store = EtcdStore::connect(&options).await.map_err(failed)?;
-    let request = RangeRequest::key(root.session_id_key()).count_only();
-    match timeout(connection.timeout, store.range(request)).await {
-        // The member did answer when its status was asked for.
-        Ok(Err(mut error)) if error.is_transient() => {
-            error.problems = vec![ConnectProblem::NoLeader];
-            Err(failed(error))
-        }
-        // What else is wrong is reported by what needs the answer.
-        Ok(_) => Ok(store),
-        Err(_) => {
-            let (endpoints, limit) = (connection.endpoints.join(", "), connection.timeout);
-            let message = format!("etcd at {endpoints}: no answer to a read within {limit:?}");
-            let error = StoreError::not_applied(StoreErrorKind::Timeout, message);
-            Err(failed(error.because(ConnectProblem::NoLeader)))
-        }
-    }
-}
-
-/// Who we are to others who find the lock held: the pod's or the machine's name.
+/// Returns the name of the pod or machine, which the lock shows to others.
 fn holder() -> String {
     let name = std::env::var("HOSTNAME").ok();
     let name = name.or_else(|| std::fs::read_to_string("/proc/sys/kernel/hostname").ok());

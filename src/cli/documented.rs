@@ -1,19 +1,18 @@
 //! Checks the command lines in the documents against the real options.
 //!
-//! Everything in a `console` or `sh` block counts, also what the program prints as the next command, and inline code that
-//! begins with the program's name. An ellipsis stands for arguments that are left out.
+//! Checks all code blocks, including output that names the next command, and inline code that begins with the program's
+//! name. Lines with an ellipsis are skipped.
 
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use clap::CommandFactory as _;
 use clap::error::ErrorKind;
-use clap::{CommandFactory as _, FromArgMatches as _, Parser as _};
 
-use super::invocation::Invocation;
-use super::{Cli, command, official_cli, unused};
+use super::{Call, Cli, command, unused};
 
-/// Programs that the documents call at a prompt.
+/// The programs that follow a prompt in the documents.
 const PROGRAMS: [&str; 17] = [
     "BENCH_SIZES=1000,100000",
     "aws",
@@ -59,7 +58,7 @@ fn documents() -> Vec<PathBuf> {
     paths
 }
 
-/// The lines of a document that may hold a command: those of code blocks, and inline code.
+/// Returns the lines of a document that may contain a command: code blocks and inline code.
 fn code(text: &str, is_markdown: bool) -> Vec<(usize, String)> {
     let mut found: Vec<(usize, String)> = Vec::new();
     let mut is_inside = !is_markdown;
@@ -110,8 +109,8 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// The calls of the program in a line. Each part of a pipeline is looked at, and what precedes the program
-/// (`docker run IMAGE`, `next:`) is skipped.
+/// Returns the calls of the program in a line. Checks each part of a pipeline, and skips text before the program, such as
+/// `docker run IMAGE` and `next:`.
 fn calls(line: &str) -> Vec<Vec<String>> {
     let parts = line.split(['|', ';']).map(words);
     let calls = parts.filter_map(|words| {
@@ -145,29 +144,17 @@ fn documented() -> Vec<Documented> {
     all
 }
 
-/// What the program says of a command line that it does not accept.
+/// Returns the program's error about a command line.
 fn refusal(words: &[String]) -> Option<String> {
-    let command = command();
-    let names: Vec<String> = command
-        .get_subcommands()
-        .map(|one| one.get_name().to_owned())
-        .collect();
-    let arguments: Vec<OsString> = words.iter().map(OsString::from).collect();
-    let parsed = match Invocation::of(arguments, &names) {
-        Invocation::Commands(arguments) => {
-            command.try_get_matches_from(arguments).and_then(|matches| {
-                Cli::from_arg_matches(&matches)?;
-                unused::refuse(&matches).map_err(|failure| {
-                    Cli::command().error(ErrorKind::InvalidValue, format!("{failure:?}"))
-                })
-            })
-        }
-        Invocation::Official(arguments) => {
-            official_cli::Args::try_parse_from(arguments).map(|_| ())
-        }
-    };
+    let arguments = words.iter().map(OsString::from).collect();
+    let parsed = Call::parse(arguments).and_then(|call| match call {
+        Call::Command(_, matches) => unused::reject(&matches).map_err(|failure| {
+            Cli::command().error(ErrorKind::InvalidValue, format!("{failure:?}"))
+        }),
+        Call::Official(_) => Ok(()),
+    });
     let error = parsed.err()?;
-    // Text that names a command leaves its arguments out.
+    // A mention of a command in a sentence has no arguments.
     let is_mention = words.len() <= 3 && error.kind() == ErrorKind::MissingRequiredArgument;
     (error.use_stderr() && !is_mention).then(|| error.to_string())
 }
@@ -222,7 +209,7 @@ fn every_prompt_in_the_documents_calls_a_known_program() {
 }
 
 #[test]
-fn a_wrong_option_is_found_wherever_it_is() {
+fn a_wrong_option_in_a_document_is_found() {
     let page = "`meta-migration status --sideways`\n```console\n$ docker run IMAGE meta-migration plan \\\n  --sideways | less\n\
                   next: /milvus/bin/meta-migration rollback --sideways   # why\n```\nmeta-migration --sideways\n";
     let found: Vec<_> = code(page, true)

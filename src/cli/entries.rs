@@ -55,29 +55,14 @@ impl EntrySource {
         self.file.is_some()
     }
 
-    /// Calls `visit` for every entry in the ranges until it breaks. Of a file, it gets all entries.
+    /// Calls `visit` for every entry in the ranges until it breaks. Of a file, it gets all entries. Returns the revision.
     pub(in crate::cli) fn each(
         &self,
         context: &CommandContext,
         ranges: &[KeyRange],
-        mut visit: impl FnMut(&Entry) -> ControlFlow<()>,
-    ) -> Result<(), Failure> {
-        let mut visit = |entry: Entry| visit(&entry);
-        let revision = match &self.file {
-            Some(file) => context.offline(|environment| file.entries(environment, visit)),
-            None => context.read(async |store, environment| {
-                meta_migrate::entries(
-                    store,
-                    &context.config.root,
-                    ranges,
-                    &limits(),
-                    environment,
-                    &mut visit,
-                )
-                .await
-            }),
-        };
-        revision.map(|_| ())
+        visit: impl FnMut(&Entry) -> ControlFlow<()>,
+    ) -> Result<i64, Failure> {
+        self.read(context, ranges, true, visit)
     }
 
     /// Calls `visit` for all entries below the meta root. Fails if etcd has none.
@@ -86,28 +71,30 @@ impl EntrySource {
         context: &CommandContext,
         mut visit: impl FnMut(&Entry),
     ) -> Result<(), Failure> {
-        let mut visit = |entry: Entry| {
-            visit(&entry);
+        let ranges = [self.root(context).range()];
+        self.read(context, &ranges, false, |entry| {
+            visit(entry);
             ControlFlow::Continue(())
-        };
-        let revision = match &self.file {
+        })?;
+        Ok(())
+    }
+
+    fn read(
+        &self,
+        context: &CommandContext,
+        ranges: &[KeyRange],
+        may_be_empty: bool,
+        mut visit: impl FnMut(&Entry) -> ControlFlow<()>,
+    ) -> Result<i64, Failure> {
+        let mut visit = |entry: Entry| visit(&entry);
+        match &self.file {
             Some(file) => context.offline(|environment| file.entries(environment, visit)),
             None => context.read(async |store, environment| {
-                context.require_metadata(store, false).await?;
-                let root = &context.config.root;
-                let ranges = [root.range()];
-                meta_migrate::entries(
-                    store,
-                    root,
-                    ranges.as_slice(),
-                    &limits(),
-                    environment,
-                    &mut visit,
-                )
-                .await
+                context.require_metadata(store, may_be_empty).await?;
+                let (root, limits) = (&context.config.root, limits());
+                meta_migrate::entries(store, root, ranges, &limits, environment, &mut visit).await
             }),
-        };
-        revision.map(|_| ())
+        }
     }
 
     /// Finds a collection by its name, alias or id. Reads only the families with names.

@@ -9,14 +9,13 @@ use base64::engine::general_purpose::STANDARD;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
 
-use super::context::{CommandContext, limits};
+use super::context::CommandContext;
 use super::entries::EntrySource;
 use super::options::{EtcdOptions, OutputOptions};
 use super::output::exit::Exit;
 use super::output::failure::Failure;
 use super::reading::ReadingOptions;
 use super::{Outcome, output};
-use meta_migrate::BackupSource;
 use meta_report::FamilyStatus;
 use milvus_meta::catalog::Owner;
 use milvus_meta::codec::{describe, mask_secrets};
@@ -63,7 +62,7 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     etcd: EtcdOptions,
     #[command(flatten)]
-    pub(in crate::cli) output: OutputOptions,
+    output: OutputOptions,
 }
 
 fn family_parser() -> impl TypedValueParser<Value = Family> {
@@ -87,22 +86,15 @@ impl Args {
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let context = CommandContext::begin(&args.etcd, &args.output)?;
-    let source = args
-        .from
-        .as_deref()
-        .map(|path| context.open(path, args.reading));
-    let source = source.transpose()?;
-    let root = source
-        .as_ref()
-        .map_or(&context.config.root, BackupSource::root);
+    let source = EntrySource::open(&context, args.from.as_deref(), args.reading)?;
+    let root = source.root(&context);
     let mut selection = Selection::new(args, root);
     if let Some(text) = &args.collection {
-        let names = EntrySource::open(&context, args.from.as_deref(), args.reading)?;
-        selection.owner.collection = Some(names.collection(&context, text)?);
+        selection.owner.collection = Some(source.collection(&context, text)?);
     }
     if args.summary {
         let mut summary = Summary::default();
-        each(&context, source.as_ref(), &selection, |family, entry| {
+        selection.each(&context, &source, |family, entry| {
             summary.add(family, entry);
             ControlFlow::Continue(())
         })?;
@@ -116,7 +108,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     }
     let mut lines = output::Lines::new();
     let (mut count, mut flow) = (0_u64, ControlFlow::Continue(()));
-    let revision = each(&context, source.as_ref(), &selection, |family, entry| {
+    let revision = selection.each(&context, &source, |family, entry| {
         count += 1;
         flow = match args.raw {
             true => lines.write(&RawEntry::new(entry)),
@@ -142,33 +134,6 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
             Err(Failure::new(Exit::Failed, message).unchanged())
         }
         Some(_) | None => Ok(Exit::Done),
-    }
-}
-
-/// Calls `visit` for every selected entry of the file or of etcd. Returns the revision.
-fn each(
-    context: &CommandContext,
-    source: Option<&BackupSource>,
-    selection: &Selection<'_>,
-    mut visit: impl FnMut(Family, &Entry) -> ControlFlow<()>,
-) -> Result<i64, Failure> {
-    let mut visit = |entry: Entry| match selection.family_of(&entry) {
-        Some(family) => visit(family, &entry),
-        None => ControlFlow::Continue(()),
-    };
-    match source {
-        Some(source) => context.offline(|environment| source.entries(environment, visit)),
-        None => context.read(async |store, environment| {
-            meta_migrate::entries(
-                store,
-                selection.root,
-                selection.ranges.as_slice(),
-                &limits(),
-                environment,
-                &mut visit,
-            )
-            .await
-        }),
     }
 }
 
@@ -219,6 +184,19 @@ impl<'a> Selection<'a> {
                 segment: args.segment.map(SegmentId),
             },
         }
+    }
+
+    /// Calls `visit` for every selected entry until it breaks. Returns the revision.
+    fn each(
+        &self,
+        context: &CommandContext,
+        source: &EntrySource,
+        mut visit: impl FnMut(Family, &Entry) -> ControlFlow<()>,
+    ) -> Result<i64, Failure> {
+        source.each(context, &self.ranges, |entry| match self.family_of(entry) {
+            Some(family) => visit(family, entry),
+            None => ControlFlow::Continue(()),
+        })
     }
 
     /// Whether every entry below the meta root is selected.

@@ -1,5 +1,4 @@
-//! How this process was called, so that the same call can be pasted elsewhere: what the environment said is
-//! written out.
+//! The options that came from the environment, so that hints can repeat them as arguments.
 
 use std::sync::OnceLock;
 
@@ -8,8 +7,8 @@ use clap::{ArgMatches, Command};
 
 use super::unused;
 
-/// What says how a command talks, not what it does.
-const TALK: [&str; 6] = [
+/// Options that affect only the output and the confirmation.
+const OUTPUT: [&str; 6] = [
     "format",
     "log_format",
     "log_level",
@@ -18,10 +17,10 @@ const TALK: [&str; 6] = [
     "yes",
 ];
 
-/// The options that the environment gave.
+/// The arguments that replace the variables.
 static FROM_ENVIRONMENT: OnceLock<Vec<String>> = OnceLock::new();
 
-/// Keeps the options of the called command that come from the environment.
+/// Keeps the options of the called command that came from the environment.
 pub(in crate::cli) fn keep(program: &Command, matches: &ArgMatches) {
     let (mut command, mut given) = (program, matches);
     while let Some((name, its)) = given.subcommand() {
@@ -33,7 +32,7 @@ pub(in crate::cli) fn keep(program: &Command, matches: &ArgMatches) {
     let options = command.get_arguments().filter(|argument| {
         let id = argument.get_id().as_str();
         let is_from_environment = given.value_source(id) == Some(ValueSource::EnvVariable);
-        is_from_environment && !TALK.contains(&id) && unused::uses(command.get_name(), id)
+        is_from_environment && !OUTPUT.contains(&id) && unused::uses(command.get_name(), id)
     });
     let words = options.filter_map(|argument| {
         let option = format!("--{}", argument.get_long()?);
@@ -45,11 +44,11 @@ pub(in crate::cli) fn keep(program: &Command, matches: &ArgMatches) {
         let is_on = given.get_flag(argument.get_id().as_str());
         is_on.then(|| vec![option])
     });
-    // A second call in one process changes nothing.
+    // A second call in the same process has no effect.
     let _ = FROM_ENVIRONMENT.set(words.flatten().collect());
 }
 
-/// The words that the environment stands for.
+/// Returns the arguments that replace the environment variables of this call.
 pub(in crate::cli) fn from_environment() -> &'static [String] {
     FROM_ENVIRONMENT.get().map_or(&[], Vec::as_slice)
 }

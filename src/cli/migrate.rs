@@ -4,8 +4,6 @@ use std::error::Error;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use clap::builder::BoolishValueParser;
-
 use super::backup_target::{TargetOptions, warn_if_ephemeral};
 use super::context::{CommandContext, limits};
 use super::options::{
@@ -39,30 +37,20 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "FILE", requires = "from")]
     to: Option<PathBuf>,
     /// Make no backup: the migration cannot be rolled back past the commit
-    #[arg(long, env = "META_MIGRATION_NO_BACKUP", hide_env = true, value_parser = BoolishValueParser::new())]
+    #[arg(long, env)]
     no_backup: bool,
     #[command(flatten)]
     approval: ApprovalOptions,
     #[command(flatten)]
     target: TargetOptions,
     /// Operations in one transaction; adapts downward when etcd says too many [default: 128]
-    #[arg(
-        long,
-        value_name = "N",
-        env = "META_MIGRATION_MAX_TXN_OPS",
-        hide_env = true
-    )]
+    #[arg(long, value_name = "N", env)]
     max_txn_ops: Option<NonZeroUsize>,
     /// Transactions in flight at once, at most; adapts to what the server takes [default: 16]
-    #[arg(
-        long,
-        value_name = "N",
-        env = "META_MIGRATION_IN_FLIGHT",
-        hide_env = true
-    )]
+    #[arg(long, value_name = "N", env)]
     in_flight: Option<NonZeroUsize>,
     /// After success, compact etcd and defragment its members one by one
-    #[arg(long, env = "META_MIGRATION_COMPACT", hide_env = true, value_parser = BoolishValueParser::new())]
+    #[arg(long, env)]
     compact: bool,
     #[command(flatten)]
     transform: TransformOptions,
@@ -77,7 +65,7 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     report: ReportOptions,
     #[command(flatten)]
-    pub(in crate::cli) output: OutputOptions,
+    output: OutputOptions,
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {

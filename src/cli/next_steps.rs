@@ -41,15 +41,8 @@ impl NextSteps {
         Self {
             again: again(&program, words, &options),
             program,
-            options: options
-                .iter()
-                .flatten()
-                .map(|word| format!(" {}", quoted(word)))
-                .collect(),
-            file_options: etcd
-                .root_flags()
-                .map(|word| format!(" {}", quoted(&word)))
-                .collect(),
+            options: joined(&options),
+            file_options: joined(&etcd.root_flags()),
             versions: etcd.versions(),
             backup: config
                 .backup_file
@@ -240,8 +233,13 @@ impl NextSteps {
     }
 }
 
-/// The same call with what the environment and the YAML file said about the instance. One that reads a file
-/// instead of etcd is complete.
+fn joined(options: &[[String; 2]]) -> String {
+    let words = options.iter().flatten();
+    words.map(|word| format!(" {}", quoted(word))).collect()
+}
+
+/// Returns the call of this run, with the options of the instance from the environment and the YAML file. They are left
+/// out if a file is read instead of etcd.
 fn again(program: &str, words: Vec<String>, options: &[[String; 2]]) -> String {
     let has = |words: &[String], option: &str| {
         // The official tool's flag has one dash.

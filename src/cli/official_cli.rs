@@ -1,27 +1,30 @@
-//! The official tool's face: `-config=FILE`, and the YAML says what to do.
+//! The official tool's interface: `-config=FILE`, where the YAML file says what to do.
 //!
 //! # Backups
-//! The official tool makes none unless `cmd.runWithBackup` is true (a run that fails then has nothing to
-//! go back to), and `migrate.sh` and the operator, which run a backup pod first, never set it: they only
-//! name the file that pod wrote. So here the file decides. Where `config.backupFilePath` is set, the
-//! run has a backup there: a valid file of the very content that is about to be migrated is used again,
-//! anything else is left alone and a new backup gets a name with the time beside it. Without a path, an
-//! explicit `runWithBackup: false` goes without; saying nothing means a backup in the working directory.
+//! The official tool makes a backup only if `cmd.runWithBackup` is true; otherwise a failed run cannot be rolled back.
+//! `migrate.sh` and the Milvus Operator run a backup pod first and never set it: they only name the file of that pod.
+//! So here the path decides. With `config.backupFilePath`, the run has a backup there: a valid file with exactly the
+//! content to be migrated is used again; any other file is kept, and the new backup gets the time added to its name.
+//! Without a path, only an explicit `runWithBackup: false` means no backup; the default is a backup in the working
+//! directory.
 //!
-//! A rollback takes the backup that the migration recorded, where that file is available, before the one
-//! that the YAML names: an old file may still be there, and restoring that would undo more than the
-//! migration. A file that a flag or the environment names comes first of all.
+//! A rollback prefers the backup that the migration recorded, if that file exists, to the one in the YAML file, which may
+//! be older: restoring it would undo more than the migration. A file given by an option or the environment precedes both.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
+
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 use super::backup_target::TargetOptions;
 use super::context::{CommandContext, limits};
-use super::options::{EmptyOptions, EtcdOptions, OutputOptions, TransformOptions, WaitOptions};
+use super::options::{
+    EmptyOptions, EtcdOptions, OutputOptions, TransformOptions, WaitOptions, with_environment,
+};
 use super::output::failure::Failure;
 use super::rollback::LossOptions;
 use super::target::Target;
 use super::{Outcome, migrate, rollback, target, version};
-use crate::config::gate::Purpose;
 use crate::config::{Config, ConfigError, DropInCommand};
 use meta_migrate::{
     BackupOptions, RestoreCommand, RestoreOptions, RunKind, recorded_backup, restore,
@@ -45,9 +48,20 @@ pub(in crate::cli) struct Args {
     empty: EmptyOptions,
     #[command(flatten)]
     pub(in crate::cli) output: OutputOptions,
-    /// The official tool ignores words behind its flag
+    /// Ignored, as in the official tool
     #[arg(hide = true)]
     ignored: Vec<String>,
+}
+
+/// Returns the command line of this interface.
+pub(in crate::cli) fn command() -> clap::Command {
+    with_environment(Args::command())
+}
+
+impl Args {
+    pub(in crate::cli) fn parse(arguments: Vec<OsString>) -> Result<Self, clap::Error> {
+        Self::from_arg_matches(&command().try_get_matches_from(arguments)?)
+    }
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
@@ -72,7 +86,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
 }
 
 fn backup(context: &CommandContext, args: &Args) -> Outcome {
-    target::judge(&context.config, Purpose::Backup)?;
+    target::check_versions(&context.config)?;
     let options = BackupOptions {
         root: context.config.root.clone(),
         target: args
@@ -91,8 +105,8 @@ fn migrate(context: &mut CommandContext, args: &Args) -> Outcome {
         return migrate::finish(context, &migrate::nothing_to_do());
     };
     let path = config.backup_file.as_deref();
-    let wanted = path.is_some() || config.drop_in.run_with_backup != Some(false);
-    let backup = match wanted {
+    let has_backup = path.is_some() || config.drop_in.run_with_backup != Some(false);
+    let backup = match has_backup {
         true => Some(args.target.file(context, path)?),
         false => None,
     };
@@ -110,7 +124,7 @@ fn may_be_empty(context: &CommandContext, args: &Args) -> bool {
 }
 
 fn rollback(context: &mut CommandContext, args: &Args) -> Outcome {
-    target::judge(&context.config, Purpose::Rollback)?;
+    target::check_versions(&context.config)?;
     let mut options = RestoreOptions {
         root: context.config.root.clone(),
         command: RestoreCommand::Rollback,
@@ -132,7 +146,7 @@ fn rollback(context: &mut CommandContext, args: &Args) -> Outcome {
             && let Some(recorded) = recorded.map(|backup| PathBuf::from(backup.path))
             && recorded.is_file()
         {
-            // Whether it still holds what was saved there is asked of what the journal names.
+            // Without a file the engine takes the recorded one and checks that its content is unchanged.
             options.backup = None;
         }
         restore(store, &options, environment).await
@@ -140,7 +154,7 @@ fn rollback(context: &mut CommandContext, args: &Args) -> Outcome {
     rollback::finish(context, &options, &done)
 }
 
-/// The command, once everything it needs is there.
+/// Returns the command. Fails if a key that it requires is missing.
 fn required(config: &Config) -> Result<DropInCommand, Failure> {
     let missing = |key, purpose| {
         Failure::from(ConfigError::MissingKey {
@@ -168,7 +182,7 @@ fn required(config: &Config) -> Result<DropInCommand, Failure> {
     let wants_file = match command {
         DropInCommand::Backup => true,
         DropInCommand::Run => config.drop_in.run_with_backup == Some(true),
-        // A run that was interrupted before the commit is undone without a file.
+        // Before the commit, a rollback needs no file.
         DropInCommand::Rollback => false,
     };
     if wants_file && config.backup_file.is_none() {

@@ -4,152 +4,42 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
-use clap::{ArgAction, Args};
+use clap::{ArgAction, ArgMatches, Args, Command, FromArgMatches as _};
 
 use super::output::style::When;
 use super::output::{Format, LogFormat};
-use super::tty;
-use crate::config::{self, Config, ConfigError, Etcdctl, Overrides, Password};
+use super::{tty, unused};
+pub(in crate::cli) use crate::config::EtcdOptions;
+use crate::config::{self, Config, ConfigError, Password};
 use meta_migrate::Waits;
-use milvus_meta::keys::path_part;
-use milvus_meta::release::Release;
 use milvus_meta::transform::{FormChoice, OnBrokenRecord, SegmentForm};
 
-/// The lock of a killed run expires after 20 s.
+/// How long a command waits for the lock: the lock of a killed run expires after 20 s.
 const LOCK_WAIT: Duration = Duration::from_secs(30);
-/// The session of a killed component expires after 60 s.
+/// How long the official tool's interface waits: the session of a killed component expires after 60 s.
 const DROP_IN_WAIT: Duration = Duration::from_secs(90);
 
-/// Holds the etcd password, besides `--password-file`.
-const PASSWORD_VARIABLE: &str = "META_MIGRATION_PASSWORD";
+/// Names of the program's environment variables start with this.
+const PREFIX: &str = "META_MIGRATION_";
 
-/// Options for etcd and the metadata in it.
-#[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "etcd and metadata")]
-pub(in crate::cli) struct EtcdOptions {
-    /// Addresses of etcd, separated by commas [default: localhost:2379]
-    #[arg(
-        long,
-        value_name = "A,B",
-        env = "META_MIGRATION_ENDPOINTS",
-        hide_env = true,
-        value_delimiter = ','
-    )]
-    endpoints: Option<Vec<String>>,
-    /// Root path of the Milvus instance [default: by-dev]
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "META_MIGRATION_ROOT_PATH",
-        hide_env = true,
-        value_parser = path_part
-    )]
-    root_path: Option<String>,
-    /// Milvus release to migrate to, for example 2.2.16
-    #[arg(
-        long,
-        value_name = "VERSION",
-        env = "META_MIGRATION_TARGET_VERSION",
-        hide_env = true
-    )]
-    target_version: Option<Release>,
-    /// Milvus release that wrote the metadata, for example 2.1.4
-    #[arg(
-        long,
-        value_name = "VERSION",
-        env = "META_MIGRATION_SOURCE_VERSION",
-        hide_env = true
-    )]
-    source_version: Option<Release>,
-    /// Backup file; an existing one is never overwritten
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "META_MIGRATION_BACKUP_FILE",
-        hide_env = true
-    )]
-    backup_file: Option<PathBuf>,
-    /// etcd user; the password comes from --password-file or META_MIGRATION_PASSWORD, or is asked for at a
-    /// terminal
-    #[arg(
-        long,
-        value_name = "NAME",
-        env = "META_MIGRATION_USER",
-        hide_env = true
-    )]
-    user: Option<String>,
-    /// File that holds the etcd user's password
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "META_MIGRATION_PASSWORD_FILE",
-        hide_env = true
-    )]
-    password_file: Option<PathBuf>,
-    /// CA certificates to trust, in PEM; enables TLS
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "META_MIGRATION_CACERT",
-        hide_env = true
-    )]
-    cacert: Option<PathBuf>,
-    /// Client certificate, in PEM
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "META_MIGRATION_CERT",
-        hide_env = true
-    )]
-    cert: Option<PathBuf>,
-    /// Key of the client certificate, in PEM
-    #[arg(
-        id = "tls_key",
-        long = "key",
-        value_name = "FILE",
-        env = "META_MIGRATION_KEY",
-        hide_env = true
-    )]
-    tls_key: Option<PathBuf>,
-    /// Server name to verify in etcd's certificate, instead of the host of the address
-    #[arg(
-        long,
-        value_name = "NAME",
-        env = "META_MIGRATION_TLS_SERVER_NAME",
-        hide_env = true,
-        hide_short_help = true
-    )]
-    tls_server_name: Option<String>,
-    /// YAML file with the official tool's keys; flags and environment win over it
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "META_MIGRATION_CONFIG",
-        hide_env = true
-    )]
-    config: Option<PathBuf>,
-    /// Path of the metadata below the root path [default: meta]
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "META_MIGRATION_META_SUB_PATH",
-        hide_env = true, hide_short_help = true,
-        value_parser = path_part
-    )]
-    meta_sub_path: Option<String>,
-    /// Path of ids and timestamps below the root path; never written to [default: kv]
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "META_MIGRATION_KV_SUB_PATH",
-        hide_env = true, hide_short_help = true,
-        value_parser = path_part
-    )]
-    kv_sub_path: Option<String>,
-    /// Timeout per request, for example 10s [default: 10s]
-    #[arg(long, value_name = "DURATION", env = "META_MIGRATION_TIMEOUT", hide_env = true, hide_short_help = true,
-          value_parser = config::duration::positive)]
-    timeout: Option<Duration>,
+/// Completes the options declared with `env`: the name of the variable gets the program's prefix, the help does not show
+/// it, and switches accept `yes`, `on` and `1` as well.
+pub(in crate::cli) fn with_environment(command: Command) -> Command {
+    let command = command.mut_args(|option| {
+        let Some(name) = option.get_env() else {
+            return option;
+        };
+        let name = name.to_string_lossy().replace(PREFIX, "");
+        // clap keeps names for the life of the process.
+        let name: &'static str = format!("{PREFIX}{name}").leak();
+        let option = option.env(name).hide_env(true);
+        if matches!(option.get_action(), ArgAction::SetTrue) {
+            option.value_parser(BoolishValueParser::new())
+        } else {
+            option
+        }
+    });
+    command.mut_subcommands(with_environment)
 }
 
 impl EtcdOptions {
@@ -166,41 +56,40 @@ impl EtcdOptions {
         }
     }
 
-    /// Whether the user names an etcd, so that it is read where that is not necessary.
+    /// Whether the user names an etcd.
     pub(in crate::cli) fn names_etcd(&self) -> bool {
         self.endpoints.is_some() || self.config.is_some()
     }
 
-    /// Merges flags and environment with the YAML file.
+    /// Merges options, environment and YAML file. Asks for a missing password at a terminal.
     pub(in crate::cli) fn resolve(&self) -> Result<Config, ConfigError> {
-        let mut overrides = self.overrides();
-        let config = match Config::resolve(overrides.clone()) {
+        let mut options = self.clone();
+        let password = std::env::var(format!("{PREFIX}PASSWORD"));
+        options.password = password.ok().map(Password::new);
+        let config = match Config::resolve(options.clone(), etcdctl()) {
             Err(ConfigError::NoPassword { user }) if tty::is_interactive() => {
-                overrides.password = Some(tty::ask_password(&user)?);
-                Config::resolve(overrides)?
+                options.password = Some(tty::ask_password(&user)?);
+                Config::resolve(options, etcdctl())?
             }
             resolved => resolved?,
         };
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
+        let connection = &config.connection;
         tracing::debug!(
-            endpoints = config.connection.endpoints.join(","),
+            endpoints = connection.endpoints.join(","),
             meta_root = config.root.meta_root(),
-            encrypted = config.connection.tls.is_some(),
-            user = config
-                .connection
-                .login
-                .as_ref()
-                .map(|login| login.user.as_str()),
-            timeout_ms = config.connection.timeout.as_millis(),
+            encrypted = connection.tls.is_some(),
+            user = connection.user.as_deref(),
+            timeout_ms = connection.request_timeout.as_millis(),
             "configuration"
         );
         Ok(config)
     }
 
-    /// Returns the options with which another command finds the same instance, with their values: the address
-    /// and the paths always, wherever they come from. Without the backup file and without secrets.
+    /// Returns the options and values with which another command reaches the same instance: always the address and the
+    /// root path, whatever their source. Without the backup file and without secrets.
     pub(in crate::cli) fn as_flags(&self, config: &Config) -> Vec<[String; 2]> {
         let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
         let endpoints = self
@@ -209,11 +98,10 @@ impl EtcdOptions {
             .unwrap_or(&config.connection.endpoints);
         let root_path = self.root_path.as_deref().unwrap_or(config.root.root_path());
         let meta_sub_path = Some(&config.sub_paths.0).filter(|sub_path| *sub_path != "meta");
-        // What comes from a YAML file is read from it again.
+        // The other command reads the YAML file again, but may run without etcdctl's variables.
         let from_etcdctl = self.config.is_none().then_some(&config.connection);
-        let login = from_etcdctl.and_then(|it| it.login.as_ref());
+        let user = || from_etcdctl?.user.clone();
         let tls = from_etcdctl.and_then(|it| it.tls.as_ref());
-        let identity = tls.and_then(|tls| tls.identity.clone()).unzip();
         let given = [
             ("--endpoints", Some(endpoints.join(","))),
             ("--root-path", Some(root_path.to_owned())),
@@ -223,40 +111,28 @@ impl EtcdOptions {
             ),
             ("--kv-sub-path", self.kv_sub_path.clone()),
             ("--config", path(&self.config)),
-            (
-                "--user",
-                self.user
-                    .clone()
-                    .or_else(|| login.map(|it| it.user.clone())),
-            ),
+            ("--user", self.user.clone().or_else(user)),
             ("--password-file", path(&self.password_file)),
             (
                 "--cacert",
                 path(&self.cacert).or_else(|| path(&tls?.ca_cert)),
             ),
-            ("--cert", path(&self.cert).or_else(|| path(&identity.0))),
-            ("--key", path(&self.tls_key).or_else(|| path(&identity.1))),
+            ("--cert", path(&self.cert).or_else(|| path(&tls?.cert))),
+            ("--key", path(&self.tls_key).or_else(|| path(&tls?.key))),
             ("--tls-server-name", self.tls_server_name.clone()),
         ];
-        let given = given.into_iter();
-        given
-            .filter_map(|(flag, value)| Some([flag.to_owned(), value?]))
-            .collect()
+        present(given)
     }
 
-    /// Returns the options that choose among several instances in a file, where they were given.
-    pub(in crate::cli) fn root_flags(&self) -> impl Iterator<Item = String> {
-        let given = [
+    /// Returns the given options that select one of several instances in a file.
+    pub(in crate::cli) fn root_flags(&self) -> Vec<[String; 2]> {
+        present([
             ("--root-path", self.root_path.clone()),
             ("--meta-sub-path", self.meta_sub_path.clone()),
-        ];
-        let given = given.into_iter();
-        given
-            .filter_map(|(flag, value)| Some([flag.to_owned(), value?]))
-            .flatten()
+        ])
     }
 
-    /// The releases that were given, by the option's id.
+    /// Returns the given releases with the option's id.
     pub(in crate::cli) fn versions(&self) -> Vec<(&'static str, String)> {
         let given = [
             ("source_version", &self.source_version),
@@ -267,36 +143,18 @@ impl EtcdOptions {
             .filter_map(|(id, release)| Some((id, release.as_ref()?.to_string())))
             .collect()
     }
-
-    fn overrides(&self) -> Overrides {
-        let endpoints = self.endpoints.as_ref().map(|given| {
-            let trimmed = given.iter().map(|endpoint| endpoint.trim().to_owned());
-            trimmed.filter(|endpoint| !endpoint.is_empty()).collect()
-        });
-        Overrides {
-            config: self.config.clone(),
-            endpoints,
-            root_path: self.root_path.clone(),
-            meta_sub_path: self.meta_sub_path.clone(),
-            kv_sub_path: self.kv_sub_path.clone(),
-            user: self.user.clone(),
-            password: std::env::var(PASSWORD_VARIABLE).ok().map(Password::new),
-            password_file: self.password_file.clone(),
-            ca_cert: self.cacert.clone(),
-            cert: self.cert.clone(),
-            key: self.tls_key.clone(),
-            tls_server_name: self.tls_server_name.clone(),
-            timeout: self.timeout,
-            source_version: self.source_version.clone(),
-            target_version: self.target_version.clone(),
-            backup_file: self.backup_file.clone(),
-            etcdctl: etcdctl(),
-        }
-    }
 }
 
-/// The variables of etcdctl, for where neither an option nor a variable of ours nor a YAML file says it.
-fn etcdctl() -> Etcdctl {
+/// Returns the options that have a value.
+fn present<const N: usize>(given: [(&str, Option<String>); N]) -> Vec<[String; 2]> {
+    let given = given.into_iter();
+    given
+        .filter_map(|(option, value)| Some([option.to_owned(), value?]))
+        .collect()
+}
+
+/// Reads etcdctl's variables, which apply where options, own variables and YAML file say nothing.
+fn etcdctl() -> EtcdOptions {
     let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let path = |name: &str| text(name).map(PathBuf::from);
     let user = text("ETCDCTL_USER").unwrap_or_default();
@@ -304,15 +162,16 @@ fn etcdctl() -> Etcdctl {
         Some((user, password)) => (user, Some(password.to_owned())),
         None => (user.as_str(), None),
     };
-    Etcdctl {
+    EtcdOptions {
         endpoints: text("ETCDCTL_ENDPOINTS").map(|list| config::split_list(&list)),
-        ca_cert: path("ETCDCTL_CACERT"),
+        cacert: path("ETCDCTL_CACERT"),
         cert: path("ETCDCTL_CERT"),
-        key: path("ETCDCTL_KEY"),
+        tls_key: path("ETCDCTL_KEY"),
         user: Some(user.to_owned()).filter(|user| !user.is_empty()),
         password: inline
             .or_else(|| text("ETCDCTL_PASSWORD"))
             .map(Password::new),
+        ..EtcdOptions::default()
     }
 }
 
@@ -321,7 +180,7 @@ fn etcdctl() -> Etcdctl {
 #[command(next_help_heading = "etcd and metadata")]
 pub(in crate::cli) struct EmptyOptions {
     /// Accept an etcd without any key under the root path, such as a new one
-    #[arg(long, env = "META_MIGRATION_ALLOW_EMPTY", hide_env = true, value_parser = BoolishValueParser::new())]
+    #[arg(long, env)]
     pub(in crate::cli) allow_empty: bool,
 }
 
@@ -335,8 +194,7 @@ pub(in crate::cli) struct OutputOptions {
         long = "output",
         alias = "format",
         value_name = "FORMAT",
-        env = "META_MIGRATION_FORMAT",
-        hide_env = true,
+        env,
         value_enum,
         default_value_t
     )]
@@ -356,8 +214,7 @@ pub(in crate::cli) struct OutputOptions {
     #[arg(
         long,
         value_name = "WHEN",
-        env = "META_MIGRATION_COLOR",
-        hide_env = true,
+        env,
         hide_short_help = true,
         value_enum,
         default_value_t
@@ -367,43 +224,50 @@ pub(in crate::cli) struct OutputOptions {
     #[arg(
         long,
         value_name = "FORMAT",
-        env = "META_MIGRATION_LOG_FORMAT",
-        hide_env = true,
+        env,
         hide_short_help = true,
         value_enum,
         default_value_t
     )]
     pub(in crate::cli) log_format: LogFormat,
     /// Minimum log level
-    #[arg(long, value_name = "LEVEL", env = "META_MIGRATION_LOG_LEVEL", hide_env = true, hide_short_help = true, default_value = "info",
-          value_parser = ["off", "error", "warn", "info", "debug", "trace"])]
+    #[arg(long, value_name = "LEVEL", env, hide_short_help = true, default_value = "info", value_parser = ["off", "error", "warn", "info", "debug", "trace"])]
     pub(in crate::cli) log_level: String,
     /// Disable progress bars (shown on a terminal only)
-    #[arg(long, env = "META_MIGRATION_NO_PROGRESS", hide_env = true, hide_short_help = true, value_parser = BoolishValueParser::new())]
+    #[arg(long, env, hide_short_help = true)]
     pub(in crate::cli) no_progress: bool,
     /// Do not ask before writing; required where there is no terminal
-    #[arg(long, env = "META_MIGRATION_YES", hide_env = true, value_parser = BoolishValueParser::new())]
+    #[arg(long, env)]
     pub(in crate::cli) yes: bool,
 }
 
-/// The plan that was approved.
+/// The approved plan.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Migration")]
 pub(in crate::cli) struct ApprovalOptions {
     /// Carry out exactly the plan with this digest, as `plan` shows it, or its first 8 digits or more; any other plan
     /// is refused before anything is written
-    #[arg(long = "plan", value_name = "DIGEST", env = "META_MIGRATION_PLAN", hide_env = true,
-          value_parser = plan_digest)]
+    #[arg(long = "plan", value_name = "DIGEST", env = "PLAN", value_parser = plan_digest)]
     pub(in crate::cli) approved_plan: Option<String>,
 }
 
 impl OutputOptions {
-    /// Whether details are wanted.
+    /// Returns the output options of the innermost subcommand, or the defaults if it has none.
+    pub(in crate::cli) fn of(matches: &ArgMatches) -> Self {
+        let (_, matches) = unused::innermost(matches);
+        let found = matches.try_contains_id("format").map(|_| ());
+        found.map_or_else(
+            |_| Self::default(),
+            |()| Self::from_arg_matches(matches).unwrap_or_default(),
+        )
+    }
+
+    /// Whether tables show details.
     pub(in crate::cli) fn is_detailed(&self) -> bool {
         self.verbose > 0 || self.format == Format::Wide
     }
 
-    /// The least severity that is logged.
+    /// Returns the minimum log level.
     pub(in crate::cli) fn level(&self) -> &str {
         match (self.quiet, self.verbose) {
             (true, _) => "error",
@@ -414,7 +278,7 @@ impl OutputOptions {
     }
 }
 
-/// Reads the digest of a plan, or its beginning.
+/// Parses the digest of a plan, or its first digits.
 fn plan_digest(text: &str) -> Result<String, String> {
     let is_digest = (8..=64).contains(&text.len()) && text.bytes().all(|it| it.is_ascii_hexdigit());
     match is_digest {
@@ -423,24 +287,21 @@ fn plan_digest(text: &str) -> Result<String, String> {
     }
 }
 
-/// Options of the transformation.
+/// Options for the transformation.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Migration")]
 pub(in crate::cli) struct TransformOptions {
     /// Form of collections: auto chooses split below 2.2.9 and database from 2.2.9 on; embedded is the form of
     /// the official tool, which later releases misread
-    #[arg(long, value_name = "FORM", env = "META_MIGRATION_COLLECTION_FORM", hide_env = true,
-          value_parser = form_parser())]
+    #[arg(long, value_name = "FORM", env, value_parser = form_parser())]
     pub(in crate::cli) collection_form: Option<FormChoice>,
     /// Where to keep the logs of segments: auto moves them to separate keys, as Milvus 2.2 writes them; inline
     /// leaves them in the segment records, where Milvus 2.3 and later lose them [default: auto]
-    #[arg(long, value_name = "FORM", env = "META_MIGRATION_SEGMENT_FORM", hide_env = true,
-          value_parser = segment_form_parser())]
+    #[arg(long, value_name = "FORM", env, value_parser = segment_form_parser())]
     pub(in crate::cli) segment_form: Option<SegmentForm>,
     /// How to handle records that cannot be migrated: fail writes nothing, skip leaves them out
     /// [default: fail]
-    #[arg(long, value_name = "POLICY", env = "META_MIGRATION_ON_BROKEN_RECORD", hide_env = true,
-          value_parser = policy_parser())]
+    #[arg(long, value_name = "POLICY", env, value_parser = policy_parser())]
     pub(in crate::cli) on_broken_record: Option<OnBrokenRecord>,
 }
 
@@ -450,35 +311,29 @@ impl TransformOptions {
         let form = self.collection_form.map(|form| form.to_string());
         let segments = self.segment_form.map(|form| form.to_string());
         let policy = self.on_broken_record.map(|policy| policy.to_string());
-        let given = [
+        let given = present([
             ("--collection-form", form),
             ("--segment-form", segments),
             ("--on-broken-record", policy),
-        ];
-        given
-            .into_iter()
-            .filter_map(|(flag, value)| Some([flag.to_owned(), value?]))
-            .flatten()
-            .collect()
+        ]);
+        given.into_iter().flatten().collect()
     }
 }
 
-/// Time limits for sessions and locks of other processes.
+/// How long to wait for sessions and locks of other processes.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Waiting")]
 pub(in crate::cli) struct WaitOptions {
     /// Maximum time to wait for sessions of stopped components to end [default: 0, do not wait]
-    #[arg(long, value_name = "DURATION", env = "META_MIGRATION_WAIT_SESSIONS", hide_env = true,
-          value_parser = config::duration::parse)]
+    #[arg(long, value_name = "DURATION", env, value_parser = config::duration::parse)]
     pub(in crate::cli) wait_sessions: Option<Duration>,
     /// Maximum time to wait for the lock of another run, which may have been killed [default: 30s]
-    #[arg(long, value_name = "DURATION", env = "META_MIGRATION_WAIT_LOCK", hide_env = true,
-          value_parser = config::duration::parse)]
+    #[arg(long, value_name = "DURATION", env, value_parser = config::duration::parse)]
     pub(in crate::cli) wait_lock: Option<Duration>,
 }
 
 impl WaitOptions {
-    /// Returns the waits of a command: no wait for sessions, 30 s for the lock.
+    /// Returns the waits of a command, by default none for sessions and 30 s for the lock.
     pub(in crate::cli) fn resolve(&self) -> Waits {
         Waits {
             sessions: self.wait_sessions.unwrap_or(Duration::ZERO),

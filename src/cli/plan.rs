@@ -46,7 +46,7 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     etcd: EtcdOptions,
     #[command(flatten)]
-    pub(in crate::cli) output: OutputOptions,
+    output: OutputOptions,
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
@@ -58,12 +58,17 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         .map(|path| context.open(path, args.reading));
     let source = source.transpose()?;
     let mut planned = match Target::of(&context.config, &args.transform)? {
-        Target::Migrate(options) => make(&context, args, source.as_ref(), &options)?,
+        Target::Migrate(options) => match &source {
+            Some(source) => {
+                let plan = context.offline(|environment| source.plan(&options, environment))?;
+                Planned::new(plan)
+            }
+            None => of_etcd(&context, &options, args.empty.allow_empty)?,
+        },
         Target::NothingToDo => Planned::new(idle(layout(&context, args, source.as_ref())?)),
     };
     if args.ignore_sessions {
-        let is_session = |finding: &Finding| finding.code == meta_migrate::LIVE_SESSION;
-        planned.blocking.retain(|finding| !is_session(finding));
+        planned.ignore_sessions();
     }
     planned.is_detailed = context.output.is_detailed();
     planned.next = next(&context, args, &planned);
@@ -121,20 +126,14 @@ pub(in crate::cli) fn exit(planned: &Planned) -> Exit {
     }
 }
 
-fn make(
+/// Plans the migration or repair of the metadata in etcd, with the findings that block it now.
+pub(in crate::cli) fn of_etcd(
     context: &CommandContext,
-    args: &Args,
-    source: Option<&BackupSource>,
     options: &Options,
+    may_be_empty: bool,
 ) -> Result<Planned, Failure> {
-    if let Some(source) = source {
-        let plan = context.offline(|environment| source.plan(options, environment))?;
-        return Ok(Planned::new(plan));
-    }
     context.read(async |store, environment| {
-        context
-            .require_metadata(store, args.empty.allow_empty)
-            .await?;
+        context.require_metadata(store, may_be_empty).await?;
         let (root, limits) = (&context.config.root, limits());
         let planned = meta_migrate::plan(store, root, options, &limits, environment).await?;
         let blocking = meta_migrate::blocking(store, root, &planned, &limits, environment).await?;

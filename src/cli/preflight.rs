@@ -25,7 +25,7 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     given: UpgradeOptions,
     #[command(flatten)]
-    pub(in crate::cli) output: OutputOptions,
+    output: OutputOptions,
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {

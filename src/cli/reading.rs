@@ -1,19 +1,17 @@
-//! What is accepted of a backup file that cannot be checked in full, or is not complete.
-
-use clap::builder::BoolishValueParser;
+//! Options for reading backup files that are incomplete or cannot be verified.
 
 use meta_backup::{BackupError, FormatError, Tolerance};
 
-/// How strictly a backup file is read.
+/// How strictly to check a backup file.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 #[command(next_help_heading = "Reading backups")]
 pub(in crate::cli) struct ReadingOptions {
     /// Read an etcd database file or data folder without the hash that a snapshot has
-    #[arg(long, env = "META_MIGRATION_SKIP_HASH_CHECK", hide_env = true, value_parser = BoolishValueParser::new())]
+    #[arg(long, env)]
     skip_hash_check: bool,
     /// Read a file that ends early, or holds another number of entries than it announces; what is missing is
     /// reported
-    #[arg(long, env = "META_MIGRATION_ALLOW_PARTIAL", hide_env = true, value_parser = BoolishValueParser::new())]
+    #[arg(long, env)]
     allow_partial: bool,
 }
 
@@ -26,7 +24,7 @@ impl ReadingOptions {
     }
 }
 
-/// The option with which a refused file is read, if there is one.
+/// Returns the option that makes a rejected file readable, if there is one.
 pub(in crate::cli) fn hint(error: &BackupError) -> Option<String> {
     let format = error.format_error()?;
     if matches!(format, FormatError::NoHash) {

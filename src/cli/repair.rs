@@ -3,22 +3,18 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::builder::BoolishValueParser;
-
 use super::backup_target::TargetOptions;
 use super::context::{CommandContext, limits};
 use super::migrate::{self, Extras};
 use super::options::{ApprovalOptions, EtcdOptions, OutputOptions, WaitOptions};
 use super::output::exit::Exit;
 use super::output::failure::Failure;
-use super::output::plan::Planned;
 use super::plan;
 use super::reading::ReadingOptions;
 use super::report::ReportOptions;
 use super::{Outcome, output};
 use crate::config::ConfigError;
 use meta_migrate::{MigrateOptions, RunKind};
-use milvus_meta::finding::Finding;
 use milvus_meta::transform::{FormChoice, OnBrokenRecord, Options, SegmentForm, Task};
 
 /// Repair 2.2 metadata that the target release would misread, such as the official tool writes it
@@ -35,13 +31,13 @@ use milvus_meta::transform::{FormChoice, OnBrokenRecord, Options, SegmentForm, T
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     /// Only show the plan; Milvus may run
-    #[arg(long, env = "META_MIGRATION_DRY_RUN", hide_env = true, value_parser = BoolishValueParser::new())]
+    #[arg(long, env)]
     dry_run: bool,
     /// Restore fields and partitions that no snapshot holds from this backup, of any format
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
     /// Write no backup: the repair cannot be rolled back after the commit
-    #[arg(long, env = "META_MIGRATION_NO_BACKUP", hide_env = true, value_parser = BoolishValueParser::new())]
+    #[arg(long, env)]
     no_backup: bool,
     #[command(flatten)]
     approval: ApprovalOptions,
@@ -56,7 +52,7 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     report: ReportOptions,
     #[command(flatten)]
-    pub(in crate::cli) output: OutputOptions,
+    output: OutputOptions,
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
@@ -64,7 +60,11 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     context.next_steps.set_kind(RunKind::Repair);
     let target = target(&context, args)?;
     if args.dry_run {
-        return dry_run(&context, &target);
+        let mut planned = plan::of_etcd(&context, &target, false)?;
+        planned.ignore_sessions();
+        planned.is_detailed = true;
+        context.print(&planned, output::plan::text)?;
+        return Ok(plan::exit(&planned));
     }
     context.require_confirmation()?;
     let given = context.config.backup_file.clone();
@@ -118,25 +118,4 @@ fn target(context: &CommandContext, args: &Args) -> Result<Options, Failure> {
         schemas,
         target,
     })
-}
-
-fn dry_run(context: &CommandContext, options: &Options) -> Outcome {
-    let planned = context.read(async |store, environment| {
-        context.require_metadata(store, false).await?;
-        let (root, limits) = (&context.config.root, limits());
-        let planned = meta_migrate::plan(store, root, options, &limits, environment).await?;
-        let blocking = meta_migrate::blocking(store, root, &planned, &limits, environment).await?;
-        // Milvus may run during a dry run.
-        let is_session = |finding: &Finding| finding.code == meta_migrate::LIVE_SESSION;
-        Ok(Planned {
-            blocking: blocking
-                .into_iter()
-                .filter(|finding| !is_session(finding))
-                .collect(),
-            is_detailed: true,
-            ..Planned::new(planned.report)
-        })
-    })?;
-    context.print(&planned, output::plan::text)?;
-    Ok(plan::exit(&planned))
 }

@@ -31,12 +31,7 @@ use protocol::Step;
 pub(in crate::cli) struct ReportOptions {
     /// Also write a report for the person who approves the change: one HTML page that needs no network. An older report
     /// is replaced, no other file is
-    #[arg(
-        long = "report",
-        value_name = "FILE",
-        env = "META_MIGRATION_REPORT",
-        hide_env = true
-    )]
+    #[arg(long = "report", value_name = "FILE", env)]
     report: Option<PathBuf>,
 }
 

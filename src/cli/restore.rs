@@ -1,6 +1,6 @@
 //! `restore`.
 
-use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::Outcome;
 use super::context::{CommandContext, limits};
@@ -21,28 +21,15 @@ use milvus_meta::keys::{Family, MetaRoot, path_part};
 pub(in crate::cli) struct Args {
     /// Restore below this root path, whatever the backup's own was, for example by-dev2; of several
     /// instances in one file --root-path names the one to take
-    #[arg(
-        long,
-        value_name = "ROOT",
-        env = "META_MIGRATION_TO_ROOT",
-        hide_env = true,
-        value_parser = path_part
-    )]
+    #[arg(long, value_name = "ROOT", env, value_parser = path_part)]
     to_root: Option<String>,
     /// Restore only this family of keys, for example root-coord/credential; repeat it for several. inspect --summary
     /// lists the families of a file
-    #[arg(
-        long,
-        value_name = "NAME",
-        env = "META_MIGRATION_FAMILY",
-        hide_env = true,
-        value_delimiter = ',',
-        value_parser = family_parser(),
-        hide_possible_values = true
-    )]
+    #[arg(long, value_name = "NAME", env, value_delimiter = ',', value_parser = family_parser(),
+          hide_possible_values = true)]
     family: Vec<Family>,
     /// Only show the difference
-    #[arg(long, env = "META_MIGRATION_DRY_RUN", hide_env = true, value_parser = BoolishValueParser::new())]
+    #[arg(long, env)]
     dry_run: bool,
     #[command(flatten)]
     loss: LossOptions,
@@ -53,7 +40,7 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     etcd: EtcdOptions,
     #[command(flatten)]
-    pub(in crate::cli) output: OutputOptions,
+    output: OutputOptions,
 }
 
 fn family_parser() -> impl TypedValueParser<Value = Family> {

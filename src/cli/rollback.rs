@@ -1,13 +1,10 @@
 //! `rollback`.
 
-use clap::builder::BoolishValueParser;
-
 use super::context::{CommandContext, limits};
 use super::options::{EtcdOptions, OutputOptions, WaitOptions};
 use super::output::exit::Exit;
 use super::output::outcome::Next;
 use super::{Outcome, output, target};
-use crate::config::gate::Purpose;
 use meta_migrate::{RestoreCommand, RestoreOptions, RunKind};
 use meta_report::RestoreReport;
 
@@ -20,7 +17,7 @@ use meta_report::RestoreReport;
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     /// Only show the diff, and fail as the rollback would if anything would be lost; Milvus may run
-    #[arg(long, env = "META_MIGRATION_DRY_RUN", hide_env = true, value_parser = BoolishValueParser::new())]
+    #[arg(long, env)]
     dry_run: bool,
     #[command(flatten)]
     pub(in crate::cli) loss: LossOptions,
@@ -29,7 +26,7 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     etcd: EtcdOptions,
     #[command(flatten)]
-    pub(in crate::cli) output: OutputOptions,
+    output: OutputOptions,
 }
 
 /// Options for metadata that a rollback or restore would delete.
@@ -37,17 +34,17 @@ pub(in crate::cli) struct Args {
 #[command(next_help_heading = "Data loss")]
 pub(in crate::cli) struct LossOptions {
     /// Do not delete keys that are not in the backup
-    #[arg(long, env = "META_MIGRATION_KEEP_EXTRA", hide_env = true, value_parser = BoolishValueParser::new())]
+    #[arg(long, env)]
     pub(in crate::cli) keep_extra: bool,
     /// Continue although the metadata changed after the migration finished: those changes are lost
-    #[arg(long, env = "META_MIGRATION_ACCEPT_LOSS", hide_env = true, value_parser = BoolishValueParser::new())]
+    #[arg(long, env)]
     pub(in crate::cli) accept_loss: bool,
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let mut context = CommandContext::begin(&args.etcd, &args.output)?;
     context.next_steps.set_kind(RunKind::Restore);
-    target::judge(&context.config, Purpose::Rollback)?;
+    target::check_versions(&context.config)?;
     if !args.dry_run {
         context.require_confirmation()?;
     }

@@ -43,7 +43,7 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     place: InstanceArgs,
     #[command(flatten)]
-    pub(in crate::cli) output: OutputOptions,
+    output: OutputOptions,
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {

@@ -46,7 +46,7 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     etcd: EtcdOptions,
     #[command(flatten)]
-    pub(in crate::cli) output: OutputOptions,
+    output: OutputOptions,
 }
 
 /// The kinds of objects.
@@ -112,7 +112,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     Ok(Exit::Done)
 }
 
-/// What an empty list means where it is not that there is nothing.
+/// Explains an empty list if objects may exist anyway.
 fn note(what: What, is_file: bool) -> &'static str {
     match what {
         What::Sessions if is_file => "A backup holds no sessions: they are on leases.",
@@ -128,11 +128,11 @@ fn note(what: What, is_file: bool) -> &'static str {
     }
 }
 
-/// What is printed.
+/// The output of the command.
 struct Shown {
     what: What,
     catalog: Catalog,
-    /// The one collection that is shown in depth.
+    /// The collection that is shown in detail.
     one: Option<(CollectionId, Outlook)>,
     detail: Detail,
     /// Whether everything belongs to one collection.

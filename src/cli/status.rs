@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::builder::BoolishValueParser;
-
-use super::context::{CommandContext, limits, unusable};
+use super::context::{CommandContext, limits};
 use super::options::{EmptyOptions, EtcdOptions, OutputOptions};
 use super::output::exit::Exit;
+use super::output::failure::Failure;
 use super::{Outcome, output};
 use meta_backup::check_writable;
 use milvus_meta::finding::Finding;
@@ -20,26 +19,21 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     etcd: EtcdOptions,
     /// Folder for backups: tried first, with a small file that is written, synced and removed
-    #[arg(
-        long,
-        value_name = "FOLDER",
-        env = "META_MIGRATION_BACKUP_FOLDER",
-        hide_env = true
-    )]
+    #[arg(long, value_name = "FOLDER", env)]
     backup_folder: Option<PathBuf>,
     /// Exit with code 0 whatever the findings
-    #[arg(long, env = "META_MIGRATION_REPORT_ONLY", hide_env = true, value_parser = BoolishValueParser::new())]
+    #[arg(long, env)]
     report_only: bool,
     #[command(flatten)]
     empty: EmptyOptions,
     #[command(flatten)]
-    pub(in crate::cli) output: OutputOptions,
+    output: OutputOptions,
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let context = CommandContext::begin(&args.etcd, &args.output)?;
     if let Some(folder) = &args.backup_folder {
-        check_writable(folder).map_err(|error| unusable(&error))?;
+        check_writable(folder).map_err(|error| Failure::before_changes(&error))?;
     }
     let root = &context.config.root;
     let (found, failed) = context.read(async |store, environment| {

@@ -1,33 +1,41 @@
-//! What a migration aims at: the target release, the form that follows from it, and the version gate.
+//! The target of a migration: the release, and the form of collections for it.
 
 use super::options::TransformOptions;
 use super::output::exit::Exit;
 use super::output::failure::Failure;
-use crate::config::gate::{self, Purpose, Verdict};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, version_check};
 use milvus_meta::release::Release;
 use milvus_meta::transform::{FormChoice, OnBrokenRecord, Options, Task};
 
-/// What is to be made of the metadata.
+/// The result that a migration must produce.
 pub(in crate::cli) enum Target {
-    /// The 2.2 layout.
+    /// Metadata in the 2.2 layout.
     Migrate(Options),
-    /// Nothing: the target release reads the 2.1 layout.
+    /// No changes: the target release reads the 2.1 layout.
     NothingToDo,
 }
 
 impl Target {
-    /// Judges the versions and resolves the form of collections.
-    pub(in crate::cli) fn of(config: &Config, asked: &TransformOptions) -> Result<Self, Failure> {
+    /// Checks the versions and resolves the form of collections.
+    pub(in crate::cli) fn of(config: &Config, given: &TransformOptions) -> Result<Self, Failure> {
         let target = config.target_version.as_ref();
-        if let Verdict::NothingToDo { reason } = judge(config, Purpose::Migrate)? {
-            tracing::warn!("{reason}");
-            return Ok(Self::NothingToDo);
+        check_versions(config)?;
+        match target {
+            Some(target) if !target.has_2_2_layout() => {
+                tracing::warn!(
+                    "the target version {target} reads the 2.1 layout: no need to migrate"
+                );
+                return Ok(Self::NothingToDo);
+            }
+            Some(target) if target.is_beyond_2_2() => tracing::info!(
+                "the target version {target} is beyond 2.2: it reads the 2.2 layout, which is what is written"
+            ),
+            Some(_) | None => {}
         }
-        let form = form(config, asked);
+        let form = form(config, given);
         let target = match (target, form) {
             (Some(target), _) => target.clone(),
-            // The last release that writes this form itself.
+            // The last release that writes this form.
             (None, FormChoice::Split | FormChoice::Embedded) => Release::LATEST_WITHOUT_DATABASES,
             (None, FormChoice::Database) => Release::LATEST_2_2,
             (None, FormChoice::Auto) => {
@@ -44,55 +52,46 @@ impl Target {
         Ok(Self::Migrate(Options {
             task: Task::Migration,
             form,
-            segment_form: asked
+            segment_form: given
                 .segment_form
                 .or(config.drop_in.segment_form)
                 .unwrap_or_default(),
-            on_broken_record: policy(config, asked),
+            on_broken_record: policy(config, given),
             schemas: None,
             target,
         }))
     }
 }
 
-/// How a migration was made, where the command line says it; `None` leaves it to the journal or the keys.
-pub(in crate::cli) fn told(
+/// Returns the options of a past migration that the command line gives. Without them, the journal and the keys decide.
+pub(in crate::cli) fn past_options(
     config: &Config,
-    asked: &TransformOptions,
+    given: &TransformOptions,
 ) -> Result<Option<Options>, Failure> {
-    if form(config, asked) == FormChoice::Auto {
+    if form(config, given) == FormChoice::Auto {
         return Ok(None);
     }
-    match Target::of(config, asked)? {
+    match Target::of(config, given)? {
         Target::Migrate(options) => Ok(Some(options)),
         Target::NothingToDo => Ok(None),
     }
 }
 
-/// Judges the versions; what the operator should know is logged.
-pub(in crate::cli) fn judge(config: &Config, purpose: Purpose) -> Result<Verdict, Failure> {
-    let versions = (
-        config.source_version.as_ref(),
-        config.target_version.as_ref(),
-    );
-    let verdict = gate::check(purpose, versions.0, versions.1).map_err(ConfigError::from)?;
-    if let Verdict::Proceed { notices } = &verdict {
-        for notice in notices {
-            tracing::info!("{notice}");
-        }
-    }
-    Ok(verdict)
+/// Fails if the given versions are not a migration from 2.1 to 2.2.
+pub(in crate::cli) fn check_versions(config: &Config) -> Result<(), ConfigError> {
+    let (source, target) = (&config.source_version, &config.target_version);
+    Ok(version_check::check(source.as_ref(), target.as_ref())?)
 }
 
-fn form(config: &Config, asked: &TransformOptions) -> FormChoice {
-    asked
+fn form(config: &Config, given: &TransformOptions) -> FormChoice {
+    given
         .collection_form
         .or(config.drop_in.collection_form)
         .unwrap_or_default()
 }
 
-fn policy(config: &Config, asked: &TransformOptions) -> OnBrokenRecord {
-    asked
+fn policy(config: &Config, given: &TransformOptions) -> OnBrokenRecord {
+    given
         .on_broken_record
         .or(config.drop_in.on_broken_record)
         .unwrap_or_default()

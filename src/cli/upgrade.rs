@@ -66,7 +66,7 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     report: ReportOptions,
     #[command(flatten)]
-    pub(in crate::cli) output: OutputOptions,
+    output: OutputOptions,
 }
 
 /// How often `--watch` reads the status.

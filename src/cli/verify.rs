@@ -27,13 +27,13 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     etcd: EtcdOptions,
     #[command(flatten)]
-    pub(in crate::cli) output: OutputOptions,
+    output: OutputOptions,
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let context = CommandContext::begin(&args.etcd, &args.output)?;
     let backup = args.etcd.named_backup();
-    let told = target::told(&context.config, &args.transform)?;
+    let options = target::past_options(&context.config, &args.transform)?;
     let release = context.config.target_version.clone();
     let found = match &args.from {
         Some(path) => {
@@ -43,7 +43,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
             context.offline(|environment| {
                 source.verify(
                     before.as_ref(),
-                    told.as_ref(),
+                    options.as_ref(),
                     release.as_ref(),
                     environment,
                 )
@@ -57,10 +57,10 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
             if let Some(path) = backup {
                 context.require_one_instance(path, limits.tolerance)?;
             }
-            let options = VerifyOptions {
+            let verification = VerifyOptions {
                 root: context.config.root.clone(),
                 backup: backup.map(Path::to_owned),
-                options: told,
+                options,
                 target: release,
                 limits,
             };
@@ -68,7 +68,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
                 context
                     .require_metadata(store, args.empty.allow_empty)
                     .await?;
-                meta_migrate::verify(store, &options, environment).await
+                meta_migrate::verify(store, &verification, environment).await
             })?
         }
     };

@@ -18,7 +18,7 @@ pub(in crate::cli) const VERSION: &str = concat!(
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     #[command(flatten)]
-    pub(in crate::cli) output: OutputOptions,
+    output: OutputOptions,
 }
 
 #[derive(Debug, Serialize)]

@@ -32,7 +32,7 @@ fn with_units(text: &str) -> Option<Duration> {
     duration.try_into().ok()
 }
 
-/// Writes a duration as [`parse`] reads it: `1h 30m`.
+/// Formats a duration for [`parse`]: `1h 30m`.
 #[must_use]
 pub fn format(duration: Duration) -> String {
     SpanPrinter::new().unsigned_duration_to_string(&duration)

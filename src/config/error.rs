@@ -1,12 +1,12 @@
-//! Errors in the configuration. Each names the option, key or file; none shows a secret.
+//! Configuration errors. Each names the option, key or file; none shows a secret.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::config::gate::GateError;
+use super::version_check::VersionError;
 use milvus_meta::keys::RootError;
 
-/// A configuration with which no command can start.
+/// A configuration that no command can use.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The configuration file cannot be read.
@@ -25,10 +25,10 @@ pub enum ConfigError {
         path: PathBuf,
         /// The line, counted from 1.
         line: usize,
-        /// What the parser says.
+        /// The parser's message.
         message: String,
     },
-    /// A setting has a value that it cannot have.
+    /// A setting has an invalid value.
     #[error("{}, line {line}: {key}: {problem}", path.display())]
     Setting {
         /// The file.
@@ -37,42 +37,42 @@ pub enum ConfigError {
         line: usize,
         /// The key as the documentation spells it.
         key: &'static str,
-        /// What is wrong and what is expected.
+        /// What is wrong, and what is expected.
         problem: String,
     },
-    /// A key without which the command cannot work.
+    /// The file lacks a key that the command requires.
     #[error("{key} is missing in {}: {purpose}", path.display())]
     MissingKey {
         /// The file.
         path: PathBuf,
         /// The key as the documentation spells it.
         key: &'static str,
-        /// What it is needed for.
+        /// Why it is required.
         purpose: &'static str,
     },
-    /// An option without which the command cannot work.
+    /// The command requires an option that is not given.
     #[error("{option} is missing: {purpose}")]
     MissingOption {
         /// The option.
         option: &'static str,
-        /// What it is needed for.
+        /// Why it is required.
         purpose: &'static str,
     },
-    /// An invalid endpoint. The text is left out: it may hold a password.
+    /// An endpoint is invalid. Its text is not shown, because it may contain a password.
     #[error("invalid endpoint {position}: {problem}")]
     Endpoint {
-        /// Its place in the list, counted from 1.
+        /// The position in the list, counted from 1.
         position: usize,
-        /// What is wrong and what is expected.
+        /// What is wrong, and what is expected.
         problem: &'static str,
     },
-    /// The root path and its sub-paths do not work together.
+    /// The root path and its sub-paths contradict each other.
     #[error("the root path and its sub-paths conflict")]
     Root(#[source] RootError),
-    /// A file that an option or key names cannot be read.
+    /// A file named by an option or key cannot be read.
     #[error("cannot read the {what} {}", path.display())]
     ReadNamedFile {
-        /// What the file is for, for example `password file`.
+        /// The purpose of the file, for example `password file`.
         what: &'static str,
         /// The file.
         path: PathBuf,
@@ -80,22 +80,22 @@ pub enum ConfigError {
         #[source]
         source: io::Error,
     },
-    /// A file that an option or key names cannot be used.
+    /// A file named by an option or key has unusable content.
     #[error("the {what} {} {problem}", path.display())]
     UselessFile {
-        /// What the file is for.
+        /// The purpose of the file.
         what: &'static str,
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         problem: &'static str,
     },
-    /// Options that only make sense together.
+    /// One of two options that require each other is missing.
     #[error("{given} is given without {missing}")]
     Incomplete {
-        /// What is there.
+        /// The given option.
         given: &'static str,
-        /// What should be there as well.
+        /// The missing option.
         missing: &'static str,
     },
     /// A user without a password.
@@ -107,25 +107,32 @@ pub enum ConfigError {
         /// The user.
         user: String,
     },
-    /// The password cannot be asked for.
+    /// Reading the password from the terminal failed.
     #[error("cannot ask for the password at the terminal")]
     AskPassword {
         /// Why.
         #[source]
         source: io::Error,
     },
-    /// The versions do not ask for a migration from 2.1 to 2.2.
+    /// The given versions are not a migration from 2.1 to 2.2.
     #[error(transparent)]
-    Gate(#[from] GateError),
+    Version(#[from] VersionError),
 }
 
 impl ConfigError {
-    /// A file that an option or key names cannot be read.
-    pub(crate) fn named_file(what: &'static str, path: &Path, source: io::Error) -> Self {
+    pub(super) fn unreadable_file(what: &'static str, path: &Path, source: io::Error) -> Self {
         Self::ReadNamedFile {
             what,
             path: path.to_owned(),
             source,
+        }
+    }
+
+    pub(super) fn useless_file(what: &'static str, path: &Path, problem: &'static str) -> Self {
+        Self::UselessFile {
+            what,
+            path: path.to_owned(),
+            problem,
         }
     }
 }

@@ -1,20 +1,18 @@
 //! The YAML file: the official tool's keys, and our own in the same style.
 //!
-//! Keys are matched without regard to case and to the characters `/ _ .`. Of repeated keys the last
-//! one counts, except that repeated `etcd.endpoints` are joined. Unknown keys are logged by name and
-//! ignored, as the official tool ignores them.
+//! Matches keys without regard to case and to the characters `/ _ .`. The last of repeated keys counts, except that
+//! repeated `etcd.endpoints` are joined. Unknown keys are logged by name and ignored, as in the official tool.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use super::error::ConfigError;
-use super::{DropInCommand, Password, duration};
+use super::{DropIn, EtcdOptions, Password, duration};
 use meta_yaml::{Setting, Value};
 use milvus_meta::release::Release;
-use milvus_meta::transform::{FormChoice, OnBrokenRecord, SegmentForm};
 
-/// Read by Milvus and by the official tool, and without effect on a migration.
+/// Keys of Milvus and of the official tool that do not affect a migration.
 const WITHOUT_EFFECT: &[&str] = &[
     "etcd.data.dir",
     "etcd.config.path",
@@ -22,54 +20,20 @@ const WITHOUT_EFFECT: &[&str] = &[
     "etcd.log.path",
 ];
 
-/// A number of bytes that no configuration file reaches; it keeps a wrong path from filling memory.
+/// Limit that no configuration file reaches: a wrong path must not fill memory.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
-/// Everything that the file says, typed; `None` where it says nothing.
+/// The content of the file; a setting that is missing in it is `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct FileConfig {
-    pub(super) endpoints: Option<Vec<String>>,
-    pub(super) root_path: Option<String>,
-    pub(super) meta_sub_path: Option<String>,
-    pub(super) kv_sub_path: Option<String>,
-    pub(super) timeout: Option<Duration>,
-    pub(super) tls: Option<FileTls>,
-    pub(super) auth: Option<FileAuth>,
-    pub(super) source_version: Option<Release>,
-    pub(super) target_version: Option<Release>,
-    pub(super) backup_file: Option<PathBuf>,
-    pub(super) command: Option<DropInCommand>,
-    pub(super) run_with_backup: Option<bool>,
-    pub(super) collection_form: Option<FormChoice>,
-    pub(super) segment_form: Option<SegmentForm>,
-    pub(super) on_broken_record: Option<OnBrokenRecord>,
-    pub(super) accept_loss: Option<bool>,
-    pub(super) allow_ephemeral_backup: Option<bool>,
-    pub(super) allow_empty: Option<bool>,
-    pub(super) wait_sessions: Option<Duration>,
-    pub(super) wait_lock: Option<Duration>,
+    /// Credentials and certificates only if authentication and TLS are enabled.
+    pub(super) options: EtcdOptions,
+    pub(super) drop_in: DropIn,
     pub(super) warnings: Vec<String>,
 }
 
-/// `etcd.ssl`, when enabled.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct FileTls {
-    pub(super) ca_cert: Option<PathBuf>,
-    pub(super) cert: Option<PathBuf>,
-    pub(super) key: Option<PathBuf>,
-    pub(super) server_name: Option<String>,
-}
-
-/// `etcd.auth`, when enabled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct FileAuth {
-    pub(super) user: Option<String>,
-    pub(super) password: Option<Password>,
-    pub(super) password_file: Option<PathBuf>,
-}
-
 impl FileConfig {
-    /// Reads and types the file.
+    /// Reads and parses the file.
     pub(super) fn read(path: &Path) -> Result<Self, ConfigError> {
         let failed = |source| ConfigError::ReadFile {
             path: path.to_owned(),
@@ -77,17 +41,18 @@ impl FileConfig {
         };
         let length = std::fs::metadata(path).map_err(failed)?.len();
         if length > FILE_BYTES_MAX {
-            return Err(ConfigError::UselessFile {
-                what: "configuration file",
-                path: path.to_owned(),
-                problem: "is too large for a configuration file",
-            });
+            let problem = "is too large for a configuration file";
+            return Err(ConfigError::useless_file(
+                "configuration file",
+                path,
+                problem,
+            ));
         }
         let text = std::fs::read_to_string(path).map_err(failed)?;
         Self::parse(path, &text)
     }
 
-    /// Types the text of a file; `path` is for messages.
+    /// Parses the text of a file; `path` is for messages.
     pub(super) fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let settings = meta_yaml::parse(text).map_err(|error| ConfigError::Syntax {
             path: path.to_owned(),
@@ -99,13 +64,10 @@ impl FileConfig {
             remaining: settings,
             warnings: Vec::new(),
         };
-        refuse_what_cannot_work(&mut settings)?;
-        let mut config = Self {
+        reject_other_stores(&mut settings)?;
+        let drop_in = DropIn {
             command: settings.parsed("cmd.type", "run, backup or rollback")?,
             run_with_backup: settings.boolean("cmd.runWithBackup")?,
-            source_version: settings.release("config.sourceVersion")?,
-            target_version: settings.release("config.targetVersion")?,
-            backup_file: settings.file("config.backupFilePath")?,
             collection_form: settings
                 .parsed("config.collectionForm", "auto, split, database or embedded")?,
             segment_form: settings.parsed("config.segmentForm", "auto or inline")?,
@@ -115,21 +77,30 @@ impl FileConfig {
             allow_empty: settings.boolean("config.allowEmpty")?,
             wait_sessions: settings.duration("config.waitSessions")?,
             wait_lock: settings.duration("config.waitLock")?,
+        };
+        let mut options = EtcdOptions {
+            source_version: settings.release("config.sourceVersion")?,
+            target_version: settings.release("config.targetVersion")?,
+            backup_file: settings.file("config.backupFilePath")?,
             endpoints: settings.endpoints("etcd.endpoints")?,
             root_path: settings.path_part("etcd.rootPath")?,
             meta_sub_path: settings.path_part("etcd.metaSubPath")?,
             kv_sub_path: settings.path_part("etcd.kvSubPath")?,
             timeout: settings.milliseconds("etcd.requestTimeout")?,
-            tls: tls(&mut settings)?,
-            auth: auth(&mut settings)?,
-            warnings: Vec::new(),
+            ..EtcdOptions::default()
         };
-        config.warnings = settings.finish();
-        Ok(config)
+        read_tls(&mut settings, &mut options)?;
+        read_login(&mut settings, &mut options)?;
+        Ok(Self {
+            options,
+            drop_in,
+            warnings: settings.finish(),
+        })
     }
 }
 
-fn refuse_what_cannot_work(settings: &mut Settings<'_>) -> Result<(), ConfigError> {
+/// Fails if the metadata is not in an etcd server.
+fn reject_other_stores(settings: &mut Settings<'_>) -> Result<(), ConfigError> {
     if let Some((store, line)) = settings.located_text("metastore.type")?
         && !store.is_empty()
         && !store.eq_ignore_ascii_case("etcd")
@@ -153,53 +124,59 @@ fn refuse_what_cannot_work(settings: &mut Settings<'_>) -> Result<(), ConfigErro
     Ok(())
 }
 
-fn tls(settings: &mut Settings<'_>) -> Result<Option<FileTls>, ConfigError> {
+/// Reads `etcd.ssl`. Without `enabled` its files are checked for syntax only and not used.
+fn read_tls(settings: &mut Settings<'_>, options: &mut EtcdOptions) -> Result<(), ConfigError> {
     const MIN_VERSION: &str = "etcd.ssl.tlsMinVersion";
-    let enabled = settings.boolean("etcd.ssl.enabled")? == Some(true);
-    let tls = FileTls {
-        ca_cert: settings.file("etcd.ssl.tlsCACert")?,
-        cert: settings.file("etcd.ssl.tlsCert")?,
-        key: settings.file("etcd.ssl.tlsKey")?,
-        server_name: settings.filled_text("etcd.ssl.tlsServerName")?,
-    };
+    let is_enabled = settings.boolean("etcd.ssl.enabled")? == Some(true);
+    let cacert = settings.file("etcd.ssl.tlsCACert")?;
+    let cert = settings.file("etcd.ssl.tlsCert")?;
+    let tls_key = settings.file("etcd.ssl.tlsKey")?;
+    let tls_server_name = settings.text("etcd.ssl.tlsServerName")?;
     if let Some((version, line)) = settings.located_text(MIN_VERSION)? {
         match version.as_str() {
-            "" | "1.0" | "1.1" | "1.2" => {}
-            "1.3" => {
-                if enabled {
-                    settings.warnings.push(format!(
-                        "{MIN_VERSION} is 1.3: TLS 1.3 is used wherever etcd offers it, but 1.2 is not refused"
-                    ));
-                }
-            }
+            "1.3" if is_enabled => settings.warnings.push(format!(
+                "{MIN_VERSION} is 1.3: TLS 1.3 is used wherever etcd offers it, but 1.2 is not refused"
+            )),
+            "" | "1.0" | "1.1" | "1.2" | "1.3" => {}
             _ => {
                 let problem = format!("{version:?} is none of 1.0, 1.1, 1.2, 1.3");
                 return Err(settings.wrong(MIN_VERSION, line, problem));
             }
         }
     }
-    Ok(enabled.then_some(tls))
+    if is_enabled {
+        *options = EtcdOptions {
+            is_tls_enabled: true,
+            cacert,
+            cert,
+            tls_key,
+            tls_server_name,
+            ..std::mem::take(options)
+        };
+    }
+    Ok(())
 }
 
-fn auth(settings: &mut Settings<'_>) -> Result<Option<FileAuth>, ConfigError> {
-    let enabled = settings.boolean("etcd.auth.enabled")? == Some(true);
-    let auth = FileAuth {
-        user: settings.filled_text("etcd.auth.userName")?,
-        password: settings
-            .filled_text("etcd.auth.password")?
-            .map(Password::new),
-        password_file: settings.file("etcd.auth.passwordFile")?,
-    };
-    if !enabled && auth.user.is_some() {
+/// Reads `etcd.auth`, which is used only if enabled.
+fn read_login(settings: &mut Settings<'_>, options: &mut EtcdOptions) -> Result<(), ConfigError> {
+    let is_enabled = settings.boolean("etcd.auth.enabled")? == Some(true);
+    let user = settings.text("etcd.auth.userName")?;
+    let password = settings.text("etcd.auth.password")?;
+    let password_file = settings.file("etcd.auth.passwordFile")?;
+    if is_enabled {
+        options.user = user;
+        options.password = password.map(Password::new);
+        options.password_file = password_file;
+    } else if user.is_some() {
         settings.warnings.push(
             "etcd.auth.userName is set, but etcd.auth.enabled is not true: etcd is used without a user"
                 .to_owned(),
         );
     }
-    Ok(enabled.then_some(auth))
+    Ok(())
 }
 
-/// The settings that nobody has asked for yet.
+/// The settings that have not been read yet.
 struct Settings<'f> {
     path: &'f Path,
     remaining: Vec<Setting>,
@@ -207,14 +184,14 @@ struct Settings<'f> {
 }
 
 impl Settings<'_> {
-    /// Takes all settings of a key out, in file order.
+    /// Removes all settings of a key and returns them in file order.
     fn take_all(&mut self, key: &'static str) -> Vec<Setting> {
         let wanted = meta_yaml::normalize(key);
         let of_key = |setting: &mut Setting| meta_yaml::normalize(&setting.path) == wanted;
         self.remaining.extract_if(.., of_key).collect()
     }
 
-    /// Takes all settings of a key out; the last one counts.
+    /// Removes all settings of a key and returns the last one.
     fn take(&mut self, key: &'static str) -> Option<Setting> {
         let mut found = self.take_all(key);
         let last = found.pop()?;
@@ -229,7 +206,7 @@ impl Settings<'_> {
         Some(last)
     }
 
-    /// The line of the setting that counts; 0 where there is none.
+    /// Returns the line of the key's last setting, 0 without one.
     fn line_of(&self, key: &'static str) -> usize {
         let wanted = meta_yaml::normalize(key);
         let found = self
@@ -248,7 +225,7 @@ impl Settings<'_> {
         }
     }
 
-    /// A single value, with its line. A list counts as its members joined with commas, as there.
+    /// Reads a single value and its line. Joins a list with commas, as the official tool does.
     fn located_text(&mut self, key: &'static str) -> Result<Option<(String, usize)>, ConfigError> {
         match self.take(key) {
             Some(setting) => self.text_of(key, setting),
@@ -271,42 +248,45 @@ impl Settings<'_> {
         }
     }
 
+    /// Reads a value with `parse`, whose error gets key and line. An empty value counts as missing.
+    fn value<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Result<Option<T>, ConfigError> {
+        let found = self.located_text(key)?;
+        let found = found.filter(|(text, _)| !text.is_empty());
+        found
+            .map(|(text, line)| parse(&text).map_err(|problem| self.wrong(key, line, problem)))
+            .transpose()
+    }
+
     fn text(&mut self, key: &'static str) -> Result<Option<String>, ConfigError> {
-        Ok(self.located_text(key)?.map(|(text, _)| text))
+        self.value(key, |text| Ok(text.to_owned()))
     }
 
-    /// A text that counts as not given when it is empty.
-    fn filled_text(&mut self, key: &'static str) -> Result<Option<String>, ConfigError> {
-        Ok(self.text(key)?.filter(|text| !text.is_empty()))
+    fn file(&mut self, key: &'static str) -> Result<Option<PathBuf>, ConfigError> {
+        self.value(key, |text| Ok(PathBuf::from(text)))
     }
 
-    /// The root path or a sub-path, which must not be empty.
+    /// Reads the root path or a sub-path, which must not be empty.
     fn path_part(&mut self, key: &'static str) -> Result<Option<String>, ConfigError> {
         let Some((text, line)) = self.located_text(key)? else {
             return Ok(None);
         };
-        match milvus_meta::keys::path_part(&text) {
-            Ok(text) => Ok(Some(text)),
-            Err(problem) => Err(self.wrong(key, line, problem.to_owned())),
-        }
+        let part = milvus_meta::keys::path_part(&text);
+        part.map(Some)
+            .map_err(|problem| self.wrong(key, line, problem.to_owned()))
     }
 
-    fn file(&mut self, key: &'static str) -> Result<Option<PathBuf>, ConfigError> {
-        Ok(self.filled_text(key)?.map(PathBuf::from))
-    }
-
-    /// The official tool takes whatever it cannot read as `false`. For a switch that decides about
-    /// backups and encryption that is too much guessing: such text is refused.
+    /// Reads a switch. Unlike the official tool, rejects unknown text instead of taking it as `false`: switches decide
+    /// about backups and encryption.
     fn boolean(&mut self, key: &'static str) -> Result<Option<bool>, ConfigError> {
-        let Some((text, line)) = self.located_text(key)? else {
-            return Ok(None);
-        };
-        match text.to_ascii_lowercase().as_str() {
-            "" => Ok(None),
-            "true" | "t" | "1" | "yes" | "on" => Ok(Some(true)),
-            "false" | "f" | "0" | "no" | "off" => Ok(Some(false)),
-            _ => Err(self.wrong(key, line, format!("{text:?} is neither true nor false"))),
-        }
+        self.value(key, |text| match text.to_ascii_lowercase().as_str() {
+            "true" | "t" | "1" | "yes" | "on" => Ok(true),
+            "false" | "f" | "0" | "no" | "off" => Ok(false),
+            _ => Err(format!("{text:?} is neither true nor false")),
+        })
     }
 
     fn parsed<T: FromStr>(
@@ -314,14 +294,10 @@ impl Settings<'_> {
         key: &'static str,
         expected: &str,
     ) -> Result<Option<T>, ConfigError> {
-        let Some((text, line)) = self.located_text(key)?.filter(|(text, _)| !text.is_empty())
-        else {
-            return Ok(None);
-        };
-        match text.trim().parse() {
-            Ok(value) => Ok(Some(value)),
-            Err(_) => Err(self.wrong(key, line, format!("{text:?} is not {expected}"))),
-        }
+        self.value(key, |text| {
+            let parsed = text.trim().parse();
+            parsed.map_err(|_| format!("{text:?} is not {expected}"))
+        })
     }
 
     fn release(&mut self, key: &'static str) -> Result<Option<Release>, ConfigError> {
@@ -329,34 +305,19 @@ impl Settings<'_> {
     }
 
     fn milliseconds(&mut self, key: &'static str) -> Result<Option<Duration>, ConfigError> {
-        let Some((text, line)) = self.located_text(key)?.filter(|(text, _)| !text.is_empty())
-        else {
-            return Ok(None);
-        };
-        match text.trim().parse::<u64>() {
+        self.value(key, |text| match text.trim().parse() {
             Ok(milliseconds @ 1..=duration::MILLISECONDS_MAX) => {
-                Ok(Some(Duration::from_millis(milliseconds)))
+                Ok(Duration::from_millis(milliseconds))
             }
-            Ok(_) | Err(_) => Err(self.wrong(
-                key,
-                line,
-                format!("{text:?} is not a number of milliseconds"),
-            )),
-        }
+            Ok(_) | Err(_) => Err(format!("{text:?} is not a number of milliseconds")),
+        })
     }
 
     fn duration(&mut self, key: &'static str) -> Result<Option<Duration>, ConfigError> {
-        let Some((text, line)) = self.located_text(key)?.filter(|(text, _)| !text.is_empty())
-        else {
-            return Ok(None);
-        };
-        match duration::parse(&text) {
-            Ok(duration) => Ok(Some(duration)),
-            Err(problem) => Err(self.wrong(key, line, problem)),
-        }
+        self.value(key, duration::parse)
     }
 
-    /// The endpoints of all settings of the key: the Milvus Operator repeats the key for each member.
+    /// Joins the endpoints of all settings of the key: the Milvus Operator repeats it for each member.
     fn endpoints(&mut self, key: &'static str) -> Result<Option<Vec<String>>, ConfigError> {
         let mut endpoints: Option<Vec<String>> = None;
         for setting in self.take_all(key) {
@@ -372,7 +333,7 @@ impl Settings<'_> {
         Ok(endpoints)
     }
 
-    /// Everything that was not taken is unknown.
+    /// Returns the warnings, including one that lists the settings nothing has read.
     fn finish(mut self) -> Vec<String> {
         let ignored: Vec<String> = WITHOUT_EFFECT
             .iter()

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use meta_migrate::journal::Journal;
-use meta_migration::config::{Config, Overrides, duration};
+use meta_migration::config::{Config, EtcdOptions, duration};
 use milvus_meta::entry::Entry;
 use milvus_meta::keys::{Family, MetaRoot};
 use milvus_meta::proto::{v2_1, v2_2};
@@ -146,10 +146,11 @@ fn config(text: &[u8]) {
     let path = folder.path().join("migration.yaml");
     std::fs::write(&path, text).unwrap();
     let resolve = || {
-        Config::resolve(Overrides {
+        let options = EtcdOptions {
             config: Some(path.clone()),
-            ..Overrides::default()
-        })
+            ..EtcdOptions::default()
+        };
+        Config::resolve(options, EtcdOptions::default())
     };
     match resolve() {
         Err(error) => assert!(!error.to_string().contains('\n') || text.contains(&b'\n')),
@@ -159,8 +160,8 @@ fn config(text: &[u8]) {
             assert_eq!(config.file.as_deref(), Some(Path::new(&path)));
             let resolved = resolve().expect("the file resolves twice");
             assert_eq!(format!("{config:?}"), format!("{resolved:?}"));
-            if let Some(login) = &config.connection.login {
-                let password = login.password.expose();
+            if let Some(password) = &config.connection.password {
+                let password = password.expose();
                 // Text that also occurs elsewhere in the file is not checked.
                 let text = String::from_utf8_lossy(text);
                 if password.len() > 8 && text.matches(password).count() == 1 {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::cli::context::{CommandContext, limits, unusable};
+use crate::cli::context::{CommandContext, limits};
 use crate::cli::options::{EtcdOptions, OutputOptions};
 use crate::cli::output::exit::Exit;
 use crate::cli::output::failure::Failure;
@@ -38,7 +38,7 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     etcd: EtcdOptions,
     #[command(flatten)]
-    pub(in crate::cli) output: OutputOptions,
+    output: OutputOptions,
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
@@ -135,7 +135,7 @@ fn of_files(
         };
         report.add(change, &entry.key, &entry.value);
     })
-    .map_err(|error| unusable(&error))?;
+    .map_err(|error| Failure::before_changes(&error))?;
     Ok(report.finish())
 }
 

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::cli::context::unusable;
 use crate::cli::options::OutputOptions;
 use crate::cli::output::exit::Exit;
+use crate::cli::output::failure::Failure;
 use crate::cli::output::style::Style;
 use crate::cli::output::table::{Align, Table, cell};
 use crate::cli::output::terminal::line;
@@ -26,7 +26,7 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "FOLDER", conflicts_with = "folder")]
     from: Option<PathBuf>,
     #[command(flatten)]
-    pub(in crate::cli) output: OutputOptions,
+    output: OutputOptions,
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
@@ -35,7 +35,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let folder = folder.map(PathBuf::as_path).unwrap_or(Path::new("."));
     let listings = Repository::open(folder)
         .and_then(|repository| repository.list())
-        .map_err(|error| unusable(&error))?;
+        .map_err(|error| Failure::before_changes(&error))?;
     let found = Listed {
         folder: folder.display().to_string(),
         backups: listings.iter().map(Line::new).collect(),
@@ -64,9 +64,9 @@ struct Line {
     revision: Option<i64>,
     entries: Option<u64>,
     digest: Option<String>,
-    /// Why it is not usable.
+    /// Why the file is not usable.
     problem: Option<String>,
-    /// Whether the file fits no format and has no name of a backup.
+    /// Whether neither the content nor the name is that of a backup.
     #[serde(skip)]
     is_other: bool,
 }

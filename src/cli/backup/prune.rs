@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::cli::context::unusable;
 use crate::cli::options::OutputOptions;
 use crate::cli::output::exit::Exit;
 use crate::cli::output::failure::Failure;
@@ -31,20 +30,22 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "N")]
     keep: NonZeroUsize,
     #[command(flatten)]
-    pub(in crate::cli) output: OutputOptions,
+    output: OutputOptions,
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     logging::start(&args.output, None);
     let plan = Repository::open(&args.folder)
         .and_then(|repository| repository.plan_prune(args.keep))
-        .map_err(|error| unusable(&error))?;
+        .map_err(|error| Failure::before_changes(&error))?;
     if !args.dry_run && !plan.remove.is_empty() {
         confirm(&plan, &args.output)?;
     }
     let removed = match args.dry_run {
         true => plan.paths(),
-        false => plan.carry_out().map_err(|error| unusable(&error))?,
+        false => plan
+            .carry_out()
+            .map_err(|error| Failure::before_changes(&error))?,
     };
     let done = Pruned {
         dry_run: args.dry_run,

@@ -1,4 +1,4 @@
-//! An error as the user sees it: what failed, why, what it changed, where the backup is, what next.
+//! Errors as users see them: what failed and why, what was changed, where the backup is, and what to do next.
 
 use std::error::Error;
 
@@ -17,13 +17,13 @@ use milvus_meta::finding::Finding;
 pub(in crate::cli) struct Failure {
     pub(in crate::cli) exit: Exit,
     pub(in crate::cli) message: Box<str>,
-    /// Why, each cause once.
+    /// The causes, each once.
     pub(in crate::cli) causes: Vec<String>,
-    /// What was and what was not changed; empty where the question does not arise.
+    /// What was and was not changed; empty for failures that are not about changes.
     pub(in crate::cli) changed: Box<str>,
-    /// Where the backup is.
+    /// The path of the backup.
     pub(in crate::cli) backup: Option<Box<str>>,
-    /// What was found wrong, worst first.
+    /// The findings, worst first.
     pub(in crate::cli) findings: Box<[Finding]>,
     /// What to do next, commands first.
     pub(in crate::cli) hints: Vec<String>,
@@ -50,6 +50,11 @@ impl Failure {
         Self::new(Exit::Usage, message).unchanged()
     }
 
+    /// A failure before anything was changed in etcd.
+    pub(in crate::cli) fn before_changes(error: &dyn Error) -> Self {
+        Self::from_error(Exit::Failed, error).unchanged()
+    }
+
     /// Takes message and causes from an error.
     pub(in crate::cli) fn from_error(exit: Exit, error: &dyn Error) -> Self {
         let mut failure = Self::new(exit, error.to_string());
@@ -57,9 +62,9 @@ impl Failure {
         while let Some(error) = cause {
             let text = error.to_string();
             // Some libraries repeat the cause's text in their own.
-            let mut told =
-                std::iter::once(&*failure.message).chain(failure.causes.iter().map(String::as_str));
-            if !told.any(|earlier| earlier.ends_with(&text)) {
+            let causes = failure.causes.iter().map(String::as_str);
+            let mut earlier = std::iter::once(&*failure.message).chain(causes);
+            if !earlier.any(|earlier| earlier.ends_with(&text)) {
                 failure.causes.push(text);
             }
             cause = error.source();
@@ -67,7 +72,7 @@ impl Failure {
         failure
     }
 
-    /// An operation of this program's own that failed, and why.
+    /// The failure of one of this program's operations, with the error as cause.
     pub(in crate::cli) fn caused(operation: &str, error: &dyn Error) -> Self {
         let Self {
             message, causes, ..
@@ -83,13 +88,13 @@ impl Failure {
         self
     }
 
-    /// Adds what to do next.
+    /// Adds a hint about what to do next.
     pub(in crate::cli) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
     }
 
-    /// The failure as text.
+    /// Returns the failure as text.
     pub(in crate::cli) fn text(&self, style: Style) -> String {
         let mut lines = Vec::new();
         if !self.findings.is_empty() {
@@ -115,12 +120,12 @@ impl Failure {
         lines.join("\n")
     }
 
-    /// The failure for a log collector: one line.
+    /// Returns the failure as one line for a log collector.
     pub(in crate::cli) fn json(&self) -> String {
         format!("{}\n", self.document())
     }
 
-    /// The failure as data.
+    /// Returns the failure as a document.
     pub(in crate::cli) fn document(&self) -> Value {
         json!({
             "level": "ERROR",

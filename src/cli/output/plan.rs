@@ -33,6 +33,12 @@ impl Planned {
             next: Vec::new(),
         }
     }
+
+    /// Drops the findings about live sessions: Milvus is stopped later.
+    pub(in crate::cli) fn ignore_sessions(&mut self) {
+        self.blocking
+            .retain(|finding| finding.code != meta_migrate::LIVE_SESSION);
+    }
 }
 
 /// Serializes the plan with all findings; `blocking` lists the codes of those that block it now.

@@ -1,5 +1,6 @@
 use super::*;
-use milvus_meta::transform::SegmentForm;
+use crate::config::DropInCommand;
+use milvus_meta::transform::{FormChoice, OnBrokenRecord, SegmentForm};
 
 fn parse(yaml: &str) -> FileConfig {
     FileConfig::parse(Path::new("migration.yaml"), yaml).unwrap()
@@ -50,37 +51,46 @@ etcd:
 ";
 
 #[test]
-fn the_official_file_is_read_in_full_and_without_a_word() {
+fn the_official_file_is_read_without_a_warning() {
     assert_eq!(
         parse(OFFICIAL),
         FileConfig {
-            endpoints: Some(strings(&["milvus-etcd:2379"])),
-            root_path: Some("by-dev".to_owned()),
-            meta_sub_path: Some("meta".to_owned()),
-            kv_sub_path: Some("kv".to_owned()),
-            timeout: Some(Duration::from_secs(20)),
-            source_version: Some("2.1.0".parse().unwrap()),
-            target_version: Some("2.2.0".parse().unwrap()),
-            backup_file: Some(PathBuf::from("/tmp/migration.bak")),
-            command: Some(DropInCommand::Run),
-            run_with_backup: Some(true),
-            ..FileConfig::default()
+            options: EtcdOptions {
+                endpoints: Some(strings(&["milvus-etcd:2379"])),
+                root_path: Some("by-dev".to_owned()),
+                meta_sub_path: Some("meta".to_owned()),
+                kv_sub_path: Some("kv".to_owned()),
+                timeout: Some(Duration::from_secs(20)),
+                source_version: Some("2.1.0".parse().unwrap()),
+                target_version: Some("2.2.0".parse().unwrap()),
+                backup_file: Some(PathBuf::from("/tmp/migration.bak")),
+                ..EtcdOptions::default()
+            },
+            drop_in: DropIn {
+                command: Some(DropInCommand::Run),
+                run_with_backup: Some(true),
+                ..DropIn::default()
+            },
+            warnings: Vec::new(),
         }
     );
 }
 
 #[test]
-fn keys_are_matched_as_loosely_as_by_the_official_tool() {
+fn keys_are_matched_as_in_the_official_tool() {
     let config = parse(
         "CMD.TYPE: backup\nconfig_sourceVersion: v2.1.4\nConfig/BackupFilePath: /b\n\
          ETCD:\n  Root_Path: r\n  METASUBPATH: m\netcdKvSubPath: k\n",
     );
-    assert_eq!(config.command, Some(DropInCommand::Backup));
-    assert_eq!(config.source_version, Some("2.1.4".parse().unwrap()));
-    assert_eq!(config.backup_file, Some(PathBuf::from("/b")));
-    assert_eq!(config.root_path.as_deref(), Some("r"));
-    assert_eq!(config.meta_sub_path.as_deref(), Some("m"));
-    assert_eq!(config.kv_sub_path.as_deref(), Some("k"));
+    assert_eq!(config.drop_in.command, Some(DropInCommand::Backup));
+    assert_eq!(
+        config.options.source_version,
+        Some("2.1.4".parse().unwrap())
+    );
+    assert_eq!(config.options.backup_file, Some(PathBuf::from("/b")));
+    assert_eq!(config.options.root_path.as_deref(), Some("r"));
+    assert_eq!(config.options.meta_sub_path.as_deref(), Some("m"));
+    assert_eq!(config.options.kv_sub_path.as_deref(), Some("k"));
     assert_eq!(config.warnings, strings(&[]));
 }
 
@@ -94,13 +104,13 @@ fn endpoints_are_a_list_a_string_or_a_comma_separated_string() {
         "etcd.endpoints: ['a:1,b:2']\n",
     ] {
         assert_eq!(
-            parse(yaml).endpoints,
+            parse(yaml).options.endpoints,
             Some(strings(&["a:1", "b:2"])),
             "{yaml}"
         );
     }
     assert_eq!(
-        parse("etcd.endpoints: one:2379").endpoints,
+        parse("etcd.endpoints: one:2379").options.endpoints,
         Some(strings(&["one:2379"]))
     );
 }
@@ -110,22 +120,22 @@ fn repeated_endpoints_are_joined() {
     let config =
         parse("etcd:\n  endpoints: a:1\n  endpoints: [b:2, c:3]\netcd_endpoints: d:4,e:5\n");
     let joined = strings(&["a:1", "b:2", "c:3", "d:4", "e:5"]);
-    assert_eq!(config.endpoints, Some(joined));
+    assert_eq!(config.options.endpoints, Some(joined));
     assert_eq!(config.warnings, strings(&[]));
     assert!(refused("etcd:\n  endpoints: a:1\n  endpoints: []\n").contains("line 3"));
 }
 
 #[test]
-fn of_other_repeated_keys_the_last_one_counts() {
+fn the_last_of_repeated_keys_counts() {
     let config = parse("etcd:\n  rootPath: x\n  rootPath: y\n  rootPath: z\n");
-    assert_eq!(config.root_path.as_deref(), Some("z"));
+    assert_eq!(config.options.root_path.as_deref(), Some("z"));
     assert!(
         config.warnings[0].contains("etcd.rootPath is given 3 times"),
         "{:?}",
         config.warnings
     );
     let same = parse("etcd:\n  rootPath: x\n  rootPath: x\netcd.root_path: x\n");
-    assert_eq!(same.root_path.as_deref(), Some("x"));
+    assert_eq!(same.options.root_path.as_deref(), Some("x"));
     assert_eq!(same.warnings, strings(&[]));
 }
 
@@ -145,7 +155,7 @@ fn an_empty_path_is_rejected() {
 }
 
 #[test]
-fn empty_endpoints_are_not_taken_for_the_default() {
+fn empty_endpoints_do_not_become_the_default() {
     for yaml in [
         "etcd:\n  endpoints:\n",
         "etcd.endpoints: []\n",
@@ -156,7 +166,7 @@ fn empty_endpoints_are_not_taken_for_the_default() {
 }
 
 #[test]
-fn another_metastore_is_refused_by_name() {
+fn another_metastore_is_refused() {
     assert!(refused("metastore:\n  type: mysql\n").contains("\"mysql\""));
     parse("metastore:\n  type: Etcd\n");
     parse("metastore:\n  type:\n");
@@ -165,7 +175,7 @@ fn another_metastore_is_refused_by_name() {
 #[test]
 fn d21_the_request_timeout_is_honoured() {
     assert_eq!(
-        parse("etcd.requestTimeout: 2500").timeout,
+        parse("etcd.requestTimeout: 2500").options.timeout,
         Some(Duration::from_millis(2500))
     );
     for bad in ["soon", "0", "-1", "10s"] {
@@ -178,13 +188,12 @@ fn d21_the_request_timeout_is_honoured() {
 fn d23_user_and_password_are_taken_when_auth_is_enabled() {
     let config =
         parse("etcd:\n  auth:\n    enabled: true\n    userName: root\n    password: 0123\n");
-    let auth = config.auth.unwrap();
-    assert_eq!(auth.user.as_deref(), Some("root"));
-    // As written: a number would have lost the zero.
-    assert_eq!(auth.password.unwrap().expose(), "0123");
+    assert_eq!(config.options.user.as_deref(), Some("root"));
+    // As written: a number would lose the zero.
+    assert_eq!(config.options.password.unwrap().expose(), "0123");
 
     let off = parse("etcd:\n  auth:\n    enabled: false\n    userName: root\n");
-    assert_eq!(off.auth, None);
+    assert_eq!(off.options, EtcdOptions::default());
     assert!(off.warnings[0].contains("etcd.auth.enabled"));
     assert_eq!(
         parse("etcd.auth: {enabled: false, userName: '', password: ''}").warnings,
@@ -202,7 +211,7 @@ fn d25_an_embedded_etcd_is_refused_with_a_message() {
 #[test]
 fn d51_versions_may_start_with_v_and_wrong_ones_name_key_and_line() {
     assert_eq!(
-        parse("config.targetVersion: v2.2.0").target_version,
+        parse("config.targetVersion: v2.2.0").options.target_version,
         Some("2.2.0".parse().unwrap())
     );
     let message = refused("config:\n  sourceVersion: 2.1\n");
@@ -223,31 +232,33 @@ fn tls_settings_count_only_when_enabled() {
     let tls = "tlsCert: /c\n    tlsKey: /k\n    tlsCACert: /a\n    tlsServerName: n\n";
     let on = parse(&format!("etcd:\n  ssl:\n    enabled: true\n    {tls}"));
     assert_eq!(
-        on.tls,
-        Some(FileTls {
-            ca_cert: Some("/a".into()),
+        on.options,
+        EtcdOptions {
+            is_tls_enabled: true,
+            cacert: Some("/a".into()),
             cert: Some("/c".into()),
-            key: Some("/k".into()),
-            server_name: Some("n".to_owned()),
-        })
+            tls_key: Some("/k".into()),
+            tls_server_name: Some("n".to_owned()),
+            ..EtcdOptions::default()
+        }
     );
     let off = parse(&format!("etcd:\n  ssl:\n    enabled: false\n    {tls}"));
-    assert_eq!(off.tls, None);
+    assert_eq!(off.options, EtcdOptions::default());
     assert!(refused("etcd.ssl.tlsMinVersion: 1.4").contains("tlsMinVersion"));
 }
 
 #[test]
-fn our_own_keys_are_optional_and_typed() {
+fn own_keys_are_optional_and_typed() {
     let config = parse(
         "config:\n  collectionForm: database\n  segmentForm: inline\n  onBrokenRecord: skip\n  waitSessions: 2m\n  \
          waitLock: 45\n",
     );
-    assert_eq!(config.collection_form, Some(FormChoice::Database));
-    assert_eq!(config.segment_form, Some(SegmentForm::Inline));
+    assert_eq!(config.drop_in.collection_form, Some(FormChoice::Database));
+    assert_eq!(config.drop_in.segment_form, Some(SegmentForm::Inline));
     assert!(refused("config.segmentForm: split").contains("auto or inline"));
-    assert_eq!(config.on_broken_record, Some(OnBrokenRecord::Skip));
-    assert_eq!(config.wait_sessions, Some(Duration::from_secs(120)));
-    assert_eq!(config.wait_lock, Some(Duration::from_secs(45)));
+    assert_eq!(config.drop_in.on_broken_record, Some(OnBrokenRecord::Skip));
+    assert_eq!(config.drop_in.wait_sessions, Some(Duration::from_secs(120)));
+    assert_eq!(config.drop_in.wait_lock, Some(Duration::from_secs(45)));
     assert!(refused("config.collectionForm: round").contains("auto, split"));
     assert!(refused("config.waitLock: later").contains("not a duration"));
 }
@@ -263,17 +274,20 @@ fn unknown_keys_are_named_once_and_ignored() {
 
 #[test]
 fn a_switch_that_is_neither_true_nor_false_is_refused() {
-    assert_eq!(parse("cmd.runWithBackup: True").run_with_backup, Some(true));
     assert_eq!(
-        parse("cmd.runWithBackup: 'no'").run_with_backup,
+        parse("cmd.runWithBackup: True").drop_in.run_with_backup,
+        Some(true)
+    );
+    assert_eq!(
+        parse("cmd.runWithBackup: 'no'").drop_in.run_with_backup,
         Some(false)
     );
-    assert_eq!(parse("cmd.runWithBackup:").run_with_backup, None);
+    assert_eq!(parse("cmd.runWithBackup:").drop_in.run_with_backup, None);
     assert!(refused("cmd.runWithBackup: perhaps").contains("neither true nor false"));
 }
 
 #[test]
-fn a_file_that_is_no_yaml_is_reported_with_its_line() {
+fn invalid_yaml_is_reported_with_its_line() {
     let message = refused("cmd:\n  type: run\n config: [\n");
     assert!(message.starts_with("migration.yaml, line "), "{message}");
     assert!(message.contains("invalid YAML"), "{message}");

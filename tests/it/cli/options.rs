@@ -64,6 +64,7 @@ fn an_option_without_effect_is_rejected() {
         (&["verify"], &["--skip-hash-check"]),
         (&["migrate"], &["--skip-hash-check"]),
         (&["migrate"], &["--allow-partial"]),
+        (&["repair"], &["--allow-partial"]),
         (&["plan", "--from", "f"], &["--allow-empty"]),
         (&["status"], &["--source-version", "2.1.4"]),
         (&["status"], &["--target-version", "2.2.16"]),

@@ -1,0 +1,92 @@
+//! Opens the backup file that a command reads.
+
+use std::path::Path;
+
+use super::context::CommandContext;
+use super::output::exit::Exit;
+use super::output::failure::Failure;
+use super::reading::{self, ReadingOptions};
+use meta_backup::{Backup, BackupError, Tolerance};
+use meta_migrate::BackupSource;
+use meta_report::shell::quoted;
+use milvus_meta::keys::MetaRoot;
+
+impl CommandContext {
+    /// Opens a backup for work without etcd, at the meta root in the file. The given root path decides if the file has
+    /// none or several.
+    pub(in crate::cli) fn open(
+        &self,
+        path: &Path,
+        reading: ReadingOptions,
+    ) -> Result<BackupSource, Failure> {
+        self.open_by(path, |root| {
+            Backup::open_with(path, root, reading.tolerance())
+        })
+    }
+
+    /// Opens a backup as [`Self::open`] does, but checks a native file only when its entries are first read, which shows
+    /// progress.
+    pub(in crate::cli) fn open_announced(
+        &self,
+        path: &Path,
+        reading: ReadingOptions,
+    ) -> Result<BackupSource, Failure> {
+        self.open_by(path, |root| {
+            Backup::announced(path, root, reading.tolerance())
+        })
+    }
+
+    fn open_by(
+        &self,
+        path: &Path,
+        open: impl Fn(Option<&str>) -> Result<Backup, BackupError>,
+    ) -> Result<BackupSource, Failure> {
+        let backup = Backup::open_instance(self.named_root(), open)
+            .map_err(|error| unusable_file(&error))?;
+        for note in &backup.summary().notes {
+            tracing::warn!("{}: {note}", path.display());
+        }
+        let root = MetaRoot::new("", &backup.summary().meta_root, "")
+            .map_err(|error| Failure::before_changes(&error))?;
+        Ok(BackupSource::new(backup, root))
+    }
+
+    /// Rejects a backup of several instances unless a root path selects one.
+    pub(in crate::cli) fn require_one_instance(
+        &self,
+        path: &Path,
+        tolerance: Tolerance,
+    ) -> Result<(), Failure> {
+        if self.config.root_is_given {
+            return Ok(());
+        }
+        match Backup::announced(path, None, tolerance) {
+            Err(error) if error.holds_several_instances() => Err(unusable_file(&error)),
+            // Other problems are reported when the file is used.
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    fn named_root(&self) -> Option<&str> {
+        let root = self.config.root.meta_root();
+        self.config.root_is_given.then_some(root)
+    }
+}
+
+/// The failure to open a backup, with hints for options that help.
+fn unusable_file(error: &BackupError) -> Failure {
+    let mut failure = Failure::before_changes(error);
+    for root in error.instances() {
+        let (path, sub_path) = root.rsplit_once('/').unwrap_or(("", root));
+        let mut options = format!("--root-path {}", quoted(path));
+        if sub_path != "meta" {
+            options.push_str(&format!(" --meta-sub-path {}", quoted(sub_path)));
+        }
+        failure.hints.push(options);
+    }
+    if !failure.hints.is_empty() {
+        failure.exit = Exit::Usage;
+    }
+    failure.hints.extend(reading::hint(error));
+    failure
+}
