@@ -130,6 +130,10 @@ pub(super) fn publish(
             return Ok(Published::New(name));
         }
         if let Some(summary) = same(&name) {
+            // A run that was killed after naming the file may not have synced its folder.
+            let synced = File::open(&name).and_then(|file| disk.sync(&file));
+            synced.map_err(|error| BackupError::file("sync", &name, error))?;
+            sync_folder(disk, &name)?;
             return Ok(Published::Existing(Box::new(summary)));
         }
     }

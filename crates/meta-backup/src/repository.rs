@@ -15,8 +15,8 @@ use super::{Backup, BackupError, FormatError, Summary};
 
 /// File name extensions of backups. A file with one of them and an unknown format may be a corrupt
 /// backup.
-const EXTENSIONS: [&str; 10] = [
-    "mmb", "bak", "backup", "db", "snap", "json", "jsonl", "gz", "zip", "tar",
+const EXTENSIONS: [&str; 12] = [
+    "mmb", "bak", "backup", "db", "snap", "json", "jsonl", "gz", "zip", "tar", "tgz", "zst",
 ];
 
 /// A file in the folder, after verification.

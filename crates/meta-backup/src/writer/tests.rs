@@ -48,6 +48,19 @@ fn a_backup_is_synced_named_and_read_back_in_this_order() {
     }
 }
 
+#[test]
+fn an_existing_file_of_the_same_content_is_synced() {
+    for format in FORMATS {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("b.mmb");
+        write(&Arc::new(Recording::default()), &path, format).unwrap();
+        let disk = Arc::new(Recording::default());
+        assert!(write(&disk, &path, format).unwrap().reused);
+        let expected = ["sync hidden file", "sync b.mmb", "sync folder"];
+        assert_eq!(disk.steps(), expected, "{format}");
+    }
+}
+
 /// Every seventh byte is damaged, so that all structures are covered.
 #[test]
 fn read_back_detects_damage_and_removes_the_file() {
