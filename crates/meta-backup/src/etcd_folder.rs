@@ -6,6 +6,7 @@ use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 use super::import::last_log_index;
+use milvus_meta::plural::counted;
 
 /// Paths of the database in a data folder, or in its folder `member`.
 const DATABASES: [&str; 2] = ["member/snap/db", "snap/db"];
@@ -29,10 +30,10 @@ pub(super) fn note(log: &Path, index: u64, revision: i64) -> String {
     let state = format!("the database shows revision {revision} (raft index {index})");
     match last_index(log) {
         Ok(Some(last)) if last > index => format!(
-            "{state}; the write-ahead log in {} contains {} newer requests, up to index {last}, which are not read: \
+            "{state}; the write-ahead log in {} contains {}, up to index {last}, not read: \
              to include them, start etcd on a copy of the folder and run backup on it",
             log.display(),
-            last - index
+            counted(last - index, "newer request")
         ),
         Ok(Some(_)) => format!("{state}; the write-ahead log contains nothing newer"),
         Ok(None) => format!("{state}; the write-ahead log in {} is empty", log.display()),
