@@ -1,5 +1,6 @@
-//! Tells what a migration or repair wrote after its commit from what a concurrent writer wrote meanwhile, where the
-//! revisions do not: by the values, made again from the backup.
+//! Distinguishes the writes of a migration or repair after its commit from concurrent ones.
+//!
+//! Revisions do not show the difference, so the values are computed again from the backup.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,63 +20,64 @@ use crate::diff::Diff;
 use crate::error::EngineErrorKind;
 use crate::journal_store::{JournalStore, journal_options};
 
-/// The keys that are written after the commit: what they should hold, and what they hold.
+/// The keys that are written after the commit: their expected values and those in etcd.
 pub(super) struct Rewriting {
     root: MetaRoot,
     options: Options,
     ranges: Vec<KeyRange>,
-    /// What a repair puts.
+    /// The puts of a repair.
     repaired: Option<Repaired>,
     captured: i64,
     saved: Vec<Entry>,
-    /// What is there instead of what was saved, written after the capture.
+    /// Values in etcd that differ from the backup and were written after the capture.
     found: Vec<Found>,
 }
 
-/// A key that is not as it was saved.
+/// A key whose value differs from the backup.
 struct Found {
     key: Bytes,
     value: Bytes,
     mod_revision: i64,
-    /// Whether it was put once since the backup.
+    /// Whether the key was created since the backup and not changed again.
     is_new: bool,
 }
 
-/// What a repair of the backup puts.
+/// The puts of a repair of the backup.
 struct Repaired {
     puts: BTreeMap<Vec<u8>, Vec<u8>>,
     digest: String,
-    /// Collections whose partitions and fields the backup does not have: `repair --from` took them from another
-    /// file, which is not known here.
+    /// Collections whose partitions and fields are not in the backup: `repair --from` restored them
+    /// from another file, which is not available here.
     lost: BTreeSet<CollectionId>,
-    /// How many keys were restored from that file.
+    /// Number of keys restored from that file.
     restored: u64,
 }
 
 impl Rewriting {
-    /// `None` where nothing is written after the commit, and where revisions do not count.
+    /// Prepares the comparison; returns `None` if nothing is written after the commit or revisions are
+    /// meaningless.
     ///
     /// # Errors
-    /// When the backup cannot be read.
+    /// If the backup cannot be read.
     pub(super) async fn new(
         root: &MetaRoot,
         journal_store: &JournalStore,
         backup: &Arc<Backup>,
     ) -> Result<Option<Self>, EngineErrorKind> {
-        let Some((journal, mut this)) = Self::of_journal(root, journal_store) else {
+        let Some((journal, mut check)) = Self::of_journal(root, journal_store) else {
             return Ok(None);
         };
-        if this.options.task == Task::Repair {
-            let mut repaired = repaired(root, &this.options, backup).await?;
+        if check.options.task == Task::Repair {
+            let mut repaired = repaired(root, &check.options, backup).await?;
             if repaired.digest == journal.plan_digest {
                 repaired.lost.clear();
             }
             let known = u64::try_from(repaired.puts.len()).unwrap_or(u64::MAX);
             let counts = journal.counts;
             repaired.restored = (counts.put + counts.rewrite).saturating_sub(known);
-            this.repaired = Some(repaired);
+            check.repaired = Some(repaired);
         }
-        Ok(Some(this))
+        Ok(Some(check))
     }
 
     fn of_journal<'a>(
@@ -98,7 +100,7 @@ impl Rewriting {
         if is_repair {
             ranges.extend(staged_family_ranges(root));
         }
-        let this = Self {
+        let check = Self {
             root: root.clone(),
             options,
             ranges,
@@ -107,17 +109,17 @@ impl Rewriting {
             saved: Vec::new(),
             found: Vec::new(),
         };
-        Some((journal, this))
+        Some((journal, check))
     }
 
-    /// The next difference between the backup and what is there.
+    /// Adds the next difference between the backup and etcd.
     pub(super) fn see(&mut self, diff: &Diff) {
         let key = diff.key();
         if !self.ranges.iter().any(|range| range.contains(key)) {
             return;
         }
         if let Some(entry) = diff.wanted().filter(|_| self.repaired.is_none()) {
-            // A copy: the entry holds the memory of its block.
+            // Copied, because the entry shares the memory of its block.
             self.saved
                 .push(Entry::new(entry.key.to_vec(), entry.value.to_vec()));
         }
@@ -145,7 +147,7 @@ impl Rewriting {
         }
     }
 
-    /// The keys that hold something else than what the migration wrote.
+    /// Returns the keys with other values than the migration or repair wrote.
     pub(super) fn finish(self) -> Vec<String> {
         if let Some(repaired) = self.repaired {
             return repaired.others(&self.root, self.found);
@@ -186,7 +188,7 @@ impl Repaired {
         }
     }
 
-    /// The keys that hold something else than what the repair wrote.
+    /// Returns the keys with other values than the repair wrote.
     fn others(&self, root: &MetaRoot, found: Vec<Found>) -> Vec<String> {
         let expected = |key: &[u8]| self.puts.get(key).map(Vec::as_slice);
         let others = found
@@ -194,14 +196,15 @@ impl Repaired {
             .filter(|it| expected(&it.key) != Some(&*it.value));
         let (mut restored, mut others): (Vec<_>, Vec<_>) =
             others.partition(|it| it.is_new && self.is_restored(root, &it.key));
-        // Of more keys than were restored another program put some: they are the newest, if it did not write at once.
+        // If there are more keys than were restored, another program wrote some of them: the newest
+        // ones, unless it wrote at the same time.
         restored.sort_by_key(|it| it.mod_revision);
         let count = usize::try_from(self.restored).unwrap_or(usize::MAX);
         others.extend(restored.into_iter().skip(count));
         others.iter().map(|it| printable(&it.key)).collect()
     }
 
-    /// Whether the key can come from the file that the repair was given.
+    /// Returns whether the key may have been restored from the file of the repair.
     fn is_restored(&self, root: &MetaRoot, key: &[u8]) -> bool {
         let relative = root.strip(key).unwrap_or_default();
         matches!(
@@ -211,7 +214,7 @@ impl Repaired {
     }
 }
 
-/// The collection that a key of a collection, partition or field belongs to.
+/// Returns the collection of the key of a collection, partition or field.
 fn collection_of(root: &MetaRoot, key: &[u8]) -> Option<CollectionId> {
     let (Key::Plain(object) | Key::Snapshot(object, _)) = Key::parse(root.strip(key)?) else {
         return None;
