@@ -133,7 +133,7 @@ pub(super) fn publish(
             // A run that was killed after naming the file may not have synced its folder.
             let synced = File::open(&name).and_then(|file| disk.sync(&file));
             synced.map_err(|error| BackupError::file("sync", &name, error))?;
-            sync_folder(disk, &name)?;
+            sync_folder(disk, &summary.path)?;
             return Ok(Published::Existing(Box::new(summary)));
         }
     }
