@@ -145,6 +145,18 @@ async fn an_entry_too_large_is_named_before_any_write() {
     assert!(!path.exists());
 }
 
+/// Migrates and rolls back with transactions of full size, and checks both results.
+async fn assert_round_trip(case: &Case, store: &EtcdStore, label: &str) {
+    case.load_one_by_one(store).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("b");
+    let done = migrate_at_full_size(case, store, &path, &Environment::silent()).await;
+    done.unwrap();
+    case.expect_after(store, label).await;
+    roll_back_at_full_size(case, store).await;
+    case.expect_before(store, label).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_entry_that_just_fits_makes_the_round_trip() {
     let etcd = Etcd::start(Settings::default());
@@ -152,14 +164,7 @@ async fn an_entry_that_just_fits_makes_the_round_trip() {
     let longest = longest_description(&store).await;
     for form in [CollectionForm::Split, CollectionForm::Database] {
         let case = described(longest - 1_000, form);
-        case.load_one_by_one(&store).await;
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("b");
-        let done = migrate_at_full_size(&case, &store, &path, &Environment::silent()).await;
-        done.unwrap();
-        case.expect_after(&store, "just fits").await;
-        roll_back_at_full_size(&case, &store).await;
-        case.expect_before(&store, "just fits").await;
+        assert_round_trip(&case, &store, "just fits").await;
     }
 }
 
@@ -171,14 +176,7 @@ async fn a_higher_request_limit_allows_larger_entries() {
     });
     let store = etcd.connect().await;
     let case = described(3 << 20, CollectionForm::Database);
-    case.load_one_by_one(&store).await;
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("b");
-    let done = migrate_at_full_size(&case, &store, &path, &Environment::silent()).await;
-    done.unwrap();
-    case.expect_after(&store, "large").await;
-    roll_back_at_full_size(&case, &store).await;
-    case.expect_before(&store, "large").await;
+    assert_round_trip(&case, &store, "large").await;
 }
 
 /// Compacts the store after the first page of a scan, as many times as given.

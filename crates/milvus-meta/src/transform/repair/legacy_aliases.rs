@@ -82,6 +82,17 @@ struct Legacy<'k> {
 }
 
 impl Legacy<'_> {
+    /// Returns the collection of each record of 2.2 with this name; `None` for a dropped alias.
+    fn current(&self, there: &Keys) -> Vec<Option<CollectionId>> {
+        let objects = [
+            Object::Alias(self.name),
+            Object::DatabaseAlias(database::DEFAULT, self.name),
+        ];
+        let values = objects.map(|object| there.get(&Key::Plain(object).render()));
+        let values = values.into_iter().flatten();
+        values.map(|value| collection_of(value)).collect()
+    }
+
     fn settle(
         &self,
         there: &Keys,
@@ -103,17 +114,9 @@ impl Legacy<'_> {
         };
         let wanted = record.collection;
         let named = names::collection(&collections.names, wanted);
-        let known = [
-            Object::Alias(self.name),
-            Object::DatabaseAlias(database::DEFAULT, self.name),
-        ];
-        let known = known.map(|object| there.get(&Key::Plain(object).render()));
-        let mut known = known
-            .into_iter()
-            .flatten()
-            .map(|value| collection_of(value));
-        if let Some(first) = known.next() {
-            if known.chain([first]).any(|it| it == Some(wanted)) {
+        let current = self.current(there);
+        if let Some(first) = current.first() {
+            if current.contains(&Some(wanted)) {
                 let message = format!(
                     "{title} of {named} still has keys of 2.1, which Milvus 2.2 takes for a collection; they are deleted"
                 );
