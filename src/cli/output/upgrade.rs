@@ -215,7 +215,7 @@ pub(in crate::cli) fn preflight(report: &PreflightReport, style: Style) -> Strin
     lines.push(String::new());
     lines.extend(workloads(report, style));
     if !report.left_alone.is_empty() {
-        lines.push(format!("left alone: {}", report.left_alone.join(", ")));
+        lines.push(format!("not changed: {}", report.left_alone.join(", ")));
     }
     lines.push(String::new());
     let blocks_now =
@@ -228,7 +228,7 @@ pub(in crate::cli) fn preflight(report: &PreflightReport, style: Style) -> Strin
         lines.push(String::new());
     }
     lines.extend(lasting.into_iter().map(|one| self::finding(one, style)));
-    lines.push(format!("{} {}", style.strong("Way:"), way(report.path)));
+    lines.push(format!("{} {}", style.strong("Method:"), way(report.path)));
     lines.push(format!("{} {}", style.strong("Next:"), report.next));
     lines.push(String::new());
     lines.join("\n")

@@ -166,7 +166,7 @@ fn check_rights(facts: &Facts, findings: &mut Findings<'_>) {
     }
     if !facts.unseen.is_empty() {
         let message = format!(
-            "not checked, because the right to list or get them is missing: {}",
+            "not checked, because listing or reading them is not permitted: {}",
             facts.unseen.join(", ")
         );
         findings.notice("unseen", message);

@@ -146,7 +146,7 @@ impl DataLoss {
         if let Some(then) = self.keys_then.filter(|then| *then != self.keys_now) {
             let now = self.keys_now;
             what.push(format!(
-                "etcd holds {}, before it held {then}",
+                "etcd has {}, previously {then}",
                 counted(now, "key")
             ));
         }
