@@ -30,23 +30,23 @@ use milvus_meta::transform::{Options, Task};
 /// Without --backup-file the backup is written to the working directory and named after the root path.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
-    /// Turn this 2.1 backup into a 2.2 backup, without etcd; needs --to
+    /// Convert this 2.1 backup to a 2.2 backup, without etcd; requires --to
     #[arg(long, value_name = "FILE", requires = "to")]
     from: Option<PathBuf>,
     /// File to write the 2.2 backup to; an existing file is never overwritten
     #[arg(long, value_name = "FILE", requires = "from")]
     to: Option<PathBuf>,
-    /// Make no backup: the migration cannot be rolled back past the commit
+    /// Write no backup: the migration cannot be rolled back after the commit
     #[arg(long, env)]
     no_backup: bool,
     #[command(flatten)]
     approval: ApprovalOptions,
     #[command(flatten)]
     target: TargetOptions,
-    /// Operations in one transaction; adapts downward when etcd says too many [default: 128]
+    /// Maximum number of operations in a transaction; lowered if etcd rejects it [default: 128]
     #[arg(long, value_name = "N", env)]
     max_txn_ops: Option<NonZeroUsize>,
-    /// Transactions in flight at once, at most; adapts to what the server takes [default: 16]
+    /// Maximum number of transactions in flight; adapts to the server [default: 16]
     #[arg(long, value_name = "N", env)]
     in_flight: Option<NonZeroUsize>,
     /// After success, compact etcd and defragment its members one by one

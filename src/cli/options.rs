@@ -245,8 +245,8 @@ pub(in crate::cli) struct OutputOptions {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Migration")]
 pub(in crate::cli) struct ApprovalOptions {
-    /// Carry out exactly the plan with this digest, as `plan` shows it, or its first 8 digits or more; any other plan
-    /// is refused before anything is written
+    /// Execute only the plan with this digest, of which the first 8 digits suffice; `plan` shows it. Any other plan
+    /// is rejected before anything is written
     #[arg(long = "plan", value_name = "DIGEST", env = "PLAN", value_parser = plan_digest)]
     pub(in crate::cli) approved_plan: Option<String>,
 }
@@ -299,7 +299,7 @@ pub(in crate::cli) struct TransformOptions {
     /// leaves them in the segment records, where Milvus 2.3 and later lose them [default: auto]
     #[arg(long, value_name = "FORM", env, value_parser = segment_form_parser())]
     pub(in crate::cli) segment_form: Option<SegmentForm>,
-    /// How to handle records that cannot be migrated: fail writes nothing, skip leaves them out
+    /// How to handle records that cannot be migrated: fail writes nothing, skip skips them
     /// [default: fail]
     #[arg(long, value_name = "POLICY", env, value_parser = policy_parser())]
     pub(in crate::cli) on_broken_record: Option<OnBrokenRecord>,

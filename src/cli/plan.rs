@@ -20,10 +20,11 @@ use milvus_meta::transform::PlanReport;
 
 /// Show what a migration would change, without changing anything
 ///
-/// Reads, decodes, transforms and validates all metadata as `migrate` does. Shows what becomes of collections,
-/// partitions, indexes, segments, aliases and load states, and lists all findings; -v adds the keys by family. What blocks `migrate` now is listed separately:
-/// live sessions, a held lock, alarms, missing space or write permission, requests larger than etcd
-/// takes, an unfinished restore. Writes nothing.
+/// Reads, decodes, transforms and validates all metadata as `migrate` does. Shows what changes for
+/// collections, partitions, indexes, segments, aliases and load states, and lists all findings; -v
+/// adds the keys by family. What blocks `migrate` now is listed separately: live sessions, a held
+/// lock, alarms, missing space or write permission, requests over etcd's limits, an unfinished
+/// restore. Writes nothing.
 ///
 /// Exits with code 4 on findings of severity error, and with code 3 if these are only sessions, the
 /// lock or an unfinished restore.

@@ -12,12 +12,12 @@ use meta_kube::upgrade::preflight;
 
 /// Check a Milvus instance on Kubernetes before an upgrade, and recommend an upgrade path
 ///
-/// Release, pods, images, versions, etcd as configured and as it is, sessions, rights, rollouts,
-/// autoscalers, GitOps and operators. Nothing is changed; a Job that only reads looks into etcd.
-/// Exits with code 3 when a finding blocks an upgrade.
+/// Checks the release, pods, images, versions, the configuration and content of etcd, sessions,
+/// rights, rollouts, autoscalers, GitOps controllers and the Milvus Operator. Nothing is changed; a
+/// Job reads etcd and is deleted. Exits with code 3 if a finding blocks an upgrade.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
-    /// Create no Job: do not inspect etcd
+    /// Create no Job, and do not check the content of etcd
     #[arg(long)]
     no_job: bool,
     #[command(flatten)]

@@ -17,17 +17,17 @@ use crate::config::ConfigError;
 use meta_migrate::{MigrateOptions, RunKind};
 use milvus_meta::transform::{FormChoice, OnBrokenRecord, Options, SegmentForm, Task};
 
-/// Repair 2.2 metadata that the target release would misread, such as the official tool writes it
+/// Repair 2.2 metadata that the target release would misread, such as that of the official tool
 ///
-/// Collections in the embedded form get the form that --target-version reads. Leftovers of 2.1, load state of
-/// collections that are gone, objects without snapshots and tombstones without snapshots are fixed too. Collections
-/// that lost their fields or partitions get them back from their snapshots, or from a backup (--from). Every change
-/// is a finding of the plan; keys without a finding stay as they are.
+/// Collections in the embedded form are converted to the form that --target-version reads. Leftovers of 2.1, load
+/// states of missing collections, objects without snapshots and tombstones without snapshots are fixed as well. Lost
+/// fields and partitions of collections are restored from their snapshots, or from a backup (--from). Every change is
+/// a finding of the plan; keys without a finding are not changed.
 ///
-/// Stop Milvus first, but not etcd. A repair is made like a migration: backup, staging, one commit, verification. If
-/// interrupted, run the same command again to resume, or `rollback` to return to the metadata before it.
+/// Stop Milvus first, but not etcd. The steps are those of a migration: backup, staging, one commit, verification. If
+/// interrupted, run the same command again to resume, or `rollback` to restore the previous metadata.
 ///
-/// Exits with code 4 when the metadata has errors that a repair cannot fix; nothing is written then.
+/// Exits with code 4, and writes nothing, if the metadata has errors that a repair cannot fix.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     /// Only show the plan; Milvus may run

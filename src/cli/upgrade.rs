@@ -25,12 +25,12 @@ use meta_kube::upgrade::status::{State, meaning};
 use meta_kube::upgrade::{Cause, Status, UpgradeError, dry_run, status, upgrade};
 use milvus_meta::transform::OnBrokenRecord;
 
-/// Upgrade a Milvus 2.1 instance on Kubernetes to 2.2, and back
+/// Upgrade a Milvus 2.1 instance on Kubernetes to 2.2, or roll it back
 ///
-/// Everything that can fail without touching Milvus comes first. Then Milvus is stopped, its metadata
-/// backed up, migrated and verified by Jobs in its namespace, and the new release started with the
-/// counts that were recorded. Every step is recorded before it begins: killed anywhere, the same
-/// command resumes, and `-o rollback` rolls back.
+/// Everything that can be checked while Milvus runs is checked first. Then Milvus is stopped, Jobs in
+/// its namespace back up, migrate and verify the metadata, and the new release is started with the
+/// saved replica counts. Each step is saved before it begins: if interrupted, run the same command to
+/// resume, or `-o rollback` to roll back.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     /// What to do
@@ -48,15 +48,15 @@ pub(in crate::cli) struct Args {
     cleanup: bool,
     #[command(flatten)]
     policy: Policy,
-    /// What becomes of records that cannot be migrated: fail ends before Milvus is stopped, skip leaves just
-    /// them out [default: fail]
+    /// How to handle records that cannot be migrated: fail ends before Milvus is stopped, skip skips
+    /// them [default: fail]
     #[arg(long, value_name = "POLICY", value_parser = policy_parser())]
     on_broken_record: Option<OnBrokenRecord>,
     /// With -o status: show the timeline until the upgrade ends or needs a decision; without a terminal a line
     /// for each stage
     #[arg(long)]
     watch: bool,
-    /// Print the steps and the manifests as YAML; touch nothing
+    /// Print the steps and the manifests as YAML; change nothing
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]

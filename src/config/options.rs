@@ -51,7 +51,7 @@ pub struct EtcdOptions {
     /// Whether `etcd.ssl.enabled` is set, which enables TLS even without certificates.
     #[arg(skip)]
     pub is_tls_enabled: bool,
-    /// YAML file with the official tool's keys; flags and environment win over it
+    /// YAML file with the official tool's keys; flags and environment take precedence
     #[arg(long, env, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Path of the metadata below the root path [default: meta]
