@@ -23,7 +23,7 @@ pub(crate) fn update(docs: &Path, sizes: &[Size], picture: &str) {
 fn table(size: &Size) -> String {
     let mut text = format!(
         "\n### {} segment indexes{}\n\n{} keys, {:.1} MB; median of {} repetitions; best with {} transactions \
-         in flight, and {} keys a page where pages are turned.\n\n",
+         in flight, and {} keys per page where pages are read one after the other.\n\n",
         size.segment_indexes,
         size.how(),
         size.keys,
@@ -32,9 +32,9 @@ fn table(size: &Size) -> String {
         size.write_in_flight,
         size.page_keys
     );
-    text += "| command | seconds | floor | ratio | with deletes | pages turned | with deletes | processor \
-             seconds, program + etcd | ratio | peak MiB | requests | MB read | MB written | one by one | a \
-             neighbour's read, ms |\n";
+    text += "| command | seconds | floor | ratio | with deletes | sequential pages | with deletes | processor \
+             seconds, program + etcd | ratio | peak MiB | requests | MB read | MB written | key by key | latency \
+             of another client, ms |\n";
     text += "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n";
     for command in &size.commands {
         row(&mut text, command);
@@ -48,7 +48,7 @@ fn table(size: &Size) -> String {
         .collect();
     let _ = writeln!(
         text,
-        "\nBare loops, and a neighbour's read beside them: {}.",
+        "\nBare loops, and the latency of another client during each: {}.",
         loops.join(", ")
     );
     if let Some(migrate) = size.commands.iter().find(|it| it.name == "migrate") {
@@ -62,7 +62,7 @@ fn table(size: &Size) -> String {
 }
 
 fn row(text: &mut String, command: &Command) {
-    let one_by_one = command.one_by_one.map_or_else(
+    let key_by_key = command.one_by_one.map_or_else(
         || "-".to_owned(),
         |seconds| format!("{seconds:.0} s, {:.0} times", seconds / command.seconds),
     );
@@ -70,7 +70,7 @@ fn row(text: &mut String, command: &Command) {
     let _ = writeln!(
         text,
         "| {} | {:.3} | {:.3} | **{:.2}** | {:.2} | {:.2} | {:.2} | {:.2} + {:.2} | {:.2} | {:.0} | {} | {:.1} | {:.1} | \
-         {one_by_one} | {middle:.1} / {most:.0} / {longest:.0} |",
+         {key_by_key} | {middle:.1} / {most:.0} / {longest:.0} |",
         command.name,
         command.seconds,
         command.floor,

@@ -67,8 +67,8 @@ impl Floors {
     const NAMED: [(&str, Pick); 8] = [
         ("read 2.1", |it| &it.read_old),
         ("read 2.2", |it| &it.read_new),
-        ("turn pages of 2.1", |it| &it.turn_old),
-        ("turn pages of 2.2", |it| &it.turn_new),
+        ("read 2.1 in sequential pages", |it| &it.turn_old),
+        ("read 2.2 in sequential pages", |it| &it.turn_new),
         ("write 2.1", |it| &it.write_old),
         ("write 2.2", |it| &it.write_new),
         ("delete 2.1", |it| &it.delete_old),
@@ -165,7 +165,7 @@ impl Bench {
             turns.push((turned, page_keys));
         }
         eprintln!(
-            "writes {writes:?}\ndeletes {deletes:?}\nreads {reads:?}\npages turned {turns:?}"
+            "writes {writes:?}\ndeletes {deletes:?}\nreads {reads:?}\nsequential pages {turns:?}"
         );
         self.page_keys = turns.iter().min().unwrap().1;
         let best = |times: &[(Duration, usize)]| times.iter().min().unwrap().1;
