@@ -12,7 +12,7 @@ mod interrupted_official;
 mod journal_from_other_cluster;
 mod limits;
 mod lost_tail;
-mod mixed;
+pub(crate) mod mixed;
 mod partial;
 mod progress;
 mod refusals;

@@ -4,6 +4,7 @@ mod before_the_stop;
 mod both_layouts;
 mod deleted_state;
 mod deploy;
+mod documents;
 mod etcd_auth_tls;
 mod failures;
 mod interference;

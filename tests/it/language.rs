@@ -22,7 +22,9 @@ const PHRASES: &[(&str, &str)] = &[
     ("not as it should be", "verification failed"),
 ];
 
-const FOLDERS: &[&str] = &["src", "crates", "tests", "benches", "docs", "deploy", "scripts"];
+const FOLDERS: &[&str] = &[
+    "src", "crates", "tests", "benches", "docs", "deploy", "scripts",
+];
 const FILES: &[&str] = &[
     "README.md",
     "ARCHITECTURE.md",

@@ -1,6 +1,7 @@
 //! Shared helpers of the integration tests.
 
 pub(crate) mod certificates;
+pub(crate) mod documents;
 pub(crate) mod dump;
 pub(crate) mod hooked;
 pub(crate) mod kubernetes;

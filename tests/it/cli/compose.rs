@@ -43,7 +43,9 @@ fn milvus_file(services: &[&str]) -> String {
 impl Compose {
     /// Executes a `docker` command; returns its exit code and its output.
     pub(super) async fn docker(&mut self, reader: &Reader<'_>, command: &str) -> (i32, String) {
-        let words: Vec<&str> = command.split_whitespace().collect();
+        let (command, output) = command.split_once(" > ").unwrap_or((command, ""));
+        let words = command.split_whitespace().filter(|word| *word != "-T");
+        let words: Vec<&str> = words.collect();
         match words[1..] {
             ["volume", "create", name] => fs::create_dir(reader.path(name)).unwrap(),
             ["compose", "stop", ref services @ ..] => self.stop(reader.instance, services).await,
@@ -55,7 +57,7 @@ impl Compose {
                 "meta-migration",
                 ref arguments @ ..,
             ] => {
-                return run(reader, &arguments.join(" "));
+                return run(reader, &arguments.join(" "), output);
             }
             _ => panic!("not known: {command}"),
         }
@@ -122,7 +124,8 @@ fn yaml(path: &Path) -> Value {
 }
 
 /// `docker compose run`: the program with the environment, the volume and the folder of its service.
-fn run(reader: &Reader<'_>, arguments: &str) -> (i32, String) {
+/// Its standard output goes to a file of the user if one is named.
+fn run(reader: &Reader<'_>, arguments: &str, output: &str) -> (i32, String) {
     let file = yaml(&reader.path("meta-migration.yml"));
     let service = &file["services"]["meta-migration"];
     assert_eq!(
@@ -145,7 +148,12 @@ fn run(reader: &Reader<'_>, arguments: &str) -> (i32, String) {
         .map(|(name, value)| (name.clone(), reader.real(value.as_str().unwrap())))
         .collect();
     let arguments = arguments.replace(folder, volume.to_str().unwrap());
-    reader.shell(&format!("meta-migration {arguments}"), &volume, &variables)
+    let redirection = match output {
+        "" => String::new(),
+        file => format!(" > {}", reader.path(file).display()),
+    };
+    let line = format!("meta-migration {arguments}{redirection}");
+    reader.shell(&line, &volume, &variables)
 }
 
 /// Follows one section of the page with Milvus running before and after; the metadata is unchanged.
@@ -157,8 +165,10 @@ async fn rehearse(heading: &str, services: &[&str]) {
     reader.start().await;
     reader.follow("docs/compose.md", Some("Set up")).await;
     reader.follow("docs/compose.md", Some(heading)).await;
+    reader.follow("docs/compose.md", Some("The backup")).await;
     reader.stop(services).await;
     assert_eq!(it.metadata().await, before);
+    assert!(reader.path("milvus.mmb").is_file());
     let kept = fs::read_dir(reader.path("meta-migration-backups")).unwrap();
     assert_eq!(kept.count(), 1, "the backup is in the volume");
 }

@@ -1,83 +1,39 @@
 //! Runs the commands of the documents as a reader would, on a real etcd.
 //!
-//! A block below `<!-- run -->` is run. Each command must exit with code 0, or with the code of
-//! `<!-- run: exit 3 -->`, and the lines below the command must appear in its output in this order;
-//! an ellipsis matches any text. The documents use etcd at `etcd:2379` and the root path `by-dev`;
-//! the test replaces both.
+//! `support::documents` describes the markers of the blocks. The documents use etcd at `etcd:2379`
+//! and the root path `by-dev`; the tests replace both.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use etcd_client::{Certificate, Client, ConnectOptions, Permission, TlsOptions};
+use etcd_client::{Certificate, Client, ConnectOptions, TlsOptions};
 use meta_store::etcd::{EtcdStore, Options, Password, Tls};
 use milvus_meta::keys::MetaRoot;
+use milvus_meta::layout::Layout;
+use milvus_meta::transform::CollectionForm;
 
 use super::compose::Compose;
+use super::imports::etcdctl;
 use super::instance::Instance;
+use super::repair;
+use crate::engine::mixed::after_2_2;
 use crate::support::certificates::Certificates;
+use crate::support::documents::{Block, blocks, section};
 use crate::support::etcd::{Etcd, ServerTls, Settings};
 
 /// The etcd endpoint used in the documents.
 pub(super) const ENDPOINT: &str = "etcd:2379";
 const ROOT_PATH: &str = "by-dev";
 
-/// A command of a document with its expected output.
-struct Step {
-    place: String,
-    command: String,
-    code: i32,
-    expected: Vec<String>,
-}
-
-/// The commands below a heading, or of the complete document.
-fn steps(document: &str, heading: Option<&str>) -> Vec<Step> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(document);
-    let mut steps: Vec<Step> = Vec::new();
-    let mut code = None;
-    let mut is_inside = false;
-    let mut is_wanted = heading.is_none();
-    for (number, line) in fs::read_to_string(path).unwrap().lines().enumerate() {
-        if let Some(title) = line.strip_prefix("## ") {
-            is_wanted = heading.is_none_or(|heading| heading == title);
-        } else if let Some(rest) = line.strip_prefix("<!-- run") {
-            let rest = rest.trim_end_matches(" -->");
-            code = Some(
-                rest.strip_prefix(": exit ")
-                    .map_or(0, |code| code.parse().unwrap()),
-            );
-        } else if line.starts_with("```") {
-            is_inside = !is_inside;
-            if !is_inside {
-                code = None;
-            }
-        } else if let (true, true, Some(code)) = (is_inside, is_wanted, code) {
-            let place = || format!("{document}:{}", number + 1);
-            match (line.strip_prefix("$ "), steps.last_mut()) {
-                (Some(command), _) => steps.push(Step {
-                    place: place(),
-                    command: command.to_owned(),
-                    code,
-                    expected: Vec::new(),
-                }),
-                (None, Some(step)) if step.command.ends_with('\\') => {
-                    step.command.pop();
-                    step.command.push_str(line.trim());
-                }
-                (None, Some(step)) => step.expected.push(line.to_owned()),
-                (None, None) => panic!("{}: output without a command", place()),
-            }
-        }
-    }
-    assert!(!steps.is_empty(), "{document}: no commands to run");
-    steps
-}
-
 /// Types the commands of a document in an empty folder.
 pub(super) struct Reader<'i> {
     pub(super) instance: &'i Instance,
     folder: tempfile::TempDir,
     variables: Vec<(String, String)>,
+    /// Texts of the documents, and what they are in this test.
+    replacements: Vec<(String, String)>,
     compose: Compose,
 }
 
@@ -90,8 +46,15 @@ impl<'i> Reader<'i> {
         }
         let programs = folder.path().join("bin");
         fs::create_dir(&programs).unwrap();
-        let program = programs.join("meta-migration");
-        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_meta-migration"), program).unwrap();
+        for (name, program) in [
+            (
+                "meta-migration",
+                PathBuf::from(env!("CARGO_BIN_EXE_meta-migration")),
+            ),
+            ("etcdctl", etcdctl()),
+        ] {
+            std::os::unix::fs::symlink(program, programs.join(name)).unwrap();
+        }
         let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
         let variables = [
             ("PATH", path.as_str()),
@@ -101,12 +64,15 @@ impl<'i> Reader<'i> {
             ("META_MIGRATION_YES", "true"),
             ("META_MIGRATION_ALLOW_EPHEMERAL_BACKUP", "true"),
         ];
+        let endpoint = instance.endpoint();
+        let address = endpoint.split("://").nth(1).unwrap_or(endpoint);
+        let replacements = [(ENDPOINT, address), (ROOT_PATH, instance.root.root_path())];
+        let owned = |(a, b): (&str, &str)| (a.to_owned(), b.to_owned());
         Self {
             instance,
             folder,
-            variables: variables
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .into(),
+            variables: variables.map(owned).into(),
+            replacements: replacements.map(owned).into(),
             compose: Compose::default(),
         }
     }
@@ -119,9 +85,25 @@ impl<'i> Reader<'i> {
         self.variables.push((name.to_owned(), value.to_owned()));
     }
 
+    /// Replaces a text of the documents in commands, and the reverse in their output.
+    fn replace(&mut self, documented: &str, real: &str) {
+        let pair = (documented.to_owned(), real.to_owned());
+        self.replacements.push(pair);
+    }
+
     /// Types all commands below a heading, or of the complete document.
     pub(super) async fn follow(&mut self, document: &str, heading: Option<&str>) {
-        for step in steps(document, heading) {
+        let blocks = match heading {
+            Some(heading) => section(document, heading),
+            None => blocks(document),
+        };
+        for block in blocks {
+            self.follow_block(&block).await;
+        }
+    }
+
+    async fn follow_block(&mut self, block: &Block) {
+        for step in block.steps() {
             let (mut code, mut output) = (0, String::new());
             for command in step.command.split(" && ") {
                 let ended = self.run(&self.real(command)).await;
@@ -131,12 +113,15 @@ impl<'i> Reader<'i> {
                     break;
                 }
             }
-            let place = format!("{}: {}", step.place, step.command);
-            assert_eq!(code, step.code, "{place}\n{output}");
-            if let Some(missing) = missing(&step.expected, &output) {
-                panic!("{place}\nnot in the output: {missing}\n\n{output}");
-            }
+            step.expect(code, &output);
         }
+    }
+
+    /// Types a command that is not in the document; returns its output.
+    fn type_in(&self, command: &str) -> String {
+        let (code, output) = self.shell(command, self.folder.path(), &[]);
+        assert_eq!(code, 0, "{command}\n{output}");
+        output
     }
 
     /// Types one command.
@@ -189,56 +174,25 @@ impl<'i> Reader<'i> {
         )
     }
 
-    /// Replaces the documented address and root path with those of this test.
+    /// Replaces the documented names with those of this test.
     pub(super) fn real(&self, text: &str) -> String {
-        text.replace(ENDPOINT, self.address())
-            .replace(ROOT_PATH, self.instance.root.root_path())
+        let replacements = self.replacements.iter();
+        replacements.fold(text.to_owned(), |text, (documented, real)| {
+            text.replace(documented, real)
+        })
     }
 
     /// The reverse of `real`.
     fn documented(&self, text: &str) -> String {
         let folder = format!("{}/", self.folder.path().canonicalize().unwrap().display());
-        text.replace(&folder, "")
-            .replace(self.instance.endpoint(), ENDPOINT)
-            .replace(self.address(), ENDPOINT)
-            .replace(self.instance.root.root_path(), ROOT_PATH)
+        let text = text
+            .replace(&folder, "")
+            .replace(self.instance.endpoint(), ENDPOINT);
+        let replacements = self.replacements.iter();
+        replacements.fold(text, |text, (documented, real)| {
+            text.replace(real, documented)
+        })
     }
-
-    fn address(&self) -> &str {
-        let endpoint = self.instance.endpoint();
-        endpoint.split("://").nth(1).unwrap_or(endpoint)
-    }
-}
-
-/// The first expected line that is missing from the output; the order counts.
-fn missing<'e>(expected: &'e [String], output: &str) -> Option<&'e str> {
-    let mut lines = output.lines();
-    let mut expected = expected
-        .iter()
-        .filter(|line| !matches!(line.trim(), "" | "…"));
-    expected
-        .find(|wanted| !lines.any(|line| matches(wanted, line)))
-        .map(String::as_str)
-}
-
-/// Whether a line matches the documented one: runs of spaces are equal, an ellipsis matches any
-/// text.
-fn matches(documented: &str, line: &str) -> bool {
-    let spaced = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let (documented, line) = (spaced(documented), spaced(line));
-    let mut parts = documented.split('…');
-    let Some(mut rest) = line.strip_prefix(parts.next().unwrap_or_default()) else {
-        return false;
-    };
-    let mut is_open = false;
-    for part in parts {
-        is_open = part.is_empty();
-        let Some(at) = rest.find(part) else {
-            return false;
-        };
-        rest = &rest[at + part.len()..];
-    }
-    is_open || rest.is_empty()
 }
 
 /// Metadata whose collections were deleted after a migration; the backup is in the folder.
@@ -247,11 +201,16 @@ async fn restore_runbook_restores_damaged_metadata() {
     let it = Instance::sample().await;
     let before = it.metadata().await;
     let mut reader = Reader::new(&it);
-    let migrate = "meta-migration migrate --source-version 2.1.4 --target-version 2.2.16 --backup-file before-2.2.mmb";
-    let (code, output) = reader.shell(migrate, &reader.path("."), &[]);
-    assert_eq!(code, 0, "{output}");
+    reader.type_in("meta-migration migrate --source-version 2.1.4 --target-version 2.2.16 --backup-file before-2.2.mmb");
     it.delete_prefix("root-coord/").await;
-    reader.follow("docs/restore.md", None).await;
+    for heading in [
+        "2. Inspect and save the metadata",
+        "3. Find and check a backup",
+        "4. Restore",
+        "5. Verify",
+    ] {
+        reader.follow("docs/restore.md", Some(heading)).await;
+    }
     assert_eq!(it.metadata().await, before);
 }
 
@@ -282,10 +241,18 @@ async fn etcd_page_upgrades_with_tls_and_users() {
     let client = Client::connect([etcd.endpoint()], Some(client))
         .await
         .unwrap();
-    limit_to_root_path(client, &it).await;
+    require_users(client).await;
     let mut reader = Reader::new(&it);
     fs::copy(files.path("ca.pem"), reader.path("ca.pem")).unwrap();
     fs::write(reader.path("password"), SECRET).unwrap();
+    for (name, value) in [
+        ("ETCDCTL_API", "3"),
+        ("ETCDCTL_ENDPOINTS", etcd.endpoint()),
+        ("ETCDCTL_CACERT", "ca.pem"),
+        ("ETCDCTL_USER", "root:root-secret"),
+    ] {
+        reader.set(name, value);
+    }
     reader.follow("docs/etcd.md", None).await;
     it.store = EtcdStore::connect(&Options {
         user: Some("milvus".to_owned()),
@@ -299,103 +266,100 @@ async fn etcd_page_upgrades_with_tls_and_users() {
 
 const SECRET: &str = "correct-horse-battery";
 
-/// Adds the user root, and the user milvus with rights below the root path only.
-async fn limit_to_root_path(client: Client, instance: &Instance) {
+/// Adds the user root, and rejects requests without a user.
+async fn require_users(client: Client) {
     let mut auth = client.auth_client();
     auth.user_add("root", "root-secret", None).await.unwrap();
     auth.user_grant_role("root", "root").await.unwrap();
-    auth.role_add("milvus").await.unwrap();
-    let root_path = format!("{}/", instance.root.root_path());
-    let permission = Permission::read_write(root_path).with_prefix();
-    auth.role_grant_permission("milvus", permission)
-        .await
-        .unwrap();
-    auth.user_add("milvus", SECRET, None).await.unwrap();
-    auth.user_grant_role("milvus", "milvus").await.unwrap();
     auth.auth_enable().await.unwrap();
 }
 
-#[test]
-fn links_between_documents_resolve() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let names = [
-        "README.md",
-        "ARCHITECTURE.md",
-        "CHANGELOG.md",
-        "CONTRIBUTING.md",
-    ];
-    let mut pages: Vec<PathBuf> = names.iter().map(|name| root.join(name)).collect();
-    pages.extend(
-        fs::read_dir(root.join("docs"))
-            .unwrap()
-            .map(|entry| entry.unwrap().path()),
-    );
-    let mut dead = Vec::new();
-    for page in pages
-        .iter()
-        .filter(|page| page.extension().is_some_and(|one| one == "md"))
-    {
-        let text = fs::read_to_string(page).unwrap();
-        for link in text
-            .split("](")
-            .skip(1)
-            .filter_map(|rest| rest.split(')').next())
-        {
-            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
-            let target = if path.is_empty() {
-                page.clone()
-            } else {
-                page.with_file_name("").join(path)
-            };
-            let is_there = target.exists()
-                && (anchor.is_empty() || anchors(&target).contains(&anchor.to_owned()));
-            if !link.contains("://") && !is_there {
-                dead.push(format!("{}: {link}", page.display()));
-            }
-        }
-    }
-    assert!(dead.is_empty(), "{}", dead.join("\n"));
+/// An instance without metadata on `etcd`, with the documented root path.
+async fn at_documented_root(etcd: &Etcd) -> Instance {
+    let mut it = Instance::on(etcd).await;
+    it.root = MetaRoot::new(ROOT_PATH, "meta", "kv").unwrap();
+    it
 }
 
-/// The link anchors of all headings.
-fn anchors(page: &Path) -> Vec<String> {
-    let text = fs::read_to_string(page).unwrap();
-    let titles = text.lines().filter_map(|line| {
-        line.trim_start_matches('#')
-            .strip_prefix(' ')
-            .filter(|_| line.starts_with('#'))
-    });
-    let anchors = titles.map(|title| {
-        let kept = title.to_lowercase().replace(' ', "-");
-        kept.chars()
-            .filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_'))
-            .collect()
-    });
-    anchors.collect()
-}
-
+/// The backup file of the tour has the documented root path.
 #[tokio::test]
 async fn the_readme_tour_matches_the_output() {
     let etcd = Etcd::start(Settings::default());
-    let mut it = Instance::on(&etcd).await;
-    // The backup file has this root path.
-    it.root = MetaRoot::new(ROOT_PATH, "meta", "kv").unwrap();
-    Reader::new(&it).follow("README.md", None).await;
+    let it = at_documented_root(&etcd).await;
+    Reader::new(&it).follow("README.md", Some("Tour")).await;
 }
 
-#[test]
-fn documented_lines_match_output_with_ellipses() {
-    let expected = [
-        "Layout: 2.1".to_owned(),
-        "  backup … (160 entries, …".to_owned(),
-        "done".to_owned(),
-    ];
-    let output = "x\nLayout:  2.1\n backup b.mmb (160 entries, digest 1)\nnot done\ndone\n";
-    assert_eq!(missing(&expected, output), None);
-    assert_eq!(
-        missing(&expected, "backup b (160 entries, x\nLayout: 2.1\n"),
-        Some("  backup … (160 entries, …")
-    );
-    assert!(!matches("a … c", "a b c d"));
-    assert!(matches("a … c", "a b c"));
+#[tokio::test]
+async fn the_first_commands_of_the_readme_migrate() {
+    let it = Instance::sample().await;
+    let mut reader = Reader::new(&it);
+    reader.follow("README.md", Some("meta-migration")).await;
+    assert_eq!(it.layout().await, Layout::V2_2);
+}
+
+#[tokio::test]
+async fn usage_page_inspects_saves_and_approves() {
+    let etcd = Etcd::start(Settings::default());
+    let it = at_documented_root(&etcd).await;
+    it.load_sample().await;
+    let mut reader = Reader::new(&it);
+    reader.type_in("meta-migration backup --backup-file before-2.2.mmb");
+    reader.replace("articles", "recsys_face_8731");
+    reader
+        .follow("docs/usage.md", Some("Inspect metadata"))
+        .await;
+
+    let folder = reader.path("data-of-etcd");
+    fs::create_dir_all(folder.join("member/snap")).unwrap();
+    let database = reader.path("testdata/backups/etcd-3.5.1.snapshot.db");
+    fs::copy(database, folder.join("member/snap/db")).unwrap();
+    reader.replace("/var/lib/etcd", folder.to_str().unwrap());
+    reader.follow("docs/usage.md", Some("Backups")).await;
+
+    let plan = reader.type_in("meta-migration plan --target-version 2.2.16");
+    let digest = plan.lines().find_map(|line| line.strip_prefix("Plan: "));
+    reader.replace("3f2a90cc1b7e", digest.unwrap().split(';').next().unwrap());
+    reader.follow("docs/usage.md", Some("Approval")).await;
+    assert_eq!(it.layout().await, Layout::V2_2);
+}
+
+#[tokio::test]
+async fn mixed_page_merges_both_layouts() {
+    let it = Instance::empty().await;
+    it.load(&after_2_2(CollectionForm::Database)).await;
+    Reader::new(&it).follow("docs/mixed.md", None).await;
+    assert_eq!(it.layout().await, Layout::V2_2);
+}
+
+#[tokio::test]
+async fn repair_page_repairs_official_output() {
+    let it = repair::official().await;
+    let mut reader = Reader::new(&it);
+    reader.type_in("meta-migration backup --backup-file before-migration.bak");
+    reader
+        .follow("docs/repair.md", Some("Repair 2.2 metadata"))
+        .await;
+    reader.type_in("meta-migration rollback");
+    repair::lose_a_schema(&it).await;
+    let lost = "Collections that lost their fields or partitions";
+    reader.follow("docs/repair.md", Some(lost)).await;
+}
+
+#[tokio::test]
+async fn official_tool_page_runs_its_yaml() {
+    let it = Instance::sample().await;
+    let mut reader = Reader::new(&it);
+    let versions = "sourceVersion: 2.1.4\n  targetVersion: 2.2.16\n";
+    let head = format!("cmd:\n  type: run\nconfig:\n  {versions}  backupFilePath: before.bak\n");
+    fs::write(reader.path("migration.yaml"), head + &it.yaml()).unwrap();
+    reader.follow("docs/official-tool.md", None).await;
+    assert_eq!(it.layout().await, Layout::V2_2);
+}
+
+#[tokio::test]
+async fn troubleshooting_page_works_while_milvus_runs() {
+    let it = Instance::sample().await;
+    it.register("proxy-7", Duration::from_secs(60)).await;
+    let mut reader = Reader::new(&it);
+    reader.follow("docs/troubleshooting.md", None).await;
 }

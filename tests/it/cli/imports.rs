@@ -361,6 +361,6 @@ async fn raw_inspect_output_is_read_as_a_backup() {
 }
 
 /// The etcdctl next to the etcd under test.
-fn etcdctl() -> PathBuf {
+pub(super) fn etcdctl() -> PathBuf {
     crate::support::etcd::binary().with_file_name("etcdctl")
 }

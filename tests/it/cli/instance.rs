@@ -8,6 +8,7 @@ use meta_store::etcd::EtcdStore;
 use meta_store::{Op, RangeRequest, Store, Txn};
 use milvus_meta::entry::Entry;
 use milvus_meta::keys::{KeyRange, MetaRoot};
+use milvus_meta::layout::{Layout, LayoutDetector};
 
 use super::tool::Tool;
 use crate::support::etcd::{Etcd, own_root, shared};
@@ -126,6 +127,14 @@ impl Instance {
             .into_iter()
             .map(|entry| (entry.key, entry.value))
             .collect()
+    }
+
+    pub(super) async fn layout(&self) -> Layout {
+        let mut detector = LayoutDetector::new(self.root.clone());
+        for (key, value) in self.metadata().await {
+            detector.push(&Entry::new(key, value));
+        }
+        detector.layout()
     }
 
     /// The program with the endpoint and root path of this instance.

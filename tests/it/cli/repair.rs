@@ -7,7 +7,7 @@ use super::instance::Instance;
 use crate::support::dump::read_dump;
 
 /// The official tool's output for the sample `base`.
-async fn official() -> Instance {
+pub(super) async fn official() -> Instance {
     let it = Instance::empty().await;
     for entry in read_dump("base/out.jsonl") {
         if entry.lease == 0
@@ -103,7 +103,7 @@ async fn repair_rejects_an_interrupted_official_run() {
 }
 
 /// Milvus altered an embedded collection, and the old snapshots were garbage-collected.
-async fn lose_a_schema(it: &Instance) {
+pub(super) async fn lose_a_schema(it: &Instance) {
     for (key, value) in it.metadata().await {
         let relative = String::from_utf8(it.root.strip(&key).unwrap().to_vec()).unwrap();
         let is_record = relative.contains("root-coord/collection/");

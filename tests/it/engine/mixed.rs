@@ -15,7 +15,7 @@ use crate::support::metadata::{CREATED, Metadata, alias, collection, definition,
 
 /// Milvus 2.2 created a collection with an index in unmigrated metadata: before 2.2.9 outside
 /// databases, later inside.
-fn after_2_2(form: CollectionForm) -> Metadata {
+pub(crate) fn after_2_2(form: CollectionForm) -> Metadata {
     let mut made = Metadata::default();
     made.put("root-coord/collection/9", &collection(9));
     made.put("root-coord/index/9/7", &definition(7));

@@ -44,7 +44,7 @@ pub(super) fn finding_with(report: &Value, code: &str) -> String {
     found[0].clone()
 }
 
-fn with_secrets() -> Value {
+pub(super) fn with_secrets() -> Value {
     let mut role = role();
     let secrets = json!({"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list"]});
     role["rules"].as_array_mut().unwrap().push(secrets);
