@@ -20,6 +20,22 @@ const PHRASES: &[(&str, &str)] = &[
     ("put right", "fixed"),
     ("took up again", "resumed"),
     ("not as it should be", "verification failed"),
+    ("somebody", "another user"),
+    ("someone else", "another user"),
+    ("kept out", "rejected"),
+    ("goes on", "resumes"),
+    ("took away", "deleted"),
+    ("takes away", "deletes"),
+    ("taken away", "deleted"),
+    ("put back", "restored"),
+    ("is looked at", "is checked"),
+    ("not looked at", "not checked"),
+    ("the whole way", "end to end"),
+    ("forth and back", "round trip"),
+    ("no longer believed", "not trusted"),
+    ("beside it", "next to it"),
+    ("where it was not", "unless"),
+    ("is there already", "exists"),
 ];
 
 const FOLDERS: &[&str] = &[
@@ -50,7 +66,7 @@ fn no_old_phrases_are_used() {
         for (number, line) in text.lines().enumerate() {
             let line = line.to_lowercase();
             for (phrase, better) in PHRASES {
-                if line.contains(phrase) && !line.contains("language: allow") {
+                if mentions(&line, phrase) && !line.contains("language: allow") {
                     let name = path.strip_prefix(root).unwrap_or(&path).display();
                     found.push(format!("{name}:{}: {phrase:?}: {better}", number + 1));
                 }
@@ -58,6 +74,24 @@ fn no_old_phrases_are_used() {
         }
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// Whether the line has the phrase as complete words.
+fn mentions(line: &str, phrase: &str) -> bool {
+    let is_word = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+    line.match_indices(phrase).any(|(start, _)| {
+        let (before, after) = (&line[..start], &line[start + phrase.len()..]);
+        let ends_a_word = !phrase.ends_with(char::is_alphanumeric);
+        !is_word(before.chars().next_back()) && (ends_a_word || !is_word(after.chars().next()))
+    })
+}
+
+#[test]
+fn phrases_are_found_as_complete_words() {
+    assert!(mentions("// it is at hand.", "at hand"));
+    assert!(mentions("at hand", "at hand"));
+    assert!(!mentions("that handles it", "at hand"));
+    assert!(!mentions("at handles", "at hand"));
 }
 
 fn collect(folder: &Path, paths: &mut Vec<PathBuf>) {

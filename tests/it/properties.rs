@@ -195,7 +195,7 @@ fn by_hand(
     {
         assert!(
             !image.contains_key(&put.key),
-            "a new key that is there already"
+            "a new key that already exists"
         );
         image.insert(put.key, put.value);
     }

@@ -43,6 +43,12 @@ pub enum FormatError {
         "an etcd database file without the SHA-256 that etcdctl snapshot save appends: a copy of member/snap/db"
     )]
     NoHash,
+    /// Keys and values printed for people, by `etcdctl get` without `-w`.
+    #[error(
+        "the text that etcdctl get prints, in which binary values are not distinguishable: run etcdctl get \
+         --prefix again with -w json"
+    )]
+    PrintedKeys,
     /// An incomplete file that can be used in part.
     #[error("incomplete: {missing}")]
     Partial {

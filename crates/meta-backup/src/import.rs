@@ -247,6 +247,9 @@ impl Guess {
         if dump::is_protobuf(start) {
             return Ok(Self::Protobuf);
         }
+        if dump::is_printed(start) {
+            return Err(FormatError::PrintedKeys);
+        }
         Ok(Self::Frames)
     }
 }

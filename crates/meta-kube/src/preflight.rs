@@ -150,7 +150,7 @@ pub struct PodFact {
 pub struct Storage {
     /// The volume claim for backups.
     pub claim: String,
-    /// Whether it is there already.
+    /// Whether it exists.
     pub exists: bool,
     /// What keeps a claim that is there from being used.
     pub problem: Option<String>,

@@ -46,7 +46,7 @@ pub enum EngineErrorKind {
     Sessions(Vec<SessionReport>),
     /// A Milvus component registered during the run.
     #[error("a Milvus component registered during the run: {}", list_sessions(.0))]
-    Intruder(Vec<SessionReport>),
+    ComponentStarted(Vec<SessionReport>),
     /// Another run holds the lock.
     #[error("another migration holds the lock {} ({}, {})", .0.key, .0.address, .0.ending())]
     Locked(SessionReport),
@@ -403,7 +403,7 @@ impl EngineError {
             ) => ErrorClass::PartWay,
             (
                 EngineErrorKind::Sessions(_)
-                | EngineErrorKind::Intruder(_)
+                | EngineErrorKind::ComponentStarted(_)
                 | EngineErrorKind::Locked(_)
                 | EngineErrorKind::OtherTask { .. }
                 | EngineErrorKind::LockLost { .. }

@@ -166,7 +166,7 @@ impl<S: Store> Fence<S> {
         retry_timeout: Duration,
     ) -> Result<Option<EngineErrorKind>, StoreError> {
         let (sessions, _) = sessions::list(&self.store, &self.root, retry_timeout).await?;
-        Ok((!sessions.is_empty()).then_some(EngineErrorKind::Intruder(sessions)))
+        Ok((!sessions.is_empty()).then_some(EngineErrorKind::ComponentStarted(sessions)))
     }
 
     /// Releases the lock. A failure is ignored, because the lock expires with its lease.

@@ -268,13 +268,17 @@ fn conclusion(plan: &PlanReport, blocking: &[Finding], style: Style) -> String {
     if counts.errors > 0 {
         let errors = counted(counts.errors, "error");
         let way = if plan.findings.iter().any(Finding::is_broken_record) {
-            "; use --on-broken-record skip to leave out what cannot be migrated"
+            "; use --on-broken-record skip to skip what cannot be migrated"
         } else {
             ""
         };
         return format!(
             "{} {errors} to resolve. Nothing is written until then{way}",
-            style.bad("Not migratable:")
+            // In the 2.2 layout there is nothing to migrate, only to repair.
+            style.bad(match plan.layout {
+                Layout::V2_2 => "Not ready:",
+                Layout::V2_1 | Layout::Staged | Layout::Mixed | Layout::Empty => "Not migratable:",
+            })
         );
     }
     if !blocking.is_empty() {

@@ -62,15 +62,7 @@ fn head(catalog: &Catalog, collection: &Collection, style: Style) -> Vec<String>
         ("State", collection.state.to_owned()),
         ("Created", created(collection)),
         ("Stored", stored(catalog.layout, collection)),
-        (
-            "Holds",
-            format!(
-                "{} rows in {}, {}",
-                rows_of(collection.rows),
-                counted(collection.segments, "segment"),
-                size(collection.bytes)
-            ),
-        ),
+        ("Holds", holds(collection)),
         ("Shards", collection.shards.to_string()),
         ("Consistency", collection.consistency.to_owned()),
         ("Auto id", yes(collection.auto_id)),
@@ -105,6 +97,15 @@ fn stored(layout: Layout, collection: &Collection) -> String {
         Layout::V2_2 | Layout::Mixed | Layout::Staged | Layout::Empty => {
             format!("{} layout, {form} form", layout.name())
         }
+    }
+}
+
+fn holds(collection: &Collection) -> String {
+    let segments = counted(collection.segments, "segment");
+    let holds = format!("{} rows in {segments}", rows_of(collection.rows));
+    match size(collection.bytes, collection.rows) {
+        size if size.is_empty() => holds,
+        size => format!("{holds}, {size}"),
     }
 }
 
@@ -152,7 +153,7 @@ fn states(segments: &[Segment], how: How) -> Vec<String> {
         Of::fixed("STATE", |it| it.name.to_owned()),
         Of::number("SEGMENTS", |it| it.segments.to_string()),
         Of::number("ROWS", |it| rows_of(it.rows)),
-        Of::number("SIZE", |it| size(it.bytes)),
+        Of::number("SIZE", |it| size(it.bytes, it.rows)),
         Of::number("ALL INDEXES BUILT", |it| it.indexed.to_string()),
     ];
     table(&states, &columns, how)

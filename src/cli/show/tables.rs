@@ -28,7 +28,7 @@ pub(super) fn collections(rows: &[Collection], how: How) -> Vec<String> {
         Of::number("INDEXES", |it| units::count(it.indexes)).roomy(),
         Of::number("SEGMENTS", |it| units::count(it.segments)).roomy(),
         Of::number("ROWS", |it| rows_of(it.rows)),
-        Of::number("SIZE", |it| size(it.bytes)).roomy(),
+        Of::number("SIZE", |it| size(it.bytes, it.rows)).roomy(),
         Of::fixed("LOADED", |it| it.loaded.unwrap_or_default().to_owned()),
         Of::number("SHARDS", |it| it.shards.to_string()).wide(),
         Of::fixed("CONSISTENCY", |it| it.consistency.to_owned()).wide(),
@@ -51,7 +51,7 @@ pub(super) fn partitions(rows: &[Partition], how: How) -> Vec<String> {
         Of::fixed("STATE", |it| it.state.to_owned()).wide(),
         Of::number("SEGMENTS", |it| units::count(it.segments)),
         Of::number("ROWS", |it| rows_of(it.rows)),
-        Of::number("SIZE", |it| size(it.bytes)).roomy(),
+        Of::number("SIZE", |it| size(it.bytes, it.rows)).roomy(),
         Of::fixed("CREATED", |it| second(it.created)).roomy(),
     ];
     table(rows, &columns, how)
@@ -133,7 +133,7 @@ pub(super) fn segments(rows: &[Segment], how: How) -> Vec<String> {
         Of::fixed("STATE", |it| it.state.to_owned()),
         Of::number("ROWS", |it| rows_of(it.rows)),
         Of::number("MAX ROWS", |it| rows_of(it.max_rows)).wide(),
-        Of::number("SIZE", |it| size(it.sizes.bytes())),
+        Of::number("SIZE", |it| size(it.sizes.bytes(), it.rows)),
         Of::number("FILES", |it| units::count(it.sizes.files)).wide(),
         Of::number("DELETES", |it| rows_of(it.sizes.deletes)).roomy(),
         Of::fixed("INDEXED", |it| format!("{}/{}", it.indexed, it.indexes)).roomy(),
@@ -274,7 +274,11 @@ pub(super) fn rows_of(rows: i64) -> String {
     u64::try_from(rows).map_or_else(|_| rows.to_string(), units::count)
 }
 
-pub(super) fn size(bytes: i64) -> String {
+/// Formats the size of the files with these rows; empty if the metadata does not say it.
+pub(super) fn size(bytes: i64, rows: i64) -> String {
+    if bytes == 0 && rows > 0 {
+        return String::new();
+    }
     u64::try_from(bytes).map_or_else(|_| bytes.to_string(), units::bytes)
 }
 

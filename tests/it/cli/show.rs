@@ -54,10 +54,10 @@ recsys_face_8731      436365250312536144  7,855,503  collection  2022-10-01
 fn collections_use_120_columns() {
     insta::assert_snapshot!(seen("120", &["collections"]), @r"
 NAME                  ID                  PARTITIONS  INDEXES  SEGMENTS       ROWS  SIZE  LOADED      CREATED
-embedding_query_2851  436365206898868255           5        1         4  4,848,730   0 B  collection  2022-10-01
-embedding_user_928    436365181808803886           1        1         7  5,887,419   0 B  collection  2022-10-01
+embedding_query_2851  436365206898868255           5        1         4  4,848,730     -  collection  2022-10-01
+embedding_user_928    436365181808803886           1        1         7  5,887,419     -  collection  2022-10-01
 news_product_4458     436365154312257589           2        0         0          0   0 B  -           2022-10-01
-recsys_face_8731      436365250312536144           1        2         7  7,855,503   0 B  collection  2022-10-01
+recsys_face_8731      436365250312536144           1        2         7  7,855,503     -  collection  2022-10-01
 47 values cannot be decoded, such as by-dev/meta/channelwatch/5/by-dev-rootcoord-dml_0_436365154312257589v0 (-o json
   lists all)
 ");
@@ -69,10 +69,10 @@ fn wide_collections_show_everything() {
     ended.expect(0);
     insta::assert_snapshot!(ended.stdout, @r"
 NAME                  ID                  DATABASE  STATE    FORM      FIELDS  PARTITIONS  INDEXES  SEGMENTS       ROWS  SIZE  LOADED      SHARDS  CONSISTENCY  CREATED     ALIASES        DESCRIPTION
-embedding_query_2851  436365206898868255  default   created  embedded       7           5        1         4  4,848,730   0 B  collection       2  Strong       2022-10-01  -              collection of query
-embedding_user_928    436365181808803886  default   created  embedded       6           1        1         7  5,887,419   0 B  collection       1  Bounded      2022-10-01  -              collection of item
+embedding_query_2851  436365206898868255  default   created  embedded       7           5        1         4  4,848,730     -  collection       2  Strong       2022-10-01  -              collection of query
+embedding_user_928    436365181808803886  default   created  embedded       6           1        1         7  5,887,419     -  collection       1  Bounded      2022-10-01  -              collection of item
 news_product_4458     436365154312257589  default   created  embedded       7           2        0         0          0   0 B  -                1  Bounded      2022-10-01  -              collection of item
-recsys_face_8731      436365250312536144  default   created  embedded       5           1        2         7  7,855,503   0 B  collection       2  Eventually   2022-10-01  alias_Book911  -
+recsys_face_8731      436365250312536144  default   created  embedded       5           1        2         7  7,855,503     -  collection       2  Eventually   2022-10-01  alias_Book911  -
 47 values cannot be decoded, such as by-dev/meta/channelwatch/5/by-dev-rootcoord-dml_0_436365154312257589v0 (-o json lists all)
 ");
 }
@@ -85,7 +85,7 @@ Collection "embedding_query_2851" (436365206898868255)
   State:       created
   Created:     TIME UTC
   Stored:      2.1 layout, fields and partitions in the record
-  Holds:       4,848,730 rows in 4 segments, 0 B
+  Holds:       4,848,730 rows in 4 segments
   Shards:      2
   Consistency: Strong
   Auto id:     no
@@ -117,9 +117,9 @@ _default_idx  feature  HNSW  IP      3/4, 1 in progress
 
 Segments
 STATE    SEGMENTS       ROWS  SIZE  ALL INDEXES BUILT
-Flushed         1     17,045   0 B                  0
-Growing         2  3,922,410   0 B                  2
-Sealed          1    909,275   0 B                  1
+Flushed         1     17,045     -                  0
+Growing         2  3,922,410     -                  2
+Sealed          1    909,275     -                  1
 
 Load state
 LOADED      STATUS  REPLICAS
@@ -165,7 +165,7 @@ Collection "recsys_face_8731" (436365250312536144)
   State:       created
   Created:     TIME UTC
   Stored:      2.1 layout, fields and partitions in the record
-  Holds:       7,855,503 rows in 7 segments, 0 B
+  Holds:       7,855,503 rows in 7 segments
   Shards:      2
   Consistency: Eventually
   Auto id:     no
@@ -182,7 +182,7 @@ embedding  102  FloatVector  dim=432     -            -
 
 Partitions
 NAME      ID                  SEGMENTS       ROWS  SIZE  CREATED
-_default  436365250312536145         7  7,855,503   0 B  TIME
+_default  436365250312536145         7  7,855,503     -  TIME
 
 Indexes
 NAME          ID                  FIELD      TYPE      METRIC  PARAMETERS                 SEGMENTS            ROWS
@@ -191,9 +191,9 @@ scalar_idx    436365250312536148  tag_0      STL_SORT  -       -                
 
 Segments
 STATE    SEGMENTS       ROWS  SIZE  ALL INDEXES BUILT
-Flushed         2  2,640,063   0 B                  1
-Growing         2  2,478,616   0 B                  2
-Sealed          3  2,736,824   0 B                  3
+Flushed         2  2,640,063     -                  1
+Growing         2  2,478,616     -                  2
+Sealed          3  2,736,824     -                  3
 
 Load state
 LOADED      STATUS  REPLICAS  NODES
@@ -237,10 +237,10 @@ fn the_lists_of_a_collection_use_120_columns() {
     let lists = kinds.map(|kind| seen("120", &[kind, "embedding_query_2851"]));
     insta::assert_snapshot!(lists.join("\n"), @r#"
 NAME          ID                  SEGMENTS       ROWS  SIZE  CREATED
-_default      436365206898868257         1     17,045   0 B  TIME
+_default      436365206898868257         1     17,045     -  TIME
 part_3_face   436365206898868258         0          0   0 B  TIME
-part_2_face   436365206898868260         1    909,275   0 B  TIME
-part_1_audio  436365206898868261         2  3,922,410   0 B  TIME
+part_2_face   436365206898868260         1    909,275     -  TIME
+part_1_audio  436365206898868261         2  3,922,410     -  TIME
 late_user     436365206898868264         0          0   0 B  TIME
 11 values cannot be decoded, such as by-dev/meta/channelwatch/7/by-dev-rootcoord-dml_2_436365206898868255v0 (-o json
   lists all)
@@ -252,10 +252,10 @@ _default_idx  436365206898868262  feature  HNSW  IP      params={"M":19,"efConst
   lists all)
 
 PARTITION     ID                  STATE         ROWS  SIZE  DELETES  INDEXED  POSITION
-_default      436365250312536390  Flushed     17,045   0 B        0  0/1      -
-part_2_face   436365250312536307  Sealed     909,275   0 B        0  1/1      -
-part_1_audio  436365250312536186  Growing  1,977,250   0 B        0  1/1      -
-part_1_audio  436365250312536295  Growing  1,945,160   0 B        0  1/1      -
+_default      436365250312536390  Flushed     17,045     -        0  0/1      -
+part_2_face   436365250312536307  Sealed     909,275     -        0  1/1      -
+part_1_audio  436365250312536186  Growing  1,977,250     -        0  1/1      -
+part_1_audio  436365250312536295  Growing  1,945,160     -        0  1/1      -
 11 values cannot be decoded, such as by-dev/meta/channelwatch/7/by-dev-rootcoord-dml_2_436365206898868255v0 (-o json
   lists all)
 

@@ -173,7 +173,7 @@ async fn d27_nothing_is_written_after_a_component_registers() {
             return;
         };
         // Found before the lock was taken, or by a rejected transaction of the run.
-        let (EngineErrorKind::Sessions(found) | EngineErrorKind::Intruder(found)) =
+        let (EngineErrorKind::Sessions(found) | EngineErrorKind::ComponentStarted(found)) =
             &*failed.failure
         else {
             panic!("{failed:?}");

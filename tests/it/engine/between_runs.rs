@@ -255,7 +255,7 @@ async fn declining_after_a_finished_restore_is_a_success() {
     assert_eq!(declined.written, WriteState::Restored);
     assert_eq!(
         declined.backup, None,
-        "what was put back is no backup of 2.1 as it is"
+        "the restored metadata is not the 2.1 backup"
     );
     assert_eq!(next.image(), before);
     assert_eq!(next.journal(), None);

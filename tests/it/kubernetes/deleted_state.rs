@@ -192,7 +192,7 @@ async fn a_stale_migrate_job_ends_before_the_next_upgrade() {
     kill_before(&scenario, "-migrate-").await;
     bed.delete("configmaps", RECORD).await;
     let child = bed.start(USER, &scenario.command(&[]));
-    bed.wait("the first migration to be taken away", async || {
+    bed.wait("the first migration to be deleted", async || {
         let pods = bed.list("pods").await;
         let mut names = pods.iter().map(|pod| pod["metadata"]["name"].to_string());
         (!names.any(|name| name.contains("-migrate-"))).then_some(())

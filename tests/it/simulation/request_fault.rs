@@ -94,7 +94,7 @@ pub(crate) enum RequestFault {
     /// The lock's lease ends.
     LeaseLost(When),
     /// A Milvus component registers.
-    Intruder(When),
+    ComponentStart(When),
     /// The lock's lease ends and another program takes the lock.
     Takeover(When),
     /// A key of the source changes.
@@ -115,8 +115,8 @@ pub(crate) enum RequestFault {
 }
 
 use RequestFault::{
-    Compaction, Crash, Denied, FewerOps, Hang, Intruder, LeaseLost, NoSpace, Outage, ReplyLost,
-    ReplyLostThenOutage, SourceChange, Takeover, TooManyOps, Unreachable,
+    Compaction, ComponentStart, Crash, Denied, FewerOps, Hang, LeaseLost, NoSpace, Outage,
+    ReplyLost, ReplyLostThenOutage, SourceChange, Takeover, TooManyOps, Unreachable,
 };
 
 /// The faults at a read. Reads are sequential: after one read is before the next.
@@ -127,7 +127,7 @@ const AT_A_READ: [RequestFault; 14] = [
     Denied,
     Outage,
     LeaseLost(When::Before),
-    Intruder(When::Before),
+    ComponentStart(When::Before),
     Takeover(When::Before),
     SourceChange(Source::User, When::Before),
     SourceChange(Source::Index, When::Before),
@@ -142,7 +142,7 @@ const AT_A_WRITE: [RequestFault; 11] = [
     Crash(When::After),
     ReplyLostThenOutage,
     LeaseLost(When::After),
-    Intruder(When::After),
+    ComponentStart(When::After),
     Takeover(When::After),
     SourceChange(Source::User, When::After),
     SourceChange(Source::Index, When::After),
@@ -180,7 +180,7 @@ impl RequestFault {
 
     /// Whether no transaction of the run may be applied after it.
     pub(crate) fn fences(self) -> bool {
-        matches!(self, LeaseLost(_) | Intruder(_) | Takeover(_))
+        matches!(self, LeaseLost(_) | ComponentStart(_) | Takeover(_))
     }
 
     /// The fault at the request itself. Changes of the data are recorded as events.
@@ -209,7 +209,7 @@ impl RequestFault {
                 "permission denied (scripted)",
             )),
             LeaseLost(when) => at(when, end_lock),
-            Intruder(when) => at(when, register),
+            ComponentStart(when) => at(when, register),
             Takeover(when) => at(when, take_over),
             SourceChange(Source::User, when) => at(when, |world| Source::User.change(world)),
             SourceChange(Source::Index, when) => at(when, |world| Source::Index.change(world)),

@@ -49,7 +49,7 @@ impl Driver<'_> {
             return Ok(());
         }
         self.run(JobKind::Backup).await?;
-        // Somebody may have migrated by hand since the probe. What is 2.1 now was 2.1 when it was saved.
+        // Another user may have migrated by hand since the probe. What is 2.1 now was 2.1 when it was saved.
         let status = self.status().await?;
         self.state.has_backup = self.is_intact(&status);
         if !self.state.has_backup {

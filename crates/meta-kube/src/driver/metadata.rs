@@ -58,7 +58,7 @@ impl Driver<'_> {
         )))
     }
 
-    /// Whether the metadata is that of the old release, maybe with staged keys beside it.
+    /// Whether the metadata is that of the old release, possibly with staged keys next to it.
     pub(super) fn is_intact(&self, status: &StatusReport) -> bool {
         let (layout, before) = (status.layout, self.state.layout_before);
         let is_old = layout == Layout::Staged || is_for_old(layout, before);

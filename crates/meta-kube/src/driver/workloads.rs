@@ -240,7 +240,7 @@ impl Driver<'_> {
         Ok(started)
     }
 
-    /// Takes away what was noted when Milvus was stopped.
+    /// Deletes the annotations that the stop of Milvus added.
     async fn remove_annotations(&self) -> Result<(), StageError> {
         self.check_lease().await?;
         if self.state.resource.is_some() {

@@ -61,7 +61,7 @@ fn changed_counts_are_saved_and_our_stop_is_not() {
     let groups = json!([{"name": "a", "replicas": 6}]);
     assert_eq!(component("queryNode").groups, Some(groups));
     assert_eq!(component("streamingNode").replicas, Some(1));
-    // Killed behind the stop, with one component scaled by somebody since.
+    // Killed after the stop, with one component scaled by a user since.
     merge(&mut live, &stop_patch(&counted, None));
     assert_eq!(with_current_counts(&counted, &live), counted);
     let one = json!({"spec": {"components": {"proxy": {"replicas": 1}}}});

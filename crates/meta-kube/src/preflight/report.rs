@@ -58,7 +58,7 @@ pub struct PreflightReport {
     pub etcd: EtcdTarget,
     /// Where backups would go.
     pub storage: Storage,
-    /// What is in etcd; `None` where it was not inspected.
+    /// What is in etcd; `None` unless it was inspected.
     pub metadata: Option<StatusReport>,
     /// Which way the upgrade goes.
     pub path: UpgradePath,

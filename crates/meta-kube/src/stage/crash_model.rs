@@ -146,7 +146,7 @@ impl Run {
         outcome
     }
 
-    /// Goes on until it ends or halts, or dies at the `death`-th stage from here; whether it died.
+    /// Runs until it ends or halts, or dies at the `death`-th stage from here; whether it died.
     fn drive(&mut self, death: Option<(usize, Death)>) -> bool {
         for number in 0.. {
             assert!(number < 40, "goes round in circles: {self:?}");

@@ -322,7 +322,7 @@ fn after_diagnosis(layout: Layout, before: Option<Layout>, policy: Policy) -> Ne
     match layout {
         _ if is_for_old(layout, before) && policy.stay_down => Next::Halt,
         _ if is_for_old(layout, before) => Next::Go(Stage::START_OLD),
-        // 2.1 is intact; what is staged beside it is removed.
+        // 2.1 is intact; the staged keys next to it are removed.
         Layout::Staged if !policy.stay_down => Next::Go(Stage::RESTORE),
         // After a second stop that failed, the new release may still run.
         Layout::V2_2 | Layout::Mixed if policy.rollback_on_failure => Next::Go(Stage::STOP_BACK),

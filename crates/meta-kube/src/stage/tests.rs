@@ -307,7 +307,7 @@ fn a_resumed_start_checks_the_metadata_again() {
                     begin,
                     Stage::START_NEW | Stage::WAIT_NEW | Stage::START_OLD | Stage::WAIT_OLD
                 );
-                assert!(!starts, "{stage:?} goes on with {begin:?}");
+                assert!(!starts, "{stage:?} continues with {begin:?}");
             }
         }
     }

@@ -296,7 +296,7 @@ impl EngineErrorKind {
             Self::Sessions(found) => {
                 delete_by_hand(found, "no Milvus").unwrap_or_else(|| STOP_MILVUS.to_owned())
             }
-            Self::Intruder(found) => delete_by_hand(found, "no Milvus")
+            Self::ComponentStarted(found) => delete_by_hand(found, "no Milvus")
                 .unwrap_or_else(|| "stop that component, then resume".to_owned()),
             Self::Locked(holder) => delete_by_hand(std::slice::from_ref(holder), "no migration")
                 .unwrap_or_else(|| WAIT_FOR_LOCK.to_owned()),

@@ -294,7 +294,7 @@ impl<'a, S: Store> Writer<'a, S> {
             }),
             // A component registered and ended: its key no longer exists, but the write was
             // rejected.
-            Held::Unchanged => Err(EngineErrorKind::Intruder(Vec::new())),
+            Held::Unchanged => Err(EngineErrorKind::ComponentStarted(Vec::new())),
         }
     }
 

@@ -134,3 +134,20 @@ fn other_json_is_refused_with_what_was_expected() {
         assert!(error.to_string().contains("etcdctl get"), "{text}: {error}");
     }
 }
+
+#[test]
+fn printed_keys_are_refused_with_the_option_to_use() {
+    for text in [
+        "by-dev/meta/session/id\n7\n",
+        "by-dev/meta/indexes/1\n\u{8}\u{1}\u{12}\n",
+        r"\x62\x79\x2d\x64\x65\x76",
+    ] {
+        let text = format!("{}\n", text.trim_end());
+        let error = load(text.as_bytes(), None).unwrap_err();
+        assert!(error.to_string().contains("-w json"), "{text}: {error}");
+    }
+    for text in ["notes on the upgrade\n", "key", "apiVersion:\n"] {
+        let error = load(text.as_bytes(), None).unwrap_err();
+        assert!(!error.to_string().contains("-w json"), "{text}: {error}");
+    }
+}

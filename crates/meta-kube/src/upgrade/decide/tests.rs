@@ -172,7 +172,7 @@ fn accepted_loss_is_not_kept_for_later_rollbacks() {
         let back = going_back(Some(state), &facts(), request).unwrap();
         back.policy.accept_loss
     };
-    assert!(accepts(&state, &request()), "the same operation goes on");
+    assert!(accepts(&state, &request()), "the same operation resumes");
     state.stage = Stage::UPGRADED;
     assert!(!accepts(&state, &request()), "another one");
     assert!(accepts(&state, &insists));
