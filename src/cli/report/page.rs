@@ -126,7 +126,7 @@ fn figures(html: &mut String, plan: &PlanReport) {
         ("new keys", count(plan.put)),
         ("keys rewritten", count(plan.rewrite)),
         ("keys deleted", count(plan.delete)),
-        ("to write", bytes(plan.bytes_put)),
+        ("new data", bytes(plan.bytes_put)),
     ] {
         push(
             &mut content,
