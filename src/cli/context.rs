@@ -231,7 +231,7 @@ impl CommandContext {
         Environment {
             stop,
             observer: Arc::new(watch),
-            holder: holder(),
+            holder: host_name(),
             run: self.run.clone(),
         }
     }
@@ -256,16 +256,16 @@ pub(in crate::cli) fn limits() -> Limits {
     Limits::default()
 }
 
-fn runtime() -> Result<Runtime, Failure> {
+pub(in crate::cli) fn runtime() -> Result<Runtime, Failure> {
     Runtime::new()
         .map_err(|error| Failure::caused("cannot start the worker threads", &error).unchanged())
 }
 
-/// Returns the name of the pod or machine, which the lock shows to others.
-fn holder() -> String {
+/// Returns the name of the pod or machine, which the lock and the Lease show to others.
+pub(in crate::cli) fn host_name() -> String {
     let name = std::env::var("HOSTNAME").ok();
     let name = name.or_else(|| std::fs::read_to_string("/proc/sys/kernel/hostname").ok());
     let name = name.map(|name| name.trim().to_owned());
     name.filter(|name| !name.is_empty())
-        .unwrap_or_else(|| "unknown host".to_owned())
+        .unwrap_or_else(|| "unknown-host".to_owned())
 }

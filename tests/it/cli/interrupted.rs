@@ -298,20 +298,31 @@ async fn a_second_signal_ends_the_run_at_once() {
     etcd.resume();
 }
 
-#[tokio::test]
-async fn sigterm_ends_a_run_while_etcd_hangs() {
+/// Whether a run ends within 10 s of a signal while etcd hangs.
+async fn ends_while_etcd_hangs(signal: &str) {
     let mut etcd = Etcd::start(Settings::default());
     let it = Instance::on(&etcd).await;
     let tool = it.tool();
     let running = slow_staging(&it, &tool).await;
     etcd.stop();
     let started = Instant::now();
-    running.signal("TERM");
+    running.signal(signal);
     running
         .end()
         .expect(143)
-        .says("ended by SIGTERM")
+        .says(&format!("ended by SIG{signal}"))
         .says("# resumes");
     within(Duration::from_secs(10), started);
     etcd.resume();
+}
+
+#[tokio::test]
+async fn sigterm_ends_a_run_while_etcd_hangs() {
+    ends_while_etcd_hangs("TERM").await;
+}
+
+/// If the tests ignore SIGHUP, as under nohup, so does the program.
+#[tokio::test]
+async fn sighup_ends_a_run_while_etcd_hangs() {
+    ends_while_etcd_hangs("HUP").await;
 }
