@@ -4,9 +4,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use tokio::signal::unix::SignalKind;
-
-use super::confirm;
+use super::context::host_name;
 use super::options::OutputOptions;
 use super::output;
 use super::output::LogFormat;
@@ -14,17 +12,15 @@ use super::output::exit::Exit;
 use super::output::failure::Failure;
 use super::output::style::Style;
 use super::output::upgrade as upgrade_output;
+use super::{confirm, signals};
 use crate::config;
-use meta_kube::client::{Access, Client, ClientError};
-use meta_kube::driver::DriverError;
+use meta_kube::cause::{Cause, Refusal};
+use meta_kube::client::{Client, ClientError};
 use meta_kube::job_kind::JobKind;
-use meta_kube::lease::LeaseError;
-use meta_kube::options::{RepeatedOptions, UpgradeOptions, toleration_text};
+use meta_kube::options::{Access, RepeatedOptions, UpgradeOptions, toleration_text};
 use meta_kube::progress::Answer;
 use meta_kube::progress::ProgressObserver;
-use meta_kube::state::UpgradeState;
-use meta_kube::upgrade::Cause;
-use meta_kube::upgrade::decide::Refusal;
+use meta_migrate::Signal;
 use meta_report::shell::quoted;
 use milvus_meta::finding::Finding;
 
@@ -37,18 +33,11 @@ pub(in crate::cli) struct InstanceArgs {
     /// Name of the instance: the Helm release, or the Milvus custom resource
     #[arg(short = 'i', long, value_name = "NAME")]
     pub(in crate::cli) instance: String,
-    /// Namespace of the instance [default: that of the kubeconfig's context, or of the pod]
-    #[arg(short = 'n', long, value_name = "NAME")]
-    pub(in crate::cli) namespace: Option<String>,
+    #[command(flatten)]
+    pub(in crate::cli) access: Access,
     /// Label selector that finds the Deployments [default: app.kubernetes.io/instance=INSTANCE]
     #[arg(long, value_name = "SELECTOR")]
     pub(in crate::cli) selector: Option<String>,
-    /// Context of the kubeconfig [default: the current one, or the pod's own account]
-    #[arg(long, value_name = "NAME")]
-    pub(in crate::cli) context: Option<String>,
-    /// kubeconfig file [default: KUBECONFIG, ~/.kube/config, or the pod's own account]
-    #[arg(long, value_name = "FILE")]
-    pub(in crate::cli) kubeconfig: Option<PathBuf>,
     /// Timeout per wait, for example 15m
     #[arg(long, value_name = "DURATION", default_value = DEFAULT_TIMEOUT, value_parser = config::duration::parse)]
     pub(in crate::cli) timeout: Duration,
@@ -56,24 +45,16 @@ pub(in crate::cli) struct InstanceArgs {
 
 impl InstanceArgs {
     pub(in crate::cli) async fn connect(&self) -> Result<Client, Failure> {
-        let access = Access {
-            namespace: self.namespace.as_deref(),
-            kubeconfig: self.kubeconfig.as_deref(),
-            context: self.context.as_deref(),
-            source: self.source(),
-        };
-        Client::connect(access)
-            .await
-            .map_err(|error| failure(&error))
+        let connected = Client::connect(&self.access, self.source());
+        connected.await.map_err(|error| failure(&error))
     }
 
     /// Returns the source of the API server's address and the credentials.
     fn source(&self) -> String {
         let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let default = || Some(PathBuf::from(variable("HOME")?).join(".kube/config"));
-        let path = self
-            .kubeconfig
-            .clone()
+        let given = self.access.kubeconfig.clone();
+        let path = given
             .or_else(|| variable("KUBECONFIG").map(PathBuf::from))
             .or_else(|| default().filter(|path| path.exists()));
         path.map_or_else(
@@ -84,13 +65,14 @@ impl InstanceArgs {
 
     /// Returns the cluster and instance as arguments of the next command.
     pub(in crate::cli) fn repeated(&self, namespace: &str) -> String {
-        let path = self.kubeconfig.as_ref();
+        let access = &self.access;
+        let path = access.kubeconfig.as_ref();
         let timeout = config::duration::parse(DEFAULT_TIMEOUT).ok();
         words([
             ("-i", Some(self.instance.clone())),
             ("-n", Some(namespace.to_owned())),
             ("--selector", self.selector.clone()),
-            ("--context", self.context.clone()),
+            ("--context", access.context.clone()),
             ("--kubeconfig", path.map(|path| path.display().to_string())),
             (
                 "--timeout",
@@ -124,7 +106,7 @@ impl InstanceArgs {
 /// Returns the given options, except versions and image, as arguments of the next command.
 fn repeated_aim(given: &UpgradeOptions) -> String {
     let pods = &given.pods;
-    let mut text = words([
+    let single = words([
         ("-r", given.root_path.clone()),
         ("--meta-sub-path", given.meta_sub_path.clone()),
         ("-m", given.tool_image.clone()),
@@ -145,17 +127,15 @@ fn repeated_aim(given: &UpgradeOptions) -> String {
     let taints = taints.map(|one| ("--toleration", toleration_text(one)));
     let codes = given.accepted.iter();
     let codes = codes.map(|code| ("--accept", code.clone()));
-    for (option, value) in labels.chain(taints).chain(codes) {
-        text.push_str(&words([(option, Some(value))]));
-    }
-    text
+    let repeated = labels.chain(taints).chain(codes);
+    single + &words(repeated.map(|(option, value)| (option, Some(value))))
 }
 
-fn words<const N: usize>(options: [(&str, Option<String>); N]) -> String {
-    let given = options
-        .into_iter()
-        .filter_map(|(option, value)| Some(format!(" {option} {}", quoted(&value?))));
-    given.collect()
+fn words<'o>(options: impl IntoIterator<Item = (&'o str, Option<String>)>) -> String {
+    let given = options.into_iter();
+    given
+        .filter_map(|(option, value)| Some(format!(" {option} {}", quoted(&value?))))
+        .collect()
 }
 
 /// Formats amounts as the user types them.
@@ -178,64 +158,13 @@ fn identifier() -> String {
 
 /// Returns the identity for the Lease: host name, process id and random digits.
 fn identity() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .map(|name| name.trim().to_owned())
-        .ok()
-        .filter(|name| !name.is_empty())
-        .or_else(|| std::env::var("HOSTNAME").ok());
-    let host = host.unwrap_or_else(|| "unnamed-host".to_owned());
-    format!("{host}-{}-{}", std::process::id(), identifier())
-}
-
-/// Runs the work on a runtime with several threads.
-pub(in crate::cli) fn block_on<T>(
-    work: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::caused("cannot start the worker threads", &error))?;
-    runtime.block_on(work)
-}
-
-/// Waits for the signal that stops the command. The next signal ends the process at once.
-async fn signalled() -> Exit {
-    let first = signal().await;
-    tokio::spawn(async {
-        let second = signal().await;
-        std::process::exit(second.code().into());
-    });
-    output::inform("Finishing requests in flight; press Ctrl-C again to stop now\n");
-    first
-}
-
-async fn signal() -> Exit {
-    let received = |kind: SignalKind| async move {
-        match tokio::signal::unix::signal(kind) {
-            Ok(mut signal) => signal.recv().await,
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        _ = received(SignalKind::interrupt()) => Exit::Interrupted,
-        _ = received(SignalKind::terminate()) => Exit::Terminated,
-        // The terminal was closed. nohup makes the process ignore that.
-        _ = received(SignalKind::hangup()), if !ignores_hangup() => Exit::Terminated,
-    }
-}
-
-/// Whether the process was started to ignore SIGHUP.
-fn ignores_hangup() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.is_some_and(|mask| mask & 1 == 1)
+    format!("{}-{}-{}", host_name(), std::process::id(), identifier())
 }
 
 /// Shows progress on the terminal or in the log, asks for confirmation, and waits for signals.
 pub(in crate::cli) struct Terminal<'a> {
     output: &'a OutputOptions,
-    signal: OnceLock<Exit>,
+    signal: OnceLock<Signal>,
 }
 
 impl<'a> Terminal<'a> {
@@ -290,22 +219,17 @@ impl ProgressObserver for Terminal<'_> {
 
     fn stopped(&self) -> Answer<'_, ()> {
         Box::pin(async {
-            let signal = signalled().await;
+            let Ok(stop) = signals::listen() else {
+                return std::future::pending().await;
+            };
             // It is set only once.
-            let _ = self.signal.set(signal);
+            let _ = self.signal.set(stop.wait().await);
         })
     }
 }
 
 /// The text about changes if only earlier commands changed anything.
 pub(in crate::cli) const BY_THIS_COMMAND: &str = "nothing by this command";
-
-/// Returns the place of an upgrade's backup.
-pub(in crate::cli) fn backup(state: &UpgradeState) -> Option<Box<str>> {
-    state
-        .has_backup
-        .then(|| format!("{} in volume claim {}", state.backup_file, state.claim).into())
-}
 
 /// Turns an error of the API server into a failure with a hint.
 pub(in crate::cli) fn failure(error: &ClientError) -> Failure {
@@ -323,8 +247,9 @@ pub(in crate::cli) fn failure_of_cause(cause: &Cause, terminal: &Terminal<'_>) -
         ..Failure::new(exit, message)
     };
     match cause {
-        Cause::Lease(LeaseError::Held { .. }) => refused(Exit::Refused, cause.to_string()),
-        Cause::Lease(LeaseError::Client(error)) => failure(error),
+        Cause::Client(error) => failure(error),
+        Cause::Held(_) => refused(Exit::Refused, cause.to_string()),
+        Cause::LeaseLost => Failure::new(Exit::Refused, cause.to_string()),
         Cause::Rights(missing) => {
             let mut failure = refused(Exit::Refused, cause.to_string());
             let missing = missing.iter();
@@ -358,12 +283,10 @@ pub(in crate::cli) fn failure_of_cause(cause: &Cause, terminal: &Terminal<'_>) -
         )
         .hint("run the same command with --yes"),
         Cause::Stopped => {
-            let signal = terminal.signal.get().copied();
-            refused(signal.unwrap_or(Exit::Terminated), cause.to_string())
+            let signal = terminal.signal.get().copied().unwrap_or(Signal::Terminate);
+            refused(signals::exit(signal), cause.to_string())
         }
-        Cause::Driver(DriverError::Client(error)) => failure(error),
-        Cause::Driver(DriverError::LeaseLost) => Failure::new(Exit::Refused, cause.to_string()),
-        Cause::Driver(DriverError::UpgradeState { map, namespace, .. }) => {
+        Cause::UpgradeState { map, namespace, .. } => {
             let kubectl = |verb: &str, what: &str| {
                 format!("kubectl -n {namespace} {verb} configmap {map}   # {what}")
             };
@@ -393,7 +316,7 @@ mod tests {
         let matches = command().try_get_matches_from(line.split(' ')).unwrap();
         let place = InstanceArgs::from_arg_matches(&matches).unwrap();
         let aim = UpgradeOptions::from_arg_matches(&matches).unwrap();
-        let namespace = place.namespace.as_deref().unwrap_or("data");
+        let namespace = place.access.namespace.as_deref().unwrap_or("data");
         let words = place.options(namespace, &aim).repeated;
         format!("{}{}", words.place, words.aim)
     }

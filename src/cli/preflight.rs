@@ -1,7 +1,8 @@
 //! `preflight`.
 
 use super::Outcome;
-use super::kube_args::{InstanceArgs, Terminal, block_on, failure_of_cause};
+use super::context::runtime;
+use super::kube_args::{InstanceArgs, Terminal, failure_of_cause};
 use super::logging;
 use super::options::OutputOptions;
 use super::output;
@@ -30,7 +31,7 @@ pub(in crate::cli) struct Args {
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     logging::start(&args.output, None);
-    block_on(run_preflight(args))
+    runtime()?.block_on(run_preflight(args))
 }
 
 async fn run_preflight(args: &Args) -> Outcome {

@@ -1,19 +1,18 @@
 //! `rolling-update`.
 
 use super::Outcome;
-use super::kube_args::{
-    BY_THIS_COMMAND, InstanceArgs, Terminal, block_on, failure, failure_of_cause,
-};
+use super::context::runtime;
+use super::kube_args::{BY_THIS_COMMAND, InstanceArgs, Terminal, failure, failure_of_cause};
 use super::logging;
 use super::options::OutputOptions;
 use super::output;
 use super::output::exit::Exit;
 use super::output::failure::Failure;
 use super::output::style::Style;
+use meta_kube::cause::Cause;
 use meta_kube::options::UpgradeOptions;
 use meta_kube::preflight::rolling_update::ACCEPTABLE;
-use meta_kube::rolling_update::{RollingError, RollingOptions, RollingReport, rolling_update};
-use meta_kube::upgrade::Cause;
+use meta_kube::rolling_update::{RollingError, RollingReport, rolling_update};
 use milvus_meta::release::Release;
 
 const AGAIN: &str = "run the same command again: it continues with what is not updated yet";
@@ -48,45 +47,39 @@ pub(in crate::cli) struct Args {
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     logging::start(&args.output, None);
-    block_on(run_update(args))
+    runtime()?.block_on(run_update(args))
 }
 
 async fn run_update(args: &Args) -> Outcome {
     let place = &args.place;
     let client = place.connect().await?;
-    let target = args.target_version.clone();
-    let default_image = || format!("milvusdb/milvus:v{target}");
     let namespace = client.namespace();
     let given = UpgradeOptions {
         source: args.source_version.clone(),
+        target: Some(args.target_version.clone()),
+        image: args.image.clone(),
         accepted: args.accept.clone(),
         ..UpgradeOptions::default()
     };
-    let options = RollingOptions {
-        image: args.image.clone().unwrap_or_else(default_image),
-        target,
-        given: place.options(namespace, &given),
-    };
+    let options = place.options(namespace, &given);
     let terminal = Terminal::new(&args.output);
     match rolling_update(&client, &options, &terminal).await {
         Ok(done) => {
             output::print_done(args.output.format, &done, text);
             Ok(Exit::Done)
         }
-        Err(RollingError::Client(error)) => Err(failure(&error).hint(AGAIN)),
+        Err(RollingError::Ended(Cause::Client(error))) => Err(failure(&error).hint(AGAIN)),
         Err(RollingError::Ended(Cause::Stopped)) => {
             let mut stopped = failure_of_cause(&Cause::Stopped, &terminal);
             stopped.changed = "some Deployments may have the new image".into();
             Err(stopped.hint(AGAIN))
         }
-        Err(RollingError::Ended(cause)) => Err(failure_of_cause(&cause, &terminal)),
-        Err(error @ RollingError::Refused(_)) => {
-            let mut refused = Failure::from_error(Exit::Refused, &error);
-            refused.changed = BY_THIS_COMMAND.into();
-            let words = place.repeated(namespace);
-            let target = &options.target;
-            Err(refused.hint(format!("meta-migration preflight{words} -t {target}")))
+        Err(RollingError::Ended(cause @ Cause::Refusal(_))) => {
+            let (place, target) = (&options.repeated.place, &args.target_version);
+            let refused = failure_of_cause(&cause, &terminal);
+            Err(refused.hint(format!("meta-migration preflight{place} -t {target}")))
         }
+        Err(RollingError::Ended(cause)) => Err(failure_of_cause(&cause, &terminal)),
         Err(RollingError::LeaseLost { patched }) => Err(lost(patched)),
         Err(error @ RollingError::Unhealthy { .. }) => Err(unhealthy(namespace, &error)),
     }

@@ -6,9 +6,8 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 
 use super::Outcome;
-use super::kube_args::{
-    BY_THIS_COMMAND, InstanceArgs, Terminal, backup, block_on, failure_of_cause,
-};
+use super::context::runtime;
+use super::kube_args::{BY_THIS_COMMAND, InstanceArgs, Terminal, failure_of_cause};
 use super::logging;
 use super::options::{OutputOptions, policy_parser};
 use super::output;
@@ -17,12 +16,13 @@ use super::output::failure::Failure;
 use super::output::style::Style;
 use super::output::upgrade as upgrade_output;
 use super::report::ReportOptions;
+use meta_kube::cause::{Cause, Refusal};
 use meta_kube::client::Client;
 use meta_kube::options::{Intent, Policy, UpgradeOptions};
 use meta_kube::stage::Unreached;
-use meta_kube::upgrade::decide::Refusal;
+use meta_kube::state::UpgradeState;
 use meta_kube::upgrade::status::{State, meaning};
-use meta_kube::upgrade::{Cause, Status, UpgradeError, dry_run, status, upgrade};
+use meta_kube::upgrade::{Status, UpgradeError, dry_run, status, upgrade};
 use milvus_meta::transform::OnBrokenRecord;
 
 /// Upgrade a Milvus 2.1 instance on Kubernetes to 2.2, or roll it back
@@ -41,7 +41,7 @@ pub(in crate::cli) struct Args {
         value_enum,
         default_value_t
     )]
-    operation: What,
+    operation: Intent,
     /// After success, delete Jobs and configuration; backup and upgrade state are kept
     #[arg(short = 'd', long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true",
           default_value = "false", value_parser = BoolishValueParser::new())]
@@ -74,39 +74,13 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 /// Clears the terminal and moves to its first line.
 const CLEAR: &str = "\x1b[2J\x1b[H";
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-enum What {
-    /// Upgrade, or resume an unfinished upgrade.
-    #[default]
-    Migrate,
-    /// Roll back to the old release.
-    Rollback,
-    /// Resume what is unfinished, forward or back.
-    Resume,
-    /// Abandon an unfinished rollback and continue the upgrade.
-    Forward,
-    /// Show progress.
-    Status,
-}
-
-impl What {
-    fn intent(self) -> Intent {
-        match self {
-            Self::Migrate | Self::Status => Intent::Upgrade,
-            Self::Rollback => Intent::RollBack,
-            Self::Resume => Intent::Resume,
-            Self::Forward => Intent::Forward,
-        }
-    }
-}
-
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     logging::start(&args.output, None);
-    block_on(run_upgrade(args))
+    runtime()?.block_on(run_upgrade(args))
 }
 
 async fn run_upgrade(args: &Args) -> Outcome {
-    if args.watch && args.operation != What::Status {
+    if args.watch && args.operation != Intent::Status {
         return Err(Failure::usage(
             "--watch has no effect here: it shows the status of an upgrade, with -o status",
         ));
@@ -117,7 +91,7 @@ async fn run_upgrade(args: &Args) -> Outcome {
     };
     let client = args.place.connect().await?;
     let options = UpgradeOptions {
-        intent: args.operation.intent(),
+        intent: args.operation,
         policy: args.policy,
         skip_broken: args.on_broken_record.map(|one| one == OnBrokenRecord::Skip),
         clean_up: args.cleanup,
@@ -125,11 +99,11 @@ async fn run_upgrade(args: &Args) -> Outcome {
     };
     let terminal = Terminal::new(&args.output);
     let failed = |error| failure(&error, &options, &terminal);
-    if args.operation == What::Status {
+    if args.operation == Intent::Status {
         let status = if args.watch {
             watch(&client, &options).await
         } else {
-            status(&client, &options).await.map_err(Cause::Driver)
+            status(&client, &options).await
         };
         let status = status.map_err(|cause| failed(cause.into()))?;
         if let Some(report) = report {
@@ -161,7 +135,7 @@ async fn watch(client: &Client, options: &UpgradeOptions) -> Result<Status, Caus
     let redraws = std::io::stderr().is_terminal();
     let mut shown = 0;
     loop {
-        let status = status(client, options).await.map_err(Cause::Driver)?;
+        let status = status(client, options).await?;
         let stages = status.timeline.iter().flat_map(|one| &one.stages);
         if redraws {
             output::inform(CLEAR);
@@ -187,9 +161,10 @@ fn unreached_failure(unreached: Unreached, status: &Status) -> Failure {
         Unreached::Refused(why) => (Exit::Refused, why),
         Unreached::Halted(why) => (Exit::PartWay, why),
     };
+    let place = status.saved.as_ref().and_then(UpgradeState::backup_place);
     Failure {
         changed: status.meaning.clone().into(),
-        backup: status.saved.as_ref().and_then(backup),
+        backup: place.map(String::into_boxed_str),
         hints: status.next.clone(),
         ..Failure::new(exit, why)
     }
@@ -202,15 +177,16 @@ fn failure(error: &UpgradeError, options: &UpgradeOptions, terminal: &Terminal<'
     let saved = error.state.as_deref();
     if let Some(state) = saved {
         failure.changed = meaning(state).into();
-        failure.backup = backup(state);
+        failure.backup = state.backup_place().map(String::into_boxed_str);
     }
     let upgrade = |what: &str| format!("meta-migration upgrade{place} -o {what}");
+    let with_ways = |failure: Failure| {
+        let all = ["status", "resume", "rollback"].map(upgrade);
+        all.into_iter().fold(failure, Failure::hint)
+    };
     match &error.cause {
-        Cause::Lease(_) => failure.hint(upgrade("status")),
-        Cause::Refusal(Refusal::Halted(_)) => failure
-            .hint(upgrade("status"))
-            .hint(upgrade("resume"))
-            .hint(upgrade("rollback")),
+        Cause::Held(_) => failure.hint(upgrade("status")),
+        Cause::Refusal(Refusal::Halted(_)) => with_ways(failure),
         Cause::Refusal(_) | Cause::Rights(_) => failure.hint(format!(
             "{}   # shows all findings",
             options.preflight_again()
@@ -221,15 +197,12 @@ fn failure(error: &UpgradeError, options: &UpgradeOptions, terminal: &Terminal<'
             failure.hint("run the same command again")
         }
         Cause::Stopped => failure.hint(upgrade("resume")).hint(upgrade("rollback")),
-        Cause::Driver(_) => {
+        Cause::Client(_) | Cause::LeaseLost | Cause::UpgradeState { .. } => {
             let Some(state) = saved else { return failure };
             if !state.stage.row().untouched {
                 failure.exit = Exit::PartWay;
             }
-            failure
-                .hint(upgrade("status"))
-                .hint(upgrade("resume"))
-                .hint(upgrade("rollback"))
+            with_ways(failure)
         }
     }
 }

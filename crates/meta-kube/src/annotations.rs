@@ -16,23 +16,19 @@ pub(crate) const IMAGE: &str = "meta-migration/image";
 /// What a custom resource said before it was stopped.
 pub(crate) const RESOURCE: &str = "meta-migration/before";
 
-/// The annotations of a Deployment.
 pub(crate) fn on_deployment(workload: &Workload) -> Value {
     json!({REPLICAS: workload.replicas.to_string(), IMAGE: workload.image})
 }
 
-/// The annotations of a custom resource.
 pub(crate) fn on_resource(saved: &SavedResource) -> Value {
     // A map with text keys cannot fail to become JSON.
     json!({RESOURCE: serde_json::to_string(saved).unwrap_or_default()})
 }
 
-/// A patch that removes all annotations.
 pub(crate) fn removal_patch() -> Value {
     json!({"metadata": {"annotations": {REPLICAS: null, IMAGE: null, RESOURCE: null}}})
 }
 
-/// Whether a Deployment has the annotations.
 pub(crate) fn is_annotated(deployment: &Deployment) -> bool {
     deployment.annotations().contains_key(REPLICAS)
 }

@@ -3,11 +3,10 @@
 //! What does not exist is `None`, deleting what does not exist succeeds. Nothing here decides.
 
 use std::fmt::Debug;
-use std::path::Path;
 use std::sync::Arc;
 
 use k8s_openapi::NamespaceResourceScope;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, PropagationPolicy};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Config, Resource, ResourceExt};
 use serde::Serialize;
@@ -15,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::TOOL;
+use super::options::Access;
 
 mod custom_resources;
 mod error;
@@ -51,27 +51,14 @@ pub struct Client {
     server: Arc<str>,
 }
 
-/// Which cluster, and as whom.
-#[derive(Debug, Clone, Default)]
-pub struct Access<'a> {
-    /// The namespace to work in; otherwise that of the context, or of the pod.
-    pub namespace: Option<&'a str>,
-    /// A kubeconfig file; otherwise what the surroundings offer.
-    pub kubeconfig: Option<&'a Path>,
-    /// A context of it; otherwise the current one.
-    pub context: Option<&'a str>,
-    /// Where the configuration comes from, in words.
-    pub source: String,
-}
-
 async fn configuration(
-    access: &Access<'_>,
+    access: &Access,
 ) -> Result<Config, Box<dyn std::error::Error + Send + Sync>> {
     let options = KubeConfigOptions {
-        context: access.context.map(str::to_owned),
+        context: access.context.clone(),
         ..KubeConfigOptions::default()
     };
-    Ok(match (access.kubeconfig, access.context) {
+    Ok(match (&access.kubeconfig, &access.context) {
         (Some(path), _) => {
             let file = Kubeconfig::read_from(path)?;
             Config::from_custom_kubeconfig(file, &options).await?
@@ -82,18 +69,14 @@ async fn configuration(
 }
 
 impl Client {
-    /// Connects.
-    ///
-    /// # Errors
-    /// [`ClientError::Configure`].
-    pub async fn connect(access: Access<'_>) -> Result<Self, ClientError> {
-        let config = configuration(&access).await;
+    /// Connects; `source` says where the configuration comes from.
+    pub async fn connect(access: &Access, source: String) -> Result<Self, ClientError> {
+        let config = configuration(access).await;
         let connected = config.and_then(|config| {
-            let server = format!("{}, {}", config.cluster_url, access.source);
+            let server = format!("{}, {source}", config.cluster_url);
             let server = server.replacen("/,", ",", 1);
-            let namespace = access
-                .namespace
-                .map_or_else(|| config.default_namespace.clone(), str::to_owned);
+            let given = access.namespace.clone();
+            let namespace = given.unwrap_or_else(|| config.default_namespace.clone());
             Ok(Self {
                 inner: kube::Client::try_from(config)?,
                 namespace,
@@ -101,13 +84,11 @@ impl Client {
             })
         });
         connected.map_err(|cause| ClientError::Configure {
-            kubeconfig: access.source,
+            kubeconfig: source,
             cause,
         })
     }
 
-    /// The namespace.
-    #[must_use]
     pub fn namespace(&self) -> &str {
         &self.namespace
     }
@@ -123,7 +104,6 @@ impl Client {
         self.retry(&action, || api.get_opt(name)).await
     }
 
-    /// Lists objects by label selector.
     pub(crate) async fn list<K: Object>(&self, selector: &str) -> Result<Vec<K>, ClientError> {
         let api: Api<K> = self.api();
         let parameters = ListParams::default().labels(selector);
@@ -138,7 +118,6 @@ impl Client {
         self.once(&action, api.create(&posting(), object)).await
     }
 
-    /// Makes the object that a manifest describes.
     pub(crate) async fn create_manifest<K: Object>(
         &self,
         manifest: Value,
@@ -170,7 +149,7 @@ impl Client {
     ) -> Result<K, ClientError> {
         let api: Api<K> = self.api();
         let action = format!("change {} {name}", kind::<K>());
-        let (parameters, patch) = (parameters(), Patch::Strategic(patch));
+        let (parameters, patch) = (PatchParams::apply(TOOL), Patch::Strategic(patch));
         self.once(&action, api.patch(name, &parameters, &patch))
             .await
     }
@@ -179,34 +158,13 @@ impl Client {
     pub(crate) async fn delete<K: Object>(&self, name: &str) -> Result<(), ClientError> {
         let api: Api<K> = self.api();
         let action = format!("delete {} {name}", kind::<K>());
-        let how = DeleteParams {
-            // Without it the API orphans a Job's pods.
-            propagation_policy: Some(PropagationPolicy::Background),
-            ..DeleteParams::default()
-        };
+        // Otherwise the API orphans a Job's pods.
+        let how = DeleteParams::background();
         match self.retry(&action, || api.delete(name, &how)).await {
             Ok(_) => Ok(()),
             Err(error) if error.is_missing() => Ok(()),
             Err(error) => Err(error),
         }
-    }
-
-    /// Sends a request once.
-    async fn once<T>(
-        &self,
-        action: &str,
-        request: impl Future<Output = Result<T, kube::Error>>,
-    ) -> Result<T, ClientError> {
-        request::with_timeout(&self.server, action, request).await
-    }
-
-    /// Sends a request that may be sent twice.
-    async fn retry<T, F: Future<Output = Result<T, kube::Error>>>(
-        &self,
-        action: &str,
-        request: impl Fn() -> F,
-    ) -> Result<T, ClientError> {
-        request::with_retry(&self.server, action, request).await
     }
 }
 
@@ -215,13 +173,6 @@ pub(crate) fn if_allowed<T: Default>(found: Result<T, ClientError>) -> Result<T,
     match found {
         Err(error) if error.is_forbidden() => Ok(T::default()),
         found => found,
-    }
-}
-
-fn parameters() -> PatchParams {
-    PatchParams {
-        field_manager: Some(TOOL.to_owned()),
-        ..PatchParams::default()
     }
 }
 

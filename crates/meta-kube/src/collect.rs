@@ -8,14 +8,16 @@ use k8s_openapi::api::storage::v1::StorageClass;
 
 use super::client::{Client, ClientError, Object, if_allowed};
 use super::condition::{claim_defect, container};
-use super::discovery::configuration::{self, Configured};
+use super::discovery;
+use super::discovery::configuration;
 use super::discovery::helm::{self, HelmRelease};
-use super::discovery::{self, LABEL_APP_INSTANCE};
 use super::lease::{Orchestrator, orchestrator};
 use super::leftovers::{last_operation, versions};
+use super::milvus_resource::{GROUP, VERSION};
+use super::options::UpgradeOptions;
 use super::preflight::{Facts, PodFact, Right, Storage, rights, secret_right};
 use super::state::TlsSecret;
-use super::{LABEL_INSTANCE, config_name};
+use super::{LABEL_APP_INSTANCE, LABEL_INSTANCE, config_name};
 use crate::object::ResourceExt;
 
 /// Files that Milvus reads, the later winning.
@@ -30,23 +32,6 @@ const DEFAULT_CLASS: [&str; 2] = [
 /// By which OpenShift says that it assigns the users of pods, and from which range.
 const USER_RANGE: &str = "openshift.io/sa.scc.uid-range";
 
-/// The selector that finds an instance, unless another one is given.
-pub(crate) fn selector(instance: &str, given: Option<&str>) -> String {
-    given.map_or_else(|| format!("{LABEL_APP_INSTANCE}={instance}"), str::to_owned)
-}
-
-/// What to look at.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Scope<'a> {
-    pub instance: &'a str,
-    /// A selector other than the instance's label.
-    pub selector: Option<&'a str>,
-    /// The claim for backups; empty where none is needed.
-    pub claim: &'a str,
-    /// A Secret whose keys have to be seen.
-    pub secret: Option<&'a str>,
-}
-
 /// Looks at an instance. What may not be seen is noted and taken for empty: missing rights are reported all at once.
 struct Collector<'a> {
     client: &'a Client,
@@ -54,23 +39,24 @@ struct Collector<'a> {
 }
 
 /// Collects the facts. What may not be seen is among them.
-pub(crate) async fn facts(client: &Client, scope: Scope<'_>) -> Result<Facts, ClientError> {
+pub(crate) async fn facts(client: &Client, options: &UpgradeOptions) -> Result<Facts, ClientError> {
     let facts = Facts {
-        instance: scope.instance.to_owned(),
+        instance: options.instance.clone(),
         namespace: client.namespace().to_owned(),
         ..Facts::default()
     };
     let mut collector = Collector { client, facts };
-    let selector = selector(scope.instance, scope.selector);
-    collector.deployments(&selector).await?;
-    collector.rights(scope.secret).await?;
+    let secret = options.tls_secret.as_deref();
+    collector.deployments(&options.selector()).await?;
+    let operator_managed = collector.facts.resource.is_some() || collector.facts.is_operators;
+    collector.facts.missing_rights = missing_rights(client, operator_managed, secret).await?;
     collector.helm().await?;
     collector.configuration().await?;
     collector.pods().await?;
     collector.controllers().await?;
-    collector.storage(scope.claim).await?;
+    collector.storage(options.claim_name()).await?;
     collector.namespace().await?;
-    collector.tls_secret(scope.secret).await?;
+    collector.tls_secret(secret).await?;
     collector.earlier_upgrades().await?;
     Ok(collector.facts)
 }
@@ -110,12 +96,6 @@ impl Collector<'_> {
         self.facts.is_operators = found.iter().any(discovery::is_operators);
         self.facts.deployments = found;
         self.facts.resource = self.client.milvus(&self.facts.instance).await?;
-        Ok(())
-    }
-
-    async fn rights(&mut self, secret: Option<&str>) -> Result<(), ClientError> {
-        let operator_managed = self.facts.resource.is_some() || self.facts.is_operators;
-        self.facts.missing_rights = missing_rights(self.client, operator_managed, secret).await?;
         Ok(())
     }
 
@@ -160,23 +140,16 @@ impl Collector<'_> {
         Ok(())
     }
 
-    fn override_configuration(&mut self, said: Configured) {
-        let weaker = std::mem::take(&mut self.facts.configured);
-        self.facts.configured = weaker.overridden_by(said);
-    }
-
     async fn files(&mut self, deployment: &Deployment) -> Result<(), ClientError> {
         for map in mounted_maps(deployment) {
             let found: Option<ConfigMap> = self.get("ConfigMaps", map).await?;
             let data = found.and_then(|map| map.data).unwrap_or_default();
             for file in FILES {
-                match data.get(file).map(|text| configuration::from_yaml(text)) {
-                    Some(Ok(said)) => self.override_configuration(said),
-                    Some(Err(why)) => {
-                        let problem = format!("{file} cannot be read: {why}");
-                        self.facts.configured_problem = Some(problem);
-                    }
-                    None => {}
+                if let Some(text) = data.get(file)
+                    && let Err(why) = self.facts.configured.read_yaml(text)
+                {
+                    let problem = format!("{file} cannot be read: {why}");
+                    self.facts.configured_problem = Some(problem);
                 }
             }
         }
@@ -185,27 +158,31 @@ impl Collector<'_> {
 
     /// Reads the environment of a container as far as no Secret holds it.
     async fn environment(&mut self, container: &Container) -> Result<(), ClientError> {
-        let (mut variables, mut hidden) = (Vec::new(), Vec::new());
+        let mut hidden = Vec::new();
         for source in container.env_from.iter().flatten() {
             let prefix = source.prefix.as_deref().unwrap_or_default();
             if let Some(from) = &source.config_map_ref {
                 let map: Option<ConfigMap> = self.get("ConfigMaps", &from.name).await?;
-                let data = map.and_then(|map| map.data).unwrap_or_default();
-                let all = data.into_iter();
-                variables.extend(all.map(|(name, value)| (format!("{prefix}{name}"), value)));
+                for (name, value) in map.and_then(|map| map.data).into_iter().flatten() {
+                    let name = format!("{prefix}{name}");
+                    self.facts.configured.read_variable(&name, &value);
+                }
             }
             hidden.extend(source.secret_ref.iter().map(|from| from.name.clone()));
         }
         for variable in container.env.iter().flatten() {
             let name = &variable.name;
-            variables.extend(variable.value.clone().map(|value| (name.clone(), value)));
+            if let Some(value) = &variable.value {
+                self.facts.configured.read_variable(name, value);
+            }
             let Some(from) = &variable.value_from else {
                 continue;
             };
             if let Some(from) = &from.config_map_key_ref {
                 let map: Option<ConfigMap> = self.get("ConfigMaps", &from.name).await?;
-                let value = map.and_then(|map| map.data?.get(&from.key).cloned());
-                variables.extend(value.map(|value| (name.clone(), value)));
+                if let Some(value) = map.and_then(|map| map.data?.get(&from.key).cloned()) {
+                    self.facts.configured.read_variable(name, &value);
+                }
             }
             if let Some(secret) = &from.secret_key_ref
                 && configuration::is_setting(name)
@@ -213,9 +190,6 @@ impl Collector<'_> {
                 hidden.push(secret.name.clone());
             }
         }
-        let all = variables.iter();
-        let said = all.map(|(name, value)| (name.as_str(), value.as_str()));
-        self.override_configuration(configuration::from_environment(said));
         if self.facts.configured_problem.is_none() && !hidden.is_empty() {
             self.facts.configured_problem = Some(format!(
                 "environment variables from Secrets are not read, but may configure the metadata: {}",
@@ -241,36 +215,37 @@ impl Collector<'_> {
     /// Who else changes the instance.
     async fn controllers(&mut self) -> Result<(), ClientError> {
         if self.facts.resource.is_some() {
-            let found = self.client.milvus_upgrades().await;
+            let found = self.client.list_dynamic(GROUP, VERSION, "MilvusUpgrade");
+            let found = found.await;
             self.facts.upgrades = self.or_default("MilvusUpgrades", found)?;
         }
         self.facts.autoscalers = self.list("HorizontalPodAutoscalers", "").await?;
-        let found = self.client.scaled_objects().await;
+        let found = self
+            .client
+            .list_dynamic("keda.sh", "v1alpha1", "ScaledObject")
+            .await;
         self.facts.scaled_objects = self.or_default("KEDA's ScaledObjects", found)?;
         Ok(())
     }
 
-    async fn storage(&mut self, claim: &str) -> Result<(), ClientError> {
-        if claim.is_empty() {
-            return Ok(());
-        }
+    async fn storage(&mut self, claim: String) -> Result<(), ClientError> {
         let found: Option<PersistentVolumeClaim> =
-            self.get("PersistentVolumeClaims", claim).await?;
+            self.get("PersistentVolumeClaims", &claim).await?;
         let classes = self.client.storage_classes().await?;
         if classes.is_none() {
             self.facts.unseen.push("storage classes".to_owned());
         }
         let is_default = |class: &&StorageClass| {
-            let says = |key: &&str| {
+            let says = |key| {
                 class
                     .annotations()
-                    .get(*key)
+                    .get(key)
                     .is_some_and(|text| text == "true")
             };
-            DEFAULT_CLASS.iter().any(says)
+            DEFAULT_CLASS.into_iter().any(says)
         };
         self.facts.storage = Storage {
-            claim: claim.to_owned(),
+            claim,
             exists: found.is_some(),
             problem: found.as_ref().and_then(claim_defect),
             default_class: classes

@@ -123,28 +123,21 @@ pub(crate) fn containers(deployment: &Deployment) -> &[Container] {
         .map_or(&[], |spec| spec.containers.as_slice())
 }
 
-/// A container of a Deployment's template.
 pub(crate) fn container<'d>(deployment: &'d Deployment, name: &str) -> Option<&'d Container> {
     containers(deployment).iter().find(|one| one.name == name)
 }
 
-/// The image of a container of a Deployment's template.
 pub(crate) fn image_of<'d>(deployment: &'d Deployment, name: &str) -> Option<&'d str> {
     container(deployment, name)?.image.as_deref()
 }
 
-/// How far a Job is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum JobState {
-    /// Neither ended nor failed.
     Running,
-    /// Ended as it should.
     Complete,
-    /// Failed, with the controller's reason.
     Failed(String),
 }
 
-/// The state of a Job.
 pub(crate) fn job_state(job: &Job) -> JobState {
     let conditions = || {
         job.status
@@ -178,14 +171,12 @@ pub(crate) fn ended<'p>(pod: &'p Pod, container: &str) -> Option<&'p ContainerSt
         .as_ref()
 }
 
-/// Whether the container has started to run.
 pub(crate) fn has_started(pod: &Pod, container: &str) -> bool {
     let state = status_of(pod, container).and_then(|status| status.state.as_ref());
     matches!(phase(pod), Some("Running" | "Succeeded" | "Failed"))
         || state.is_some_and(|state| state.running.is_some() || state.terminated.is_some())
 }
 
-/// The phase of a pod.
 pub(crate) fn phase(pod: &Pod) -> Option<&str> {
     pod.status.as_ref()?.phase.as_deref()
 }
@@ -294,7 +285,6 @@ pub(crate) fn is_worth_another_attempt(code: Option<i32>) -> bool {
     code.is_none_or(|code| matches!(code, 130 | 137 | 143))
 }
 
-/// Said where Deployments are missing.
 pub(crate) fn missing_deployments(names: &[&str]) -> String {
     format!(
         "Deployment {} is missing: recreate it as it was, and nothing else (kubectl apply; not helm upgrade, which \

@@ -7,17 +7,15 @@ use k8s_openapi::api::core::v1::Container;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::annotations;
 use super::condition::{container, containers, image_of, replicas as count};
 use super::state::{PodShape, Workload};
+use super::{LABEL_APP_INSTANCE, annotations};
 use crate::object::{ResourceExt, Selector};
 use milvus_meta::release::Release;
 
 pub(crate) mod configuration;
 pub(crate) mod helm;
 
-/// The label by which Helm and the operator name an instance.
-pub(crate) const LABEL_APP_INSTANCE: &str = "app.kubernetes.io/instance";
 const LABEL_APP_NAME: &str = "app.kubernetes.io/name";
 const LABEL_APP_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The chart's label for the component.
@@ -200,7 +198,6 @@ fn value(part: impl Serialize) -> Option<Value> {
     Some(value).filter(|value| *value != json!({}))
 }
 
-/// The instances that Milvus Deployments belong to.
 pub(crate) fn instances(deployments: &[Deployment]) -> Vec<String> {
     let of_milvus = deployments.iter().filter(|one| component(one).is_some());
     let named = of_milvus.filter_map(|one| label(one, LABEL_APP_INSTANCE));
@@ -208,7 +205,6 @@ pub(crate) fn instances(deployments: &[Deployment]) -> Vec<String> {
     sorted.into_iter().map(str::to_owned).collect()
 }
 
-/// The label selector of a Deployment's pods.
 pub(crate) fn pod_selector(deployment: &Deployment) -> Option<String> {
     let selector: Selector = deployment.spec.as_ref()?.selector.clone().try_into().ok()?;
     (!selector.selects_all()).then(|| selector.to_string())

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::cause::Cause;
 use super::client::{Client, ClientError};
 use super::job_kind::JobKind;
 use super::job_runner;
@@ -35,48 +36,17 @@ const STOPS_MAX: u32 = 5;
 /// How long a server that does not answer is left alone.
 const OUTAGE_PAUSE: Duration = Duration::from_secs(3);
 
-/// What makes the process give up, with everything recorded as it is.
-#[derive(Debug, thiserror::Error)]
-pub enum DriverError {
-    /// The server.
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    /// Another process works on the instance.
-    #[error(
-        "the Lease was lost: another orchestrator may be running; the upgrade state is unchanged"
-    )]
-    LeaseLost,
-    /// The saved state cannot be read.
-    #[error(
-        "the saved upgrade state, ConfigMap {map} in namespace {namespace}, cannot be read: {why}"
-    )]
-    UpgradeState {
-        /// The `ConfigMap` with the state.
-        map: String,
-        /// Its namespace.
-        namespace: String,
-        /// Why.
-        why: String,
-    },
-}
-
-impl DriverError {
-    fn is_transient(&self) -> bool {
-        match self {
-            Self::Client(error) => error.is_transient(),
-            Self::LeaseLost | Self::UpgradeState { .. } => false,
-        }
-    }
-}
-
-/// Why a stage's work did not succeed.
 enum StageError {
     /// The stage failed; the table decides.
     Failed(String),
     /// Nothing may be decided now: something that writes may still run.
     Undecided(String),
     /// The process cannot continue.
-    Broken(DriverError),
+    Broken(Cause),
+}
+
+fn fail<T>(why: impl Into<String>) -> Result<T, StageError> {
+    Err(StageError::Failed(why.into()))
 }
 
 impl From<ClientError> for StageError {
@@ -89,8 +59,8 @@ impl From<ClientError> for StageError {
     }
 }
 
-impl From<DriverError> for StageError {
-    fn from(error: DriverError) -> Self {
+impl From<Cause> for StageError {
+    fn from(error: Cause) -> Self {
         Self::Broken(error)
     }
 }
@@ -102,11 +72,9 @@ pub(crate) struct Driver<'a> {
     pub held: &'a Held,
     /// The upgrade state, which is saved with the first stage.
     pub state: UpgradeState,
-    /// The resource version of the saved state.
     pub resource_version: Option<String>,
     /// The timeout of each wait.
     pub limit: Duration,
-    /// How often Milvus was stopped again.
     pub stops: u32,
 }
 
@@ -114,7 +82,7 @@ pub(crate) struct Driver<'a> {
 pub(crate) async fn saved_state(
     client: &Client,
     instance: &str,
-) -> Result<Option<(UpgradeState, Option<String>)>, DriverError> {
+) -> Result<Option<(UpgradeState, Option<String>)>, Cause> {
     let Some(map) = client.get::<ConfigMap>(&state_name(instance)).await? else {
         return Ok(None);
     };
@@ -123,7 +91,7 @@ pub(crate) async fn saved_state(
         Some(text) => UpgradeState::parse(text),
         None => Err(format!("it has no key {STATE_KEY}")),
     };
-    let state = parsed.map_err(|why| DriverError::UpgradeState {
+    let state = parsed.map_err(|why| Cause::UpgradeState {
         map: map.name_any(),
         namespace: client.namespace().to_owned(),
         why,
@@ -138,7 +106,7 @@ impl Driver<'_> {
         &mut self,
         intent: Intent,
         recreated: &[Workload],
-    ) -> Result<Result<(), Unreached>, DriverError> {
+    ) -> Result<Result<(), Unreached>, Cause> {
         match self.stop_recreated(recreated).await {
             Ok(()) => {}
             Err(StageError::Broken(error)) => return Err(error),
@@ -199,7 +167,8 @@ impl Driver<'_> {
                 return worked;
             };
             let since = *outage.get_or_insert_with(Instant::now);
-            if !error.is_transient() || since.elapsed() >= self.limit {
+            let is_outage = matches!(&error, Cause::Client(failed) if failed.is_transient());
+            if !is_outage || since.elapsed() >= self.limit {
                 return Err(error.into());
             }
             let reported = format!("the API server does not answer, trying again: {error}");
@@ -266,7 +235,7 @@ impl Driver<'_> {
         stage: Stage,
         outcome: Outcome,
         following: Stage,
-    ) -> Result<(), DriverError> {
+    ) -> Result<(), Cause> {
         let row = stage.row();
         let effects = match outcome {
             Outcome::Done | Outcome::Metadata(_) => row.on_success,
@@ -291,7 +260,7 @@ impl Driver<'_> {
     }
 
     /// Saves the state; another program's change of it in between ends this process.
-    async fn save(&mut self) -> Result<(), DriverError> {
+    async fn save(&mut self) -> Result<(), Cause> {
         self.check_lease().await?;
         let begun = Instant::now();
         let mut tried = 0;
@@ -312,7 +281,7 @@ impl Driver<'_> {
                             self.resource_version = version;
                             return Ok(());
                         }
-                        Some(_) | None => return Err(DriverError::LeaseLost),
+                        Some(_) | None => return Err(Cause::LeaseLost),
                     }
                 }
                 Err(error) if error.is_missing() && self.resource_version.is_some() => {
@@ -333,11 +302,11 @@ impl Driver<'_> {
     }
 
     /// Nothing may be changed while another program may have the Lease.
-    async fn check_lease(&self) -> Result<(), DriverError> {
+    async fn check_lease(&self) -> Result<(), Cause> {
         if self.held.is_sure(self.limit).await {
             Ok(())
         } else {
-            Err(DriverError::LeaseLost)
+            Err(Cause::LeaseLost)
         }
     }
 
@@ -372,7 +341,7 @@ impl Driver<'_> {
         findings.retain(Finding::is_error);
         if !findings.is_empty() {
             let errors: Vec<String> = findings.into_iter().map(|one| one.message).collect();
-            return Err(StageError::Failed(errors.join("; ")));
+            return fail(errors.join("; "));
         }
         self.state.layout_before = Some(status.layout);
         Ok(self.reported(status.layout))
@@ -383,9 +352,7 @@ impl Driver<'_> {
         self.end_writers().await?;
         let status = self.unlocked_status().await?;
         if is_restoring(&status) {
-            return Err(StageError::Failed(
-                "a restore of the metadata is unfinished: no release is started on it".to_owned(),
-            ));
+            return fail("a restore of the metadata is unfinished: no release is started on it");
         }
         Ok(self.reported(status.layout))
     }
@@ -405,10 +372,9 @@ impl Driver<'_> {
         let finding = configured
             .and_then(|configured| check_storage_roots(configured, &roots, &self.state.accepted));
         match finding {
-            Some(finding) if finding.is_error() => Err(StageError::Failed(format!(
-                "{} [{}]",
-                finding.message, finding.code
-            ))),
+            Some(finding) if finding.is_error() => {
+                fail(format!("{} [{}]", finding.message, finding.code))
+            }
             Some(finding) => {
                 self.observer.finding(&finding);
                 Ok(())
@@ -420,14 +386,13 @@ impl Driver<'_> {
     /// Checks the backup, and that a rollback loses nothing that was not accepted, while Milvus still runs.
     async fn check_rollback(&mut self) -> Result<(), StageError> {
         if !self.state.has_backup {
-            return Err(StageError::Failed(
-                "this upgrade has no backup, because there was no 2.1 metadata: nothing to roll back to"
-                    .to_owned(),
-            ));
+            return fail(
+                "this upgrade has no backup, because there was no 2.1 metadata: nothing to roll back to",
+            );
         }
         self.require_deployments().await?;
         if let Some(added) = self.added().await? {
-            return Err(StageError::Failed(added));
+            return fail(added);
         }
         self.run(JobKind::Preview).await.map(|_| ())
     }
@@ -449,7 +414,7 @@ impl Driver<'_> {
 
     /// Removes Jobs and configuration, those of earlier operations too; the volume and the saved state stay for
     /// a rollback.
-    pub(crate) async fn clean_up(&self) -> Result<(), DriverError> {
+    pub(crate) async fn clean_up(&self) -> Result<(), Cause> {
         let selector = format!("{LABEL_INSTANCE}={}", self.state.instance);
         let jobs: Vec<Job> = self.client.list(&selector).await?;
         let mut operations = BTreeSet::from([self.state.operation.clone()]);

@@ -8,17 +8,13 @@ use serde::{Deserialize, Serialize};
 pub enum JobKind {
     /// What is in etcd.
     Status,
-    /// The dry run.
     Plan,
-    /// The backup.
     Backup,
-    /// The migration.
     Migrate,
     /// The comparison with the expected result.
     Verify,
     /// The comparison of the new layout with itself, where the backup is lost.
     VerifyAlone,
-    /// The rollback.
     Rollback,
     /// Whether a rollback is possible.
     Preview,
@@ -30,7 +26,6 @@ pub enum JobKind {
 
 impl JobKind {
     /// The name in labels and names of objects.
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Status => "status",

@@ -31,7 +31,6 @@ const SLOW: &str = "its images are being pulled, or its volumes mounted";
 /// A Job that writes may take so many times the limit, once it runs.
 const WRITING_FACTOR: u32 = 8;
 
-/// Runs Jobs.
 pub(crate) struct Runner<'a> {
     pub client: &'a Client,
     /// Who sees the log.

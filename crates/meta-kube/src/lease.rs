@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::cause::Cause;
 use super::client::{Client, ClientError};
 use super::{lease_name, manifest};
 use crate::object::ResourceExt;
@@ -17,7 +18,6 @@ use crate::object::ResourceExt;
 /// After so many seconds without renewal the holder counts as dead.
 const DURATION_S: i32 = 15;
 const EXPIRES_AFTER: Duration = Duration::from_secs(DURATION_S.unsigned_abs() as u64);
-/// How often it is renewed.
 const RENEW_EVERY: Duration = Duration::from_secs(4);
 /// How often another program's is inspected.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -45,20 +45,6 @@ fn hold(renewed: Renewed) -> Hold {
     }
 }
 
-/// Why the Lease could not be had.
-#[derive(Debug, thiserror::Error)]
-pub enum LeaseError {
-    /// It is alive in other hands.
-    #[error("another orchestrator is running for this instance: {holder}")]
-    Held {
-        /// Who holds it.
-        holder: String,
-    },
-    /// The server.
-    #[error(transparent)]
-    Client(#[from] ClientError),
-}
-
 /// Holds the Lease and renews it, until dropped.
 pub(crate) struct Held {
     renewed: watch::Receiver<Renewed>,
@@ -75,7 +61,7 @@ impl Held {
         client: &Client,
         instance: &str,
         identity: &str,
-    ) -> Result<Self, LeaseError> {
+    ) -> Result<Self, Cause> {
         let name = lease_name(instance);
         let mut seen: Option<(Option<MicroTime>, Instant)> = None;
         let mut tries = 0;
@@ -96,7 +82,7 @@ impl Held {
                         }
                         tracing::warn!(holder, "its holder is not alive: acquiring the Lease");
                     }
-                    Some(_) => return Err(LeaseError::Held { holder }),
+                    Some(_) => return Err(Cause::Held(holder)),
                     None => {
                         tracing::info!(
                             holder,

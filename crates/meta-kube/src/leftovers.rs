@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
+use serde_json::Value;
 
 use super::condition::{JobState, job_state};
 use super::job_kind::JobKind;
@@ -31,15 +32,9 @@ pub(crate) fn last_operation(jobs: &[Job]) -> Option<String> {
 /// The versions of an upgrade, from the configuration of its Jobs: the old release and the new one.
 pub(crate) fn versions(config: &ConfigMap) -> Option<(String, String)> {
     let text = config.data.as_ref()?.get("migrate.yaml")?;
-    let settings = meta_yaml::parse(text).ok()?;
-    let value = |path: &str| {
-        let mut found = settings.iter().filter(|one| one.path == path);
-        match &found.next()?.value {
-            meta_yaml::Value::Text(text) => Some(text.clone()),
-            meta_yaml::Value::Null | meta_yaml::Value::List(_) | meta_yaml::Value::Nested => None,
-        }
-    };
-    value("config.sourceVersion").zip(value("config.targetVersion"))
+    let file: Value = serde_json::from_str(text).ok()?;
+    let version = |name: &str| Some(file["config"][name].as_str()?.to_owned());
+    version("sourceVersion").zip(version("targetVersion"))
 }
 
 /// The command that rolls back with what an upgrade without saved state left.

@@ -28,7 +28,13 @@
 //! keeps backups at `/milvus/data/<operation>.mmb`, writes its JSON report to standard output and, if
 //! it fits, to the file named by [`TERMINATION_VARIABLE`].
 
+#![allow(
+    missing_docs,
+    reason = "only this workspace uses the crate: names that say everything have no comment"
+)]
+
 mod annotations;
+pub mod cause;
 pub mod client;
 mod collect;
 mod condition;
@@ -57,6 +63,8 @@ mod wait;
 /// How often a condition is checked.
 pub(crate) const POLL_INTERVAL: std::time::Duration = std::time::Duration::from_millis(500);
 
+/// The label by which Helm and the Milvus Operator name an instance.
+pub(crate) const LABEL_APP_INSTANCE: &str = "app.kubernetes.io/instance";
 /// Who made an object: always [`TOOL`].
 pub(crate) const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The instance an object of ours serves.
@@ -72,7 +80,6 @@ pub(crate) const LABEL_ATTEMPT: &str = "meta-migration/attempt";
 pub(crate) const TOOL: &str = "meta-migration";
 /// The image of our own, of this version.
 pub const TOOL_IMAGE: &str = concat!("meta-migration:", env!("CARGO_PKG_VERSION"));
-/// The container of a Job's pod.
 pub(crate) const CONTAINER: &str = "meta-migration";
 /// The program within the image.
 pub const PROGRAM: &str = "/milvus/bin/meta-migration";
@@ -90,13 +97,11 @@ pub const TERMINATION_VARIABLE: &str = "META_MIGRATION_TERMINATION_LOG";
 pub const STATE_KEY: &str = "state.json";
 
 /// Name of the Lease that keeps a second orchestrator out.
-#[must_use]
 pub fn lease_name(instance: &str) -> String {
     format!("{TOOL}-{instance}")
 }
 
 /// Name of the `ConfigMap` that holds the upgrade state.
-#[must_use]
 pub fn state_name(instance: &str) -> String {
     format!("{TOOL}-state-{instance}")
 }

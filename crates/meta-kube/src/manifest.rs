@@ -69,31 +69,26 @@ pub(crate) fn claim(state: &UpgradeState) -> Value {
     }))
 }
 
-/// Scales to 0 and notes what was before, if the Deployment is still as it was read.
-pub(crate) fn stop_patch(workload: &Workload, resource_version: Option<&str>) -> Value {
-    let notes = annotations::on_deployment(workload);
-    json!({
-        "metadata": {"resourceVersion": resource_version, "annotations": notes},
-        "spec": {"replicas": 0},
-    })
+/// A patch that applies only while the object is as it was read.
+pub(crate) fn if_unchanged(mut patch: Value, resource_version: Option<&str>) -> Value {
+    patch["metadata"]["resourceVersion"] = json!(resource_version);
+    patch
 }
 
-/// Sets image and count at once, if the Deployment is still as it was read.
+/// Scales to 0 and notes what was before.
+pub(crate) fn stop_patch(workload: &Workload) -> Value {
+    let notes = annotations::on_deployment(workload);
+    json!({"metadata": {"annotations": notes}, "spec": {"replicas": 0}})
+}
+
+/// Sets image and count at once.
 ///
 /// The container is one that was found in the Deployment: a strategic merge with an unknown name would
 /// add a container.
-pub(crate) fn start_patch(
-    workload: &Workload,
-    image: &str,
-    resource_version: Option<&str>,
-) -> Value {
-    json!({
-        "metadata": {"resourceVersion": resource_version},
-        "spec": {
-            "replicas": workload.replicas,
-            "template": {"spec": {"containers": [{"name": workload.container, "image": image}]}},
-        },
-    })
+pub(crate) fn start_patch(workload: &Workload, image: &str) -> Value {
+    let container = json!({"name": workload.container, "image": image});
+    let template = json!({"spec": {"containers": [container]}});
+    json!({"spec": {"replicas": workload.replicas, "template": template}})
 }
 
 /// A manifest without the members that were left open.
@@ -119,9 +114,8 @@ mod tests {
     fn w12_image_and_count_go_in_one_patch() {
         let state = example();
         assert_eq!(
-            start_patch(&state.workloads[0], "milvusdb/milvus:v2.2.16", Some("7")),
+            start_patch(&state.workloads[0], "milvusdb/milvus:v2.2.16"),
             json!({
-                "metadata": {"resourceVersion": "7"},
                 "spec": {
                     "replicas": 3,
                     "template": {"spec": {"containers": [
@@ -135,7 +129,7 @@ mod tests {
     #[test]
     fn the_stop_patch_annotates_count_and_image() {
         assert_eq!(
-            stop_patch(&example().workloads[0], Some("7")),
+            if_unchanged(stop_patch(&example().workloads[0]), Some("7")),
             json!({
                 "metadata": {"resourceVersion": "7", "annotations": {
                     "meta-migration/replicas": "3",

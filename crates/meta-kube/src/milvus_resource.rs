@@ -169,16 +169,8 @@ pub(crate) fn is_paused(resource: &Value) -> bool {
     annotations.and_then(|all| all.get(PAUSE)?.as_str()) == Some("true")
 }
 
-fn patch(components: Map<String, Value>, resource_version: Option<&str>) -> Value {
-    json!({
-        "metadata": {"resourceVersion": resource_version},
-        "spec": {"components": components},
-    })
-}
-
-/// A merge patch that sets every count to 0 and notes what was before, if the resource is still as it was
-/// read.
-pub(crate) fn stop_patch(saved: &SavedResource, resource_version: Option<&str>) -> Value {
+/// A merge patch that sets every count to 0 and notes what was before.
+pub(crate) fn stop_patch(saved: &SavedResource) -> Value {
     let mut components = Map::new();
     for (name, component) in &saved.components {
         let mut change = json!({"replicas": 0});
@@ -187,9 +179,8 @@ pub(crate) fn stop_patch(saved: &SavedResource, resource_version: Option<&str>) 
         }
         components.insert(name.clone(), change);
     }
-    let mut patch = patch(components, resource_version);
-    patch["metadata"]["annotations"] = annotations::on_resource(saved);
-    patch
+    let notes = annotations::on_resource(saved);
+    json!({"metadata": {"annotations": notes}, "spec": {"components": components}})
 }
 
 fn with_counts(groups: &Value, count: i64) -> Value {
@@ -201,11 +192,7 @@ fn with_counts(groups: &Value, count: i64) -> Value {
 }
 
 /// A merge patch that sets images and the saved counts at once; `None` means the saved images.
-pub(crate) fn start_patch(
-    saved: &SavedResource,
-    image: Option<&str>,
-    resource_version: Option<&str>,
-) -> Value {
+pub(crate) fn start_patch(saved: &SavedResource, image: Option<&str>) -> Value {
     let mut components = Map::new();
     for (name, component) in &saved.components {
         if component.absent {
@@ -224,7 +211,7 @@ pub(crate) fn start_patch(
     }
     let image = image.map_or_else(|| json!(saved.image), |image| json!(image));
     components.insert("image".to_owned(), image);
-    patch(components, resource_version)
+    json!({"spec": {"components": components}})
 }
 
 fn condition<'r>(resource: &'r Value, name: &str) -> Option<&'r Value> {
@@ -281,7 +268,6 @@ pub(crate) fn healthy(resource: &Value) -> Result<(), Lack> {
     }
 }
 
-/// Whether every component was at 0.
 pub(crate) fn is_stopped(saved: &SavedResource) -> bool {
     let mut all = saved.components.values();
     all.all(|one| one.replicas == Some(0))

@@ -1,12 +1,13 @@
 //! What the user asks for: each option of the command line is declared here, once.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::claim_name;
+use super::{LABEL_APP_INSTANCE, claim_name};
 use milvus_meta::finding::Severity;
 use milvus_meta::keys::path_part;
 use milvus_meta::release::Release;
@@ -16,17 +17,21 @@ mod parse;
 pub use parse::toleration_text;
 
 /// What to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Intent {
     /// Upgrade, or resume an unfinished upgrade.
     #[default]
+    #[value(name = "migrate")]
     Upgrade,
-    /// Roll back.
+    /// Roll back to the old release.
+    #[value(name = "rollback")]
     RollBack,
     /// Resume what is unfinished, forward or back.
     Resume,
     /// Abandon an unfinished rollback and continue the upgrade.
     Forward,
+    /// Show progress.
+    Status,
 }
 
 /// What happens after failures.
@@ -43,6 +48,20 @@ pub struct Policy {
     /// After a failure before the commit, leave Milvus stopped instead of starting the old release
     #[arg(long)]
     pub stay_down: bool,
+}
+
+/// Which cluster, and as whom.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Access {
+    /// Namespace of the instance [default: that of the kubeconfig's context, or of the pod]
+    #[arg(short = 'n', long, value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// Context of the kubeconfig [default: the current one, or the pod's own account]
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+    /// kubeconfig file [default: KUBECONFIG, ~/.kube/config, or the pod's own account]
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
 }
 
 /// Everything that a command line says about an upgrade. What is `None` or empty was not given.
@@ -100,9 +119,7 @@ pub struct UpgradeOptions {
     #[arg(long = "backup-size", value_name = "SIZE", help_heading = VOLUME)]
     pub claim_size: Option<String>,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would take it for the help of the group")]
     pub pods: PodOptions,
-    /// The instance.
     #[arg(skip)]
     pub instance: String,
     /// A selector other than the instance's label.
@@ -111,13 +128,10 @@ pub struct UpgradeOptions {
     /// The timeout of each wait.
     #[arg(skip)]
     pub limit: Duration,
-    /// What to do.
     #[arg(skip)]
     pub intent: Intent,
-    /// What happens after failures.
     #[arg(skip)]
     pub policy: Policy,
-    /// Whether broken records are skipped.
     #[arg(skip)]
     pub skip_broken: Option<bool>,
     /// Remove Jobs and configuration after success.
@@ -184,7 +198,6 @@ impl fmt::Display for PodUser {
 }
 
 /// The image of a release, where none is given.
-#[must_use]
 pub fn default_image(release: &Release) -> String {
     format!("milvusdb/milvus:v{release}")
 }
@@ -215,7 +228,6 @@ impl UpgradeOptions {
     }
 
     /// A command of preflight with everything that was given.
-    #[must_use]
     pub fn preflight_again(&self) -> String {
         let RepeatedOptions { place, aim } = &self.repeated;
         let mut command = format!("meta-migration preflight{place}");
@@ -227,6 +239,12 @@ impl UpgradeOptions {
             command.extend(value.map(|value| format!(" {option} {value}")));
         }
         command + aim
+    }
+
+    /// The selector that finds the Deployments: the one given, or the instance's label.
+    pub(crate) fn selector(&self) -> String {
+        let given = self.selector.clone();
+        given.unwrap_or_else(|| format!("{LABEL_APP_INSTANCE}={}", self.instance))
     }
 
     /// The claim for backups: the one given, or the one that is created.

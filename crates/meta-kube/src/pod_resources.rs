@@ -12,11 +12,10 @@ use super::options::PodOptions;
 use super::quantity::{at_most, is_less, number};
 
 /// What a container requests, where nothing else is given.
-pub(crate) const REQUESTS: [(&str, &str); 2] = [("cpu", "100m"), ("memory", "256Mi")];
+const REQUESTS: [(&str, &str); 2] = [("cpu", "100m"), ("memory", "256Mi")];
 /// The limits of a container, where the namespace requires some.
 const LIMITS: [(&str, &str); 2] = [("cpu", "1"), ("memory", "1Gi")];
 
-/// Quantities by resource.
 pub(crate) type Amounts = BTreeMap<String, String>;
 
 /// The requests and limits that differ from the defaults, so that the namespace accepts the pods; what is given stays.
@@ -51,41 +50,34 @@ pub(crate) fn fitting(
     (requests, limits)
 }
 
-/// The usual request within all ranges.
 fn fitting_request(items: &[&LimitRangeItem], name: &str, usual: &str) -> String {
-    let mut request = usual.to_owned();
-    for item in items {
-        if let Some(least) = of(item.min.as_ref(), name).filter(|one| is_less(&request, one)) {
-            request = least;
-        }
-        if let Some(most) = of(item.max.as_ref(), name).filter(|one| is_less(one, &request)) {
-            request = most;
-        }
-    }
-    request
+    items.iter().fold(usual.to_owned(), |request, item| {
+        let raised = at_least(request, of(item.min.as_ref(), name));
+        limited(raised, of(item.max.as_ref(), name))
+    })
+}
+
+fn at_least(amount: String, least: Option<String>) -> String {
+    let least = least.filter(|least| is_less(&amount, least));
+    least.unwrap_or(amount)
+}
+
+fn limited(amount: String, most: Option<String>) -> String {
+    let most = most.filter(|most| is_less(most, &amount));
+    most.unwrap_or(amount)
 }
 
 /// A limit within all ranges and ratios, never below the request.
 fn fitting_limit(items: &[&LimitRangeItem], name: &str, request: &str, limit: String) -> String {
-    let mut limit = limit;
-    for item in items {
+    let limit = items.iter().fold(limit, |limit, item| {
         let ratio = of(item.max_limit_request_ratio.as_ref(), name);
         let ratio = ratio.and_then(|ratio| Some(number(&ratio)? * number(request)?));
         let ratio = ratio.map(|most| at_most(most, name));
-        let bounds = [of(item.max.as_ref(), name), ratio];
-        for most in bounds.into_iter().flatten() {
-            if is_less(&most, &limit) {
-                limit = most;
-            }
-        }
-    }
-    let least = items.iter().filter_map(|item| of(item.min.as_ref(), name));
-    for least in least.chain([request.to_owned()]) {
-        if is_less(&limit, &least) {
-            limit = least;
-        }
-    }
-    limit
+        limited(limited(limit, of(item.max.as_ref(), name)), ratio)
+    });
+    let least = items.iter().map(|item| of(item.min.as_ref(), name));
+    let least = least.chain([Some(request.to_owned())]);
+    least.fold(limit, at_least)
 }
 
 /// The limit that a container without one gets: the default of the first range that has one, else its maximum.
@@ -114,30 +106,37 @@ pub(crate) fn of_a_pod(
     quotas: &[ResourceQuota],
     given: &PodOptions,
 ) -> (Amounts, Amounts) {
-    let (fitting_requests, fitting_limits) = fitting(ranges, quotas, given);
-    let usual = |(name, amount): (&str, &str)| (name.to_owned(), amount.to_owned());
-    let mut requests: Amounts = REQUESTS.into_iter().map(usual).collect();
-    requests.extend(fitting_requests);
+    let (mut requests, mut limits) = fitting(ranges, quotas, given);
     requests.extend(given.requests.clone());
-    let mut limits = Amounts::new();
-    for (_, item) in items(ranges).filter(|(_, item)| is_for_containers(item)) {
-        // What the API server takes where a container says nothing.
-        add_missing(&mut limits, [&item.default, &item.max]);
-        let defaults = [&item.default_request, &item.default, &item.max, &item.min];
-        add_missing(&mut requests, defaults);
-    }
-    limits.extend(fitting_limits);
     limits.extend(given.limits.clone());
+    requests = with_usual_requests(&requests, &Amounts::new());
+    // What the API server takes where a container says nothing.
+    for (_, item) in items(ranges).filter(|(_, item)| is_for_containers(item)) {
+        let defaults = [&item.default_request, &item.default, &item.max, &item.min];
+        let texts = defaults.map(|amounts| {
+            let all = amounts.iter().flatten();
+            all.map(|(name, amount)| (name.clone(), amount.0.clone()))
+        });
+        let [_, default, most, _] = texts.clone();
+        add_missing(&mut limits, default.chain(most));
+        add_missing(&mut requests, texts.into_iter().flatten());
+    }
     (requests, limits)
 }
 
-fn add_missing<const N: usize>(
-    amounts: &mut Amounts,
-    defaults: [&Option<BTreeMap<String, Quantity>>; N],
-) {
-    for (name, amount) in defaults.into_iter().flatten().flatten() {
-        let known = amounts.entry(name.clone());
-        known.or_insert_with(|| amount.0.clone());
+/// The requests of a container: those of an upgrade that are not given. Without a request the limit is one.
+pub(crate) fn with_usual_requests(requests: &Amounts, limits: &Amounts) -> Amounts {
+    let mut all = requests.clone();
+    let usual = REQUESTS.into_iter();
+    let usual = usual.filter(|(name, _)| !limits.contains_key(*name));
+    let usual = usual.map(|(name, amount)| (name.to_owned(), amount.to_owned()));
+    add_missing(&mut all, usual);
+    all
+}
+
+fn add_missing(amounts: &mut Amounts, defaults: impl IntoIterator<Item = (String, String)>) {
+    for (name, amount) in defaults {
+        amounts.entry(name).or_insert(amount);
     }
 }
 
@@ -156,7 +155,6 @@ fn is_for_containers(item: &LimitRangeItem) -> bool {
     item.type_ == "Container"
 }
 
-/// The quantity of a resource.
 pub(crate) fn of(amounts: Option<&BTreeMap<String, Quantity>>, name: &str) -> Option<String> {
     amounts?.get(name).map(|amount| amount.0.clone())
 }

@@ -30,7 +30,6 @@ pub(crate) use report::helm_upgrade;
 pub(crate) use report::report;
 pub use report::{PreflightReport, UpgradePath, WorkloadReport};
 
-/// What was found in the cluster.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Facts {
     pub instance: String,
@@ -46,13 +45,11 @@ pub(crate) struct Facts {
     pub upgrades: Vec<Value>,
     /// What Helm says, or why that cannot be read.
     pub helm: Option<super::discovery::helm::HelmRelease>,
-    /// Why Helm's record could not be read.
     pub helm_problem: Option<String>,
     pub configured: Configured,
     /// What could not be read of the configuration.
     pub configured_problem: Option<String>,
     pub autoscalers: Vec<HorizontalPodAutoscaler>,
-    /// KEDA's scalers of the namespace.
     pub scaled_objects: Vec<Value>,
     pub missing_rights: Vec<Right>,
     /// The pods of each Deployment of Milvus, by its name.
@@ -79,7 +76,6 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    /// A Deployment as it is.
     pub(crate) fn deployment(&self, name: &str) -> Option<&Deployment> {
         let mut all = self.deployments.iter();
         all.find(|one| one.metadata.name.as_deref() == Some(name))
@@ -131,14 +127,10 @@ impl Facts {
     }
 }
 
-/// One pod of Milvus.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodFact {
-    /// Its name.
     pub name: String,
-    /// The image of its Milvus container.
     pub image: String,
-    /// Whether it is ready.
     pub ready: bool,
     /// The security context constraints that admitted it (OpenShift).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -148,15 +140,12 @@ pub struct PodFact {
 /// Where backups would go.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Storage {
-    /// The volume claim for backups.
     pub claim: String,
-    /// Whether it exists.
     pub exists: bool,
     /// What keeps a claim that is there from being used.
     pub problem: Option<String>,
     /// The storage classes; `None` without the right to see them.
     pub classes: Option<Vec<String>>,
-    /// The default one.
     pub default_class: Option<String>,
 }
 

@@ -12,7 +12,6 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait ProgressObserver: Sync {
     /// A stage begins, or something is worth knowing.
     fn message(&self, line: &str);
-    /// A line of a Job's log.
     fn log(&self, kind: JobKind, line: &str);
     /// Something to know that does not block.
     fn finding(&self, finding: &Finding);

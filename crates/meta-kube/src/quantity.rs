@@ -3,7 +3,6 @@
 const MI: f64 = 1_048_576.0;
 
 /// Reads a quantity; `None` for what Kubernetes would not accept.
-#[must_use]
 pub fn number(text: &str) -> Option<f64> {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let is_digit = |one: char| one.is_ascii_digit() || one == '.';

@@ -6,17 +6,18 @@ use k8s_openapi::api::apps::v1::Deployment;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::cause::{Cause, Refusal};
 use super::client::{Client, ClientError};
-use super::collect::{self, Scope};
+use super::collect;
 use super::condition::{at_rest, unhealthy};
-use super::discovery::{COMPONENTS, image_version};
+use super::discovery::image_version;
 use super::lease::Held;
+use super::manifest;
 use super::options::UpgradeOptions;
 use super::preflight::rolling_update::{ACCEPTABLE, blockers, standby_lack};
 use super::preflight::{Facts, check, no_instance, running};
 use super::progress::ProgressObserver;
 use super::state::Workload;
-use super::upgrade::Cause;
 use super::wait::{Waited, retry_on_conflict, wait_until};
 use crate::object::ResourceExt;
 use milvus_meta::finding::Finding;
@@ -25,25 +26,10 @@ use milvus_meta::release::Release;
 /// How long a new coordinator has to be ready before the old one goes.
 const COORDINATOR_READY_S: i32 = 30;
 
-/// What the user asks for.
-#[derive(Debug, Clone)]
-pub struct RollingOptions {
-    /// The release to update to.
-    pub target: Release,
-    /// Its image.
-    pub image: String,
-    /// The options that every command has: instance, accepted findings, timeout.
-    pub given: UpgradeOptions,
-}
-
-/// What was updated.
 #[derive(Debug, Serialize)]
 pub struct RollingReport {
-    /// The instance.
     pub instance: String,
-    /// The release that runs now.
     pub target_version: String,
-    /// Its image.
     pub image: String,
     /// The Deployments, in the order of their update.
     pub deployments: Vec<String>,
@@ -51,47 +37,30 @@ pub struct RollingReport {
     pub is_helms: bool,
 }
 
-/// Why a rolling update ended.
 #[derive(Debug, thiserror::Error)]
 pub enum RollingError {
-    /// It does not fit the instance; nothing was changed.
-    #[error("{0}")]
-    Refused(String),
-    /// A Deployment did not become healthy.
     #[error("not healthy within {} s: {lack}; {updated} Deployments have the new image, the rest the old one", limit.as_secs())]
     Unhealthy {
-        /// The Deployment.
         workload: String,
-        /// What is lacking.
         lack: String,
         /// Deployments before it.
         updated: usize,
-        /// The limit.
         limit: Duration,
     },
     /// Another process works on the instance.
     #[error(
         "the Lease was lost: another orchestrator may be running; {patched} Deployments have the new image"
     )]
-    LeaseLost {
-        /// Deployments that were changed.
-        patched: usize,
-    },
-    /// It did not begin, or was stopped.
+    LeaseLost { patched: usize },
+    /// It was refused, was stopped, or the server failed.
     #[error(transparent)]
     Ended(Cause),
-    /// The server.
-    #[error(transparent)]
-    Client(#[from] ClientError),
 }
 
-/// The Deployments in the order of their update.
-fn ordered(facts: &Facts) -> Vec<Workload> {
-    // What is asked is new before what asks.
-    let place = |workload: &Workload| COMPONENTS.iter().position(|one| *one == workload.component);
-    let mut workloads = facts.workloads.found.clone();
-    workloads.sort_by_key(|workload| (place(workload), workload.name.clone()));
-    workloads
+impl<E: Into<Cause>> From<E> for RollingError {
+    fn from(cause: E) -> Self {
+        Self::Ended(cause.into())
+    }
 }
 
 /// Why the releases that run cannot be updated so. A tag without a release may mean anything, 2.1 too:
@@ -130,10 +99,9 @@ fn findings(facts: &Facts, options: &UpgradeOptions) -> Vec<Finding> {
 }
 
 /// Why an instance cannot be updated so to this target now; empty where it can.
-fn refusals(facts: &Facts, options: &RollingOptions) -> Vec<String> {
-    let (target, image) = (&options.target, options.image.as_str());
+fn refusals(facts: &Facts, options: &UpgradeOptions, target: &Release, image: &str) -> Vec<String> {
     let mut reasons = blockers(facts);
-    reasons.extend(unfit_sources(facts, options.given.source.as_ref(), image));
+    reasons.extend(unfit_sources(facts, options.source.as_ref(), image));
     reasons.extend(standby_lack(facts));
     if facts.workloads.found.is_empty() {
         reasons.push(no_instance(facts));
@@ -156,7 +124,7 @@ fn refusals(facts: &Facts, options: &RollingOptions) -> Vec<String> {
             reasons.push(format!("Deployment {}: {lack}", workload.name));
         }
     }
-    let others = findings(facts, &options.given);
+    let others = findings(facts, options);
     let others = others.iter().filter(|one| one.is_error());
     reasons.extend(others.map(|one| format!("{} [{}]", one.message, one.code)));
     reasons
@@ -168,7 +136,7 @@ fn outline(facts: &Facts, image: &str) -> String {
         "Update {} in namespace {} to {}, one Deployment after the other, each until it is healthy:\n",
         facts.instance, facts.namespace, image
     );
-    for (number, workload) in ordered(facts).iter().enumerate() {
+    for (number, workload) in facts.workloads.found.iter().enumerate() {
         text.push_str(&format!(
             "  {}. {}, now {}\n",
             number + 1,
@@ -179,9 +147,8 @@ fn outline(facts: &Facts, image: &str) -> String {
     text
 }
 
-/// The patch of one Deployment, if it is still as it was read.
-fn patch(workload: &Workload, options: &RollingOptions, version: Option<&str>) -> Value {
-    let container = json!({"name": workload.container, "image": options.image});
+fn patch(workload: &Workload, target: &Release, image: &str) -> Value {
+    let container = json!({"name": workload.container, "image": image});
     let mut spec = json!({
         // Charts give coordinators Recreate, which stops the old one before the new one is there.
         "strategy": {"type": "RollingUpdate"},
@@ -191,10 +158,7 @@ fn patch(workload: &Workload, options: &RollingOptions, version: Option<&str>) -
         spec["minReadySeconds"] = json!(COORDINATOR_READY_S);
     }
     json!({
-        "metadata": {
-            "resourceVersion": version,
-            "labels": {"app.kubernetes.io/version": options.target.to_string()},
-        },
+        "metadata": {"labels": {"app.kubernetes.io/version": target.to_string()}},
         "spec": spec,
     })
 }
@@ -205,70 +169,73 @@ fn patch(workload: &Workload, options: &RollingOptions, version: Option<&str>) -
 /// Why it ended; what was updated until then stays so.
 pub async fn rolling_update(
     client: &Client,
-    options: &RollingOptions,
+    options: &UpgradeOptions,
     observer: &dyn ProgressObserver,
 ) -> Result<RollingReport, RollingError> {
-    let held = Held::acquire(client, &options.given.instance, &options.given.identity)
-        .await
-        .map_err(|error| RollingError::Ended(error.into()))?;
+    let (Some(target), Some(image)) = (&options.target, options.new_image()) else {
+        let why = "a rolling update needs --target-version";
+        return Err(Refusal::Refused(why.to_owned()).into());
+    };
+    let held = Held::acquire(client, &options.instance, &options.identity).await?;
     let update = Update {
         client,
         held: &held,
         options,
+        target,
+        image: &image,
         observer,
     };
     let ended = tokio::select! {
         ended = update.work() => ended,
-        () = observer.stopped() => Err(RollingError::Ended(Cause::Stopped)),
+        () = observer.stopped() => Err(Cause::Stopped.into()),
     };
     held.release().await;
     ended
 }
 
-/// A rolling update in progress.
 struct Update<'a> {
     client: &'a Client,
     held: &'a Held,
-    options: &'a RollingOptions,
+    options: &'a UpgradeOptions,
+    target: &'a Release,
+    image: &'a str,
     observer: &'a dyn ProgressObserver,
 }
 
 impl Update<'_> {
     async fn work(&self) -> Result<RollingReport, RollingError> {
-        let given = &self.options.given;
-        let scope = Scope {
-            instance: &given.instance,
-            selector: given.selector.as_deref(),
-            ..Scope::default()
-        };
-        let facts = collect::facts(self.client, scope).await?;
-        for finding in findings(&facts, given).iter().filter(|one| !one.is_error()) {
+        let options = self.options;
+        let facts = collect::facts(self.client, options).await?;
+        for finding in findings(&facts, options)
+            .iter()
+            .filter(|one| !one.is_error())
+        {
             self.observer.finding(finding);
         }
-        let reasons = refusals(&facts, self.options);
+        let reasons = refusals(&facts, options, self.target, self.image);
         if !reasons.is_empty() {
-            return Err(RollingError::Refused(reasons.join("; ")));
+            return Err(Refusal::Refused(reasons.join("; ")).into());
         }
-        let outline = outline(&facts, &self.options.image);
+        let outline = outline(&facts, self.image);
         if !self.observer.confirm(&outline).await {
-            return Err(RollingError::Ended(Cause::Unconfirmed));
+            return Err(Cause::Unconfirmed.into());
         }
-        let ordered = ordered(&facts);
-        for (updated, workload) in ordered.iter().enumerate() {
+        let workloads = facts.workloads.found;
+        for (updated, workload) in workloads.iter().enumerate() {
             self.update(workload, updated).await?;
         }
         Ok(RollingReport {
-            instance: given.instance.clone(),
-            target_version: self.options.target.to_string(),
-            image: self.options.image.clone(),
-            deployments: ordered.into_iter().map(|one| one.name).collect(),
+            instance: options.instance.clone(),
+            target_version: self.target.to_string(),
+            image: self.image.to_owned(),
+            deployments: workloads.into_iter().map(|one| one.name).collect(),
             is_helms: facts.helm.is_some(),
         })
     }
 
     /// Updates a Deployment and waits until it is healthy, as long as the Lease is ours; `updated` are those before it.
     async fn update(&self, workload: &Workload, updated: usize) -> Result<(), RollingError> {
-        let limit = self.options.given.limit;
+        let limit = self.options.limit;
         self.observer
             .message(&format!("updating {}", workload.name));
         let change = async || {
@@ -298,7 +265,8 @@ impl Update<'_> {
     async fn change(&self, workload: &Workload) -> Result<i64, ClientError> {
         let live: Option<Deployment> = self.client.get(&workload.name).await?;
         let version = live.and_then(|live| live.resource_version());
-        let patch = patch(workload, self.options, version.as_deref());
+        let patch = patch(workload, self.target, self.image);
+        let patch = manifest::if_unchanged(patch, version.as_deref());
         let written: Deployment = self.client.patch(&workload.name, &patch).await?;
         Ok(written.metadata.generation.unwrap_or(0))
     }
@@ -313,7 +281,7 @@ impl Update<'_> {
             None => Some("it is missing".to_owned()),
             Some(live) => {
                 let pods = self.client.pods_of(Some(live)).await?;
-                unhealthy(live, &pods, workload, &self.options.image, generation)
+                unhealthy(live, &pods, workload, self.image, generation)
             }
         };
         let named = lack.map(|lack| format!("Deployment {}: {lack}", workload.name));
@@ -354,23 +322,11 @@ mod tests {
     }
 
     fn refused(facts: &Facts, source: Option<&Release>, image: &str, accepted: &[&str]) -> String {
-        let options = RollingOptions {
-            target: target(),
-            image: image.to_owned(),
-            given: UpgradeOptions {
-                source: source.cloned(),
-                ..accepting(accepted)
-            },
+        let options = UpgradeOptions {
+            source: source.cloned(),
+            ..accepting(accepted)
         };
-        refusals(facts, &options).join("; ")
-    }
-
-    #[test]
-    fn coordinators_come_first_including_mixcoord() {
-        let facts = facts(&["proxy", "querynode", "mixcoord", "rootcoord"], "2.2.3");
-        let ordered = ordered(&facts);
-        let components: Vec<&str> = ordered.iter().map(|one| one.component.as_str()).collect();
-        assert_eq!(components, ["rootcoord", "mixcoord", "querynode", "proxy"]);
+        refusals(facts, &options, &target(), image).join("; ")
     }
 
     #[test]
@@ -434,12 +390,7 @@ mod tests {
     #[test]
     fn the_patch_names_the_found_container() {
         let facts = facts(&["rootcoord"], "2.2.3");
-        let options = RollingOptions {
-            target: target(),
-            image: "m:2".to_owned(),
-            given: UpgradeOptions::default(),
-        };
-        let patch = patch(&facts.workloads.found[0], &options, Some("3"));
+        let patch = patch(&facts.workloads.found[0], &target(), "m:2");
         assert_eq!(
             patch["spec"]["template"]["spec"]["containers"],
             json!([{"name": "main", "image": "m:2"}])

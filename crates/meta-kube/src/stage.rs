@@ -36,7 +36,6 @@ const fn back(id: &'static str) -> Stage {
 }
 
 /// The stages, each described by its [`Row`].
-#[allow(missing_docs, reason = "the table has the description of each")]
 impl Stage {
     pub(crate) const PROBE: Self = forward("probe");
     pub const PLAN: Self = forward("plan");
@@ -62,44 +61,34 @@ impl Stage {
     pub(crate) const ROLLED_BACK: Self = back("rolled-back");
 }
 
-/// How a stage's work ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Successfully.
     Done,
     /// Successfully, and this is what the metadata is.
     Metadata(Layout),
-    /// With a failure.
     Failed,
     /// Successfully, but another tool started Milvus meanwhile.
     Restarted,
 }
 
-/// What comes after a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// Enter this stage.
     Go(Stage),
     /// Stay here: the user has to decide.
     Halt,
 }
 
 impl Stage {
-    /// Its row of the table.
-    #[must_use]
     pub fn row(self) -> &'static Row {
         let found = TABLE.iter().find(|row| row.stage == self);
         found.unwrap_or(&table::UNKNOWN)
     }
 
     /// The stage in words, as a thing being done.
-    #[must_use]
     pub fn name(self) -> &'static str {
         self.row().label
     }
 
-    /// Whether nothing is left to do.
-    #[must_use]
     pub fn is_final(self) -> bool {
         self.row().end.is_some()
     }

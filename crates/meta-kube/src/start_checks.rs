@@ -51,7 +51,7 @@ pub(crate) fn incompatible_image(state: &UpgradeState, new: bool) -> Option<Stri
         ("2.1", &state.source_version)
     };
     state.workloads.iter().find_map(|workload| {
-        let image = if new { &state.image } else { &workload.image };
+        let image = state.image_of(workload, new);
         let unfit = image_version(image).is_some_and(|one| one.has_2_2_layout() != new);
         unfit.then(|| {
             format!(

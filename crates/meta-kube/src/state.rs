@@ -14,15 +14,12 @@ use super::stage::{Effect, Stage};
 use super::{BACKUP_FOLDER, CLAIM_SIZE};
 use milvus_meta::layout::Layout;
 
-/// Version of the format of the state.
 pub(crate) const STATE_VERSION: u32 = 1;
 /// Attempts at one step, without the user asking for more.
 pub const ATTEMPTS_MAX: u32 = 3;
 
-/// One Deployment of Milvus.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Workload {
-    /// The Deployment's name.
     pub name: String,
     /// Its identity: another Deployment of the same name is not ours to touch.
     pub uid: String,
@@ -36,20 +33,15 @@ pub struct Workload {
     pub replicas: i32,
 }
 
-/// Where the metadata is.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct EtcdTarget {
     /// Addresses, `host:port`.
     pub endpoints: Vec<String>,
-    /// The root path.
     pub root_path: String,
-    /// The meta sub-path.
     pub meta_sub_path: String,
-    /// The kv sub-path.
     pub kv_sub_path: String,
     /// Secret with `user` and `password`.
     pub credentials: Option<String>,
-    /// Secret with certificates.
     pub tls: Option<TlsSecret>,
 }
 
@@ -58,7 +50,6 @@ pub struct EtcdTarget {
 pub struct StorageRoot {
     /// Whether the files are in a folder, and not in object storage.
     pub is_local: bool,
-    /// The path.
     pub path: String,
     /// Whether it is configured, or the default of Milvus.
     pub is_set: bool,
@@ -78,7 +69,6 @@ impl StorageRoot {
 /// A Secret with certificates, and which of them it has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TlsSecret {
-    /// Its name.
     pub name: String,
     /// Key of the certificates to trust.
     pub ca: Option<String>,
@@ -92,19 +82,14 @@ pub struct TlsSecret {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PodShape {
-    /// Names of pull secrets.
     pub pull_secrets: Vec<String>,
-    /// Node selector.
     pub node_selector: BTreeMap<String, String>,
-    /// Tolerations.
     pub tolerations: Vec<Value>,
-    /// Node affinity.
     pub node_affinity: Option<Value>,
     /// The pod's security context, where Milvus has one.
     pub security: Option<Value>,
     /// What each container requests, where it is not the default.
     pub requests: BTreeMap<String, String>,
-    /// The limits of each container.
     pub limits: BTreeMap<String, String>,
     /// The user, where it is not the one of the security context.
     pub user: Option<PodUser>,
@@ -123,51 +108,38 @@ pub struct SavedResource {
     pub components: BTreeMap<String, SavedComponent>,
 }
 
-/// One component of the custom resource.
+/// One component of the custom resource: which of its members are present.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct SavedComponent {
-    /// `replicas`, present or absent.
     pub replicas: Option<i64>,
-    /// `image`, present or absent.
     pub image: Option<String>,
-    /// `groups`, present or absent.
     pub groups: Option<Value>,
     /// Whether the resource did not name it at all.
     #[serde(default)]
     pub absent: bool,
 }
 
-/// When a stage was entered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entered {
-    /// The stage.
     pub stage: Stage,
     /// When, RFC 3339.
     pub at: String,
 }
 
-/// The state of an upgrade, as saved.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct UpgradeState {
-    /// [`STATE_VERSION`].
     pub version: u32,
     /// Eight hexadecimal digits.
     pub operation: String,
     /// When it began, RFC 3339.
     pub started_at: String,
-    /// The instance.
     pub instance: String,
-    /// What is being done.
     pub stage: Stage,
     /// The release that wrote the metadata.
     pub source_version: String,
-    /// The release to migrate to.
     pub target_version: String,
-    /// The image of the new release.
     pub image: String,
-    /// The image of the Jobs.
     pub tool_image: String,
-    /// Where the metadata is.
     pub etcd: EtcdTarget,
     /// Where Milvus is configured to keep its files, where that is known.
     #[serde(default)]
@@ -188,9 +160,7 @@ pub struct UpgradeState {
     pub workloads: Vec<Workload>,
     /// The custom resource, where an operator manages the instance.
     pub resource: Option<SavedResource>,
-    /// What the Jobs' pods take over.
     pub shape: PodShape,
-    /// What happens after failures.
     pub policy: Policy,
     /// The timeout of each wait, in seconds; `None` in states of earlier versions.
     #[serde(default)]
@@ -198,10 +168,8 @@ pub struct UpgradeState {
     /// Whether records that cannot be migrated are left out.
     #[serde(default)]
     pub skip_broken: bool,
-    /// Codes of findings that are accepted.
     #[serde(default)]
     pub accepted: Vec<String>,
-    /// Whether the user requested a rollback.
     #[serde(default)]
     pub rollback_requested: bool,
     /// Where what the new release wrote was saved before it was undone.
@@ -224,7 +192,6 @@ pub struct UpgradeState {
 }
 
 impl UpgradeState {
-    /// Reads a saved state.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let state: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
         match state.version {
@@ -249,6 +216,18 @@ impl UpgradeState {
         )
     }
 
+    /// The image of a Deployment with the new release, or with the one before.
+    pub(crate) fn image_of<'s>(&'s self, workload: &'s Workload, new: bool) -> &'s str {
+        if new { &self.image } else { &workload.image }
+    }
+
+    /// Where the backup is, if there is one.
+    pub fn backup_place(&self) -> Option<String> {
+        let (file, claim) = (&self.backup_file, &self.claim);
+        self.has_backup
+            .then(|| format!("{file} in volume claim {claim}"))
+    }
+
     /// The size of a claim that is made.
     pub(crate) fn size(&self) -> &str {
         self.claim_size.as_deref().unwrap_or(CLAIM_SIZE)
@@ -259,7 +238,6 @@ impl UpgradeState {
         self.has_backup || self.verified || self.attempt(JobKind::Migrate) > 0
     }
 
-    /// Applies what a stage changes.
     pub(crate) fn apply(&mut self, effect: Effect) {
         match effect {
             Effect::Verified => self.verified = true,

@@ -9,13 +9,14 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use tokio::time::Instant;
 
 use super::POLL_INTERVAL;
-use super::client::{Client, ClientError};
-use super::collect::{self, Scope};
-use super::driver::{Driver, DriverError, saved_state};
-use super::lease::{Held, LeaseError};
+use super::cause::{Cause, Refusal};
+use super::client::Client;
+use super::collect;
+use super::driver::{Driver, saved_state};
+use super::lease::Held;
 use super::manifest;
 use super::options::{Intent, UpgradeOptions};
-use super::preflight::{Facts, Right};
+use super::preflight::Facts;
 use super::progress::ProgressObserver;
 use super::stage::Unreached;
 use super::state::UpgradeState;
@@ -30,7 +31,7 @@ pub mod timeline;
 pub use preflight::preflight;
 pub use status::{Status, status};
 
-use decide::{Decision, Refusal, decide};
+use decide::{Decision, decide};
 
 /// How long pods on their way are waited for before an upgrade.
 const AT_REST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -40,44 +41,13 @@ const AT_REST_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct UpgradeReport {
     /// Whether what was asked for was reached; if not, why.
     pub result: Result<(), Unreached>,
-    /// What there is now.
     pub status: Status,
-}
-
-/// Why the command ended.
-#[derive(Debug, thiserror::Error)]
-pub enum Cause {
-    /// The Lease could not be acquired.
-    #[error(transparent)]
-    Lease(#[from] LeaseError),
-    /// Rights are missing.
-    #[error("rights are missing")]
-    Rights(Vec<Right>),
-    /// The options cannot be followed.
-    #[error(transparent)]
-    Refusal(#[from] Refusal),
-    /// The steps were not confirmed.
-    #[error("not confirmed")]
-    Unconfirmed,
-    /// The command was ended.
-    #[error("ended by a signal; a Job that is running continues")]
-    Stopped,
-    /// Something failed.
-    #[error(transparent)]
-    Driver(#[from] DriverError),
-}
-
-impl From<ClientError> for Cause {
-    fn from(error: ClientError) -> Self {
-        Self::Driver(error.into())
-    }
 }
 
 /// Why the command ended, and the upgrade state as it was saved last.
 #[derive(Debug, thiserror::Error)]
 #[error("{cause}")]
 pub struct UpgradeError {
-    /// Why.
     pub cause: Cause,
     /// The state, where an upgrade is saved and may have been changed.
     pub state: Option<Box<UpgradeState>>,
@@ -92,10 +62,8 @@ impl<E: Into<Cause>> From<E> for UpgradeError {
     }
 }
 
-/// What was observed before anything is decided.
 struct Observed {
     saved: Option<UpgradeState>,
-    /// The resource version of the saved state.
     version: Option<String>,
     facts: Facts,
 }
@@ -169,7 +137,7 @@ async fn work(
         Err(error) => {
             let state = Some(Box::new(driver.state));
             return Err(UpgradeError {
-                cause: error.into(),
+                cause: error,
                 state,
             });
         }
@@ -214,18 +182,12 @@ async fn observe(client: &Client, options: &UpgradeOptions) -> Result<Observed, 
     let continues =
         |saved: &&UpgradeState| !saved.stage.is_final() || options.intent == Intent::RollBack;
     let continued = saved.as_ref().filter(continues);
-    let claim = match (&options.claim, continued) {
-        (None, Some(saved)) => saved.claim.clone(),
-        (Some(_), _) | (None, None) => options.claim_name(),
-    };
-    let selector = continued.map(|saved| saved.selector.as_str());
-    let scope = Scope {
-        instance: &options.instance,
-        selector: selector.or(options.selector.as_deref()),
-        claim: &claim,
-        secret: options.tls_secret.as_deref(),
-    };
-    let mut facts = collect::facts(client, scope).await?;
+    let mut effective = options.clone();
+    if let Some(saved) = continued {
+        effective.selector = Some(saved.selector.clone());
+        effective.claim.get_or_insert_with(|| saved.claim.clone());
+    }
+    let mut facts = collect::facts(client, &effective).await?;
     for workload in continued.iter().flat_map(|saved| &saved.workloads) {
         let live: Option<Deployment> = client.get(&workload.name).await?;
         let uid = live.map(|live| live.metadata.uid.unwrap_or_default());
@@ -247,9 +209,6 @@ async fn create_claim(client: &Client, state: &UpgradeState) -> Result<(), Cause
 }
 
 /// What a command would do: the steps that follow, with every manifest; nothing is touched.
-///
-/// # Errors
-/// Why it would do nothing.
 pub async fn dry_run(client: &Client, options: &UpgradeOptions) -> Result<String, UpgradeError> {
     let observed = observe(client, options).await?;
     let decision = decide(options, observed.saved.as_ref(), &observed.facts)?;
@@ -260,15 +219,15 @@ pub async fn dry_run(client: &Client, options: &UpgradeOptions) -> Result<String
 }
 
 /// Why the Lease could not be acquired; without the rights, all that are missing.
-async fn without_lease(client: &Client, error: LeaseError) -> Cause {
-    if let LeaseError::Client(refused) = &error
+async fn without_lease(client: &Client, error: Cause) -> Cause {
+    if let Cause::Client(refused) = &error
         && refused.is_forbidden()
         && let Ok(missing) = collect::missing_rights(client, false, None).await
         && !missing.is_empty()
     {
         return Cause::Rights(missing);
     }
-    error.into()
+    error
 }
 
 /// The state as it was saved last says how far it came.

@@ -13,9 +13,7 @@ use super::progress::ProgressObserver;
 /// Tries of a change that conflicts with those of other clients.
 const TRIES: u32 = 8;
 
-/// How a wait ended.
 pub(crate) enum Waited {
-    /// Nothing is lacking any more.
     Done,
     /// This was still lacking at the time limit.
     Late(Vec<Lack>),

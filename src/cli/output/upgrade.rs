@@ -45,24 +45,17 @@ pub(in crate::cli) fn status(status: &Status, style: Style) -> String {
         ),
     );
     say("Stage", saved.stage.name().to_owned());
-    match (&status.orchestrator, status.state) {
-        (Some(who), _) => say("Orchestrator", holder(who)),
-        (None, State::Interrupted | State::Halted) => say("Orchestrator", "none".to_owned()),
-        (
-            None,
-            State::None | State::AtWork | State::Upgraded | State::RolledBack | State::Abandoned,
-        ) => {}
+    if let Some(who) = &status.orchestrator {
+        say("Orchestrator", holder(who));
+    } else if matches!(status.state, State::Interrupted | State::Halted) {
+        say("Orchestrator", "none".to_owned());
     }
     if let Some(failure) = &saved.failure {
         say("Failure", style.bad(failure));
     }
     say("State", status.meaning.clone());
-    if saved.has_backup {
-        let claim = &saved.claim;
-        say(
-            "Backup",
-            format!("{} in volume claim {claim}", saved.backup_file),
-        );
+    if let Some(place) = saved.backup_place() {
+        say("Backup", place);
     }
     if let Some(timeline) = &status.timeline {
         lines.extend(self::timeline(timeline, style));
@@ -70,19 +63,18 @@ pub(in crate::cli) fn status(status: &Status, style: Style) -> String {
     lines.push(String::new());
     lines.extend(deployments(status, saved, style));
     let running = status.jobs.iter().filter(|job| job.state == "running");
-    for job in running {
-        lines.push(format!("Job {} is running", job.name));
-    }
+    lines.extend(running.map(|job| format!("Job {} is running", job.name)));
     lines.push(String::new());
-    for one in &status.findings {
-        lines.push(finding(one, style));
-    }
+    lines.extend(status.findings.iter().map(|one| finding(one, style)));
     if let Some(notice) = &status.notice {
         lines.push(format!("{} {notice}", style.strong("Helm:")));
     }
-    for next in &status.next {
-        lines.push(format!("{} {next}", style.strong(word(status.state))));
-    }
+    let next = match status.state == State::Upgraded {
+        true => "To roll back:",
+        false => "Next:",
+    };
+    let commands = status.next.iter();
+    lines.extend(commands.map(|command| format!("{} {command}", style.strong(next))));
     lines.push(String::new());
     lines.join("\n")
 }
@@ -118,19 +110,6 @@ fn holder(who: &Orchestrator) -> String {
     match who.seconds_ago {
         Some(seconds) => format!("{}, last seen {seconds} s ago", who.holder),
         None => who.holder.clone(),
-    }
-}
-
-/// Introduces the next command.
-fn word(state: State) -> &'static str {
-    match state {
-        State::Upgraded => "To roll back:",
-        State::None
-        | State::AtWork
-        | State::Interrupted
-        | State::Halted
-        | State::RolledBack
-        | State::Abandoned => "Next:",
     }
 }
 
@@ -266,23 +245,18 @@ fn storage(storage: &Storage, style: Style) -> Option<String> {
     if storage.claim.is_empty() {
         return None;
     }
-    let text = match (&storage.classes, &storage.default_class) {
-        _ if storage.exists => format!("existing volume claim {}", storage.claim),
-        (None, _) => format!(
-            "volume claim {} will be created; no right to list storage classes",
-            storage.claim
-        ),
-        (Some(_), Some(class)) => format!(
-            "volume claim {} will be created; default storage class {class}",
-            storage.claim
-        ),
-        (Some(classes), None) => format!(
-            "volume claim {} will be created; no default storage class among {}",
-            storage.claim,
-            classes.len()
-        ),
+    let (heading, claim) = (style.strong("Backup:"), &storage.claim);
+    if storage.exists {
+        return Some(format!("{heading} existing volume claim {claim}"));
+    }
+    let class = match (&storage.classes, &storage.default_class) {
+        (None, _) => "no right to list storage classes".to_owned(),
+        (Some(_), Some(class)) => format!("default storage class {class}"),
+        (Some(classes), None) => format!("no default storage class among {}", classes.len()),
     };
-    Some(format!("{} {text}", style.strong("Backup:")))
+    Some(format!(
+        "{heading} volume claim {claim} will be created; {class}"
+    ))
 }
 
 fn workloads(report: &PreflightReport, style: Style) -> Vec<String> {

@@ -45,22 +45,13 @@ fn page(status: &Status) -> Page {
         if let Some(failure) = &saved.failure {
             text.push_str(&format!(" {}.", capitalized(failure)));
         }
-        let claim = &saved.claim;
-        let backup = format!("{} in volume claim {claim}", saved.backup_file);
         facts.extend([
             ("Source release", saved.source_version.clone()),
             ("Target release", saved.target_version.clone()),
             ("Image", saved.image.clone()),
             ("Operation", saved.operation.clone()),
             ("Started", saved.started_at.clone()),
-            (
-                "Backup",
-                if saved.has_backup {
-                    backup
-                } else {
-                    String::new()
-                },
-            ),
+            ("Backup", saved.backup_place().unwrap_or_default()),
         ]);
     }
     facts.extend(created());

@@ -1,9 +1,12 @@
 //! The custom resources of the Milvus Operator and of KEDA.
 
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch};
+use kube::api::{
+    Api, ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams,
+};
 use serde_json::Value;
 
-use super::{Client, ClientError, parameters};
+use super::{Client, ClientError};
+use crate::TOOL;
 use crate::milvus_resource::{GROUP, VERSION};
 
 impl Client {
@@ -27,23 +30,13 @@ impl Client {
     pub(crate) async fn patch_milvus(&self, name: &str, patch: &Value) -> Result<(), ClientError> {
         let api = self.dynamic(GROUP, VERSION, "Milvus");
         let action = format!("change Milvus {name}");
-        let (parameters, patch) = (parameters(), Patch::Merge(patch));
+        let (parameters, patch) = (PatchParams::apply(TOOL), Patch::Merge(patch));
         let changed = self.once(&action, api.patch(name, &parameters, &patch));
         changed.await.map(|_| ())
     }
 
-    /// The upgrades that an operator was asked for; none where there is no such kind.
-    pub(crate) async fn milvus_upgrades(&self) -> Result<Vec<Value>, ClientError> {
-        self.list_dynamic(GROUP, VERSION, "MilvusUpgrade").await
-    }
-
-    /// KEDA's scalers; none where there is no such kind.
-    pub(crate) async fn scaled_objects(&self) -> Result<Vec<Value>, ClientError> {
-        self.list_dynamic("keda.sh", "v1alpha1", "ScaledObject")
-            .await
-    }
-
-    async fn list_dynamic(
+    /// Lists custom resources; none where there is no such kind.
+    pub(crate) async fn list_dynamic(
         &self,
         group: &str,
         version: &str,

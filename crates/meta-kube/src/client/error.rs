@@ -3,35 +3,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The time limit of one request.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What went wrong with a request.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// No configuration for a cluster.
     #[error("no usable configuration of a Kubernetes cluster in {kubeconfig}")]
     Configure {
-        /// Where it was looked for.
         kubeconfig: String,
-        /// Why.
         #[source]
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The server refused, or could not be reached.
     #[error("failed to {action}: {}", reason(cause, server))]
     Request {
-        /// What was tried.
         action: String,
-        /// Why.
         cause: Box<kube::Error>,
         /// The server's address, and the kubeconfig that has it.
         server: Arc<str>,
     },
-    /// The server did not answer in time.
     #[error("failed to {action}: no answer within {} s ({server})", REQUEST_TIMEOUT.as_secs())]
     TimedOut {
-        /// What was tried.
         action: String,
         /// The server's address, and the kubeconfig that has it.
         server: Arc<str>,
@@ -88,22 +79,18 @@ impl ClientError {
             .is_some_and(|status| status.is_conflict() || status.is_already_exists())
     }
 
-    /// Whether the right is missing.
-    #[must_use]
     pub fn is_forbidden(&self) -> bool {
         let is_right = |status: &kube::core::Status| status.is_forbidden() && !is_of_quota(status);
         self.status().is_some_and(is_right)
     }
 
     /// Whether the object, or its kind, does not exist.
-    #[must_use]
     pub fn is_missing(&self) -> bool {
         // A server without the kind answers with plain text: only the code is reliable.
         self.status().is_some_and(|status| status.code == 404)
     }
 
     /// Whether the same request may succeed in a moment.
-    #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
             Self::TimedOut { .. } => true,

@@ -79,7 +79,6 @@ impl Client {
         Some(found.metadata.annotations.unwrap_or_default())
     }
 
-    /// Whether we may do something.
     pub(crate) async fn can_i(&self, right: &Right) -> Result<bool, ClientError> {
         let api: Api<SelfSubjectAccessReview> = Api::all(self.inner.clone());
         let review = SelfSubjectAccessReview {

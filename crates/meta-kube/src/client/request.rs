@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::Client;
 use super::error::{ClientError, REQUEST_TIMEOUT};
 
 /// How long the server may be silent before that is reported.
@@ -15,8 +16,7 @@ const TRIES: u32 = 4;
 /// The pause before another try.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Sends a request once.
-pub(super) async fn with_timeout<T>(
+async fn with_timeout<T>(
     server: &Arc<str>,
     action: &str,
     request: impl Future<Output = Result<T, kube::Error>>,
@@ -42,21 +42,31 @@ pub(super) async fn with_timeout<T>(
     }
 }
 
-/// For requests that may be sent twice.
-pub(super) async fn with_retry<T, F: Future<Output = Result<T, kube::Error>>>(
-    server: &Arc<str>,
-    action: &str,
-    request: impl Fn() -> F,
-) -> Result<T, ClientError> {
-    let mut tried = 1;
-    loop {
-        match with_timeout(server, action, request()).await {
-            Err(error) if error.is_transient() && tried < TRIES => {
-                tracing::debug!(action, tried, %error, "trying again");
-                tokio::time::sleep(PAUSE * tried).await;
-                tried += 1;
+impl Client {
+    pub(super) async fn once<T>(
+        &self,
+        action: &str,
+        request: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, ClientError> {
+        with_timeout(&self.server, action, request).await
+    }
+
+    /// Sends a request that may be sent twice.
+    pub(super) async fn retry<T, F: Future<Output = Result<T, kube::Error>>>(
+        &self,
+        action: &str,
+        request: impl Fn() -> F,
+    ) -> Result<T, ClientError> {
+        let mut tried = 1;
+        loop {
+            match self.once(action, request()).await {
+                Err(error) if error.is_transient() && tried < TRIES => {
+                    tracing::debug!(action, tried, %error, "trying again");
+                    tokio::time::sleep(PAUSE * tried).await;
+                    tried += 1;
+                }
+                outcome => return outcome,
             }
-            outcome => return outcome,
         }
     }
 }

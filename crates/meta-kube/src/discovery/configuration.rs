@@ -31,20 +31,35 @@ pub(crate) struct Configured {
 }
 
 impl Configured {
-    /// Lets what `stronger` says win.
-    pub(crate) fn overridden_by(self, stronger: Self) -> Self {
-        Self {
-            endpoints: stronger.endpoints.or(self.endpoints),
-            root_path: stronger.root_path.or(self.root_path),
-            meta_sub_path: stronger.meta_sub_path.or(self.meta_sub_path),
-            kv_sub_path: stronger.kv_sub_path.or(self.kv_sub_path),
-            metastore: stronger.metastore.or(self.metastore),
-            message_queue: stronger.message_queue.or(self.message_queue),
-            active_standby: stronger.active_standby.or(self.active_standby),
-            storage_type: stronger.storage_type.or(self.storage_type),
-            object_root: stronger.object_root.or(self.object_root),
-            local_root: stronger.local_root.or(self.local_root),
+    /// Reads the text of a `milvus.yaml` or `user.yaml`, which wins over what was read before.
+    pub(crate) fn read_yaml(&mut self, text: &str) -> Result<(), String> {
+        let settings = meta_yaml::parse(text)
+            .map_err(|error| format!("line {}: {}", error.line, error.message))?;
+        for setting in settings {
+            let values = match setting.value {
+                meta_yaml::Value::Text(text) => vec![text],
+                meta_yaml::Value::List(items) => items,
+                // Milvus takes it for an empty text.
+                meta_yaml::Value::Null => Vec::new(),
+                meta_yaml::Value::Nested => continue,
+            };
+            self.set(&setting.path, &values);
         }
+        Ok(())
+    }
+
+    /// Reads a variable of the environment of a Milvus container, which wins over its files.
+    ///
+    /// Milvus 2.1 takes `ETCD_ENDPOINTS`, and every variable whose name contains `milvus`, with the key
+    /// behind the first dot; 2.2 takes any variable that is a key once case, a leading `milvus.` and the
+    /// characters `. / _` are dropped.
+    pub(crate) fn read_variable(&mut self, name: &str, value: &str) {
+        let lower = name.to_ascii_lowercase();
+        let key = match lower.split_once('.') {
+            Some((before, key)) if before.contains("milvus") => key,
+            _ => lower.as_str(),
+        };
+        self.set(key, &[value.to_owned()]);
     }
 
     /// Where the files are: as configured, else where Milvus keeps them by default.
@@ -63,77 +78,44 @@ impl Configured {
         }
     }
 
-    fn set(&mut self, key: &str, values: Vec<String>) {
-        let normal = meta_yaml::normalize(key);
-        let first = values.first().cloned().filter(|text| !text.is_empty());
-        match normal.as_str() {
+    fn set(&mut self, key: &str, values: &[String]) {
+        let first = values.first().cloned().unwrap_or_default();
+        let may_be_empty = |place: &mut Option<String>| *place = Some(first.clone());
+        let text = |place: &mut Option<String>| {
+            if !first.is_empty() {
+                *place = Some(first.clone());
+            }
+        };
+        match meta_yaml::normalize(key).as_str() {
             "etcdendpoints" => {
                 let all = values.iter().flat_map(|text| text.split(','));
-                let all: Vec<String> = all
-                    .map(|one| one.trim().to_owned())
-                    .filter(|one| !one.is_empty())
-                    .collect();
+                let all = all.map(str::trim).filter(|one| !one.is_empty());
+                let all: Vec<String> = all.map(str::to_owned).collect();
                 if !all.is_empty() {
                     self.endpoints = Some(all);
                 }
             }
-            "etcdrootpath" => self.root_path = first,
-            "etcdmetasubpath" => self.meta_sub_path = first,
-            "etcdkvsubpath" => self.kv_sub_path = first,
-            "metastoretype" => self.metastore = first,
-            "messagequeue" | "mqtype" => self.message_queue = first,
-            "commonstoragetype" => self.storage_type = first,
-            "miniorootpath" => self.object_root = Some(first.unwrap_or_default()),
-            "localstoragepath" => self.local_root = Some(first.unwrap_or_default()),
-            "rootcoordenableactivestandby" => {
-                self.active_standby = first.map(|text| text.eq_ignore_ascii_case("true"));
+            "etcdrootpath" => text(&mut self.root_path),
+            "etcdmetasubpath" => text(&mut self.meta_sub_path),
+            "etcdkvsubpath" => text(&mut self.kv_sub_path),
+            "metastoretype" => text(&mut self.metastore),
+            "messagequeue" | "mqtype" => text(&mut self.message_queue),
+            "commonstoragetype" => text(&mut self.storage_type),
+            "miniorootpath" => may_be_empty(&mut self.object_root),
+            "localstoragepath" => may_be_empty(&mut self.local_root),
+            "rootcoordenableactivestandby" if !first.is_empty() => {
+                self.active_standby = Some(first.eq_ignore_ascii_case("true"));
             }
             _ => {}
         }
     }
 }
 
-/// Reads the text of a `milvus.yaml` or `user.yaml`.
-pub(crate) fn from_yaml(text: &str) -> Result<Configured, String> {
-    let settings = meta_yaml::parse(text)
-        .map_err(|error| format!("line {}: {}", error.line, error.message))?;
-    let mut configured = Configured::default();
-    for setting in settings {
-        let values = match setting.value {
-            meta_yaml::Value::Text(text) => vec![text],
-            meta_yaml::Value::List(items) => items,
-            // Milvus takes it for an empty text.
-            meta_yaml::Value::Null => Vec::new(),
-            meta_yaml::Value::Nested => continue,
-        };
-        configured.set(&setting.path, values);
-    }
-    Ok(configured)
-}
-
-/// Reads the environment of a Milvus container, which wins over its files.
-///
-/// Milvus 2.1 takes `ETCD_ENDPOINTS`, and every variable whose name contains `milvus`, with the key
-/// behind the first dot; 2.2 takes any variable that is a key once case, a leading `milvus.` and the
-/// characters `. / _` are dropped.
-pub(crate) fn from_environment<'v>(
-    variables: impl Iterator<Item = (&'v str, &'v str)>,
-) -> Configured {
-    let mut configured = Configured::default();
-    for (name, value) in variables {
-        let lower = name.to_ascii_lowercase();
-        let key = match lower.split_once('.') {
-            Some((before, key)) if before.contains("milvus") => key,
-            _ => lower.as_str(),
-        };
-        configured.set(key, vec![value.to_owned()]);
-    }
-    configured
-}
-
 /// Whether a variable of this name says something that is read here.
 pub(crate) fn is_setting(name: &str) -> bool {
-    from_environment([(name, "x")].into_iter()) != Configured::default()
+    let mut configured = Configured::default();
+    configured.read_variable(name, "x");
+    configured != Configured::default()
 }
 
 /// Reads the custom resource of an operator-managed instance.
@@ -141,43 +123,31 @@ pub(crate) fn is_setting(name: &str) -> bool {
 /// The Milvus Operator gives every member a separate endpoint, and takes the resource's name as root path
 /// where nothing else is said.
 pub(crate) fn from_resource(name: &str, namespace: &str, spec: &Value) -> Configured {
-    let text = |pointer: &str| {
-        let found = spec.pointer(pointer).and_then(Value::as_str);
-        found.map(str::to_owned)
+    let mut configured = Configured {
+        root_path: Some(name.to_owned()),
+        ..Configured::default()
     };
-    let given: Option<Vec<String>> = spec
-        .pointer("/dependencies/etcd/endpoints")
-        .and_then(Value::as_array)
-        .map(|list| {
-            list.iter()
-                .filter_map(Value::as_str)
-                .map(str::to_owned)
-                .collect()
-        });
-    let members = spec
-        .pointer("/dependencies/etcd/inCluster/values/replicaCount")
-        .and_then(Value::as_u64)
-        .unwrap_or(if is_cluster(spec) { 3 } else { 1 });
-    let made = || {
+    // It has the settings of milvus.yaml, and JSON is YAML. What is no object says nothing.
+    let _ = configured.read_yaml(&spec["config"].to_string());
+    let dependencies = &spec["dependencies"];
+    let given = dependencies["etcd"]["endpoints"].as_array();
+    let given = given.into_iter().flatten().filter_map(Value::as_str);
+    let given: Vec<String> = given.map(str::to_owned).collect();
+    let members = dependencies["etcd"]["inCluster"]["values"]["replicaCount"].as_u64();
+    let members = members.unwrap_or(if is_cluster(spec) { 3 } else { 1 });
+    configured.endpoints = Some(if given.is_empty() {
         (0..members.min(99))
             .map(|n| format!("{name}-etcd-{n}.{name}-etcd-headless.{namespace}:2379"))
             .collect()
-    };
-    Configured {
-        endpoints: Some(given.filter(|list| !list.is_empty()).unwrap_or_else(made)),
-        root_path: text("/config/etcd/rootPath").or_else(|| Some(name.to_owned())),
-        meta_sub_path: text("/config/etcd/metaSubPath"),
-        kv_sub_path: text("/config/etcd/kvSubPath"),
-        metastore: text("/config/metastore/type"),
-        message_queue: text("/dependencies/msgStreamType"),
-        active_standby: None,
-        storage_type: text("/config/common/storageType"),
-        object_root: text("/config/minio/rootPath"),
-        local_root: text("/config/localStorage/path"),
+    } else {
+        given
+    });
+    if let Some(queue) = dependencies["msgStreamType"].as_str() {
+        configured.message_queue = Some(queue.to_owned());
     }
+    configured
 }
 
-/// Whether a custom resource describes a cluster.
 pub(crate) fn is_cluster(spec: &Value) -> bool {
     spec.get("mode").and_then(Value::as_str) == Some("cluster")
 }
@@ -187,24 +157,30 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn from_yaml(text: &str) -> Configured {
+        let mut configured = Configured::default();
+        configured.read_yaml(text).unwrap();
+        configured
+    }
+
     #[test]
     fn the_charts_file_is_read() {
         let configured = from_yaml(
             "etcd:\n  endpoints:\n    - prod-etcd:2379\n  rootPath: by-dev\n  metaSubPath: meta\n  \
              kvSubPath: kv\nmetastore:\n  type: etcd\nmessageQueue: pulsar\nrootCoord:\n  enableActiveStandby: true\n",
-        )
-        .unwrap();
+        );
         assert_eq!(configured.endpoints.unwrap(), ["prod-etcd:2379"]);
         assert_eq!(configured.root_path.as_deref(), Some("by-dev"));
         assert_eq!(configured.metastore.as_deref(), Some("etcd"));
         assert_eq!(configured.message_queue.as_deref(), Some("pulsar"));
         assert_eq!(configured.active_standby, Some(true));
-        assert!(from_yaml("a: [").unwrap_err().contains("line"));
+        let broken = Configured::default().read_yaml("a: [");
+        assert!(broken.unwrap_err().contains("line"));
     }
 
     #[test]
     fn the_storage_root_is_the_configured_one_or_the_default() {
-        let root = |text: &str| from_yaml(text).unwrap().storage_root();
+        let root = |text: &str| from_yaml(text).storage_root();
         let storage = |is_local, path: &str, is_set| StorageRoot {
             is_local,
             path: path.to_owned(),
@@ -229,33 +205,33 @@ mod tests {
 
     #[test]
     fn user_yaml_and_the_environment_override_the_storage_root() {
-        let file = from_yaml("minio:\n  rootPath: file\n").unwrap();
-        let user = from_yaml("minio:\n  rootPath: mine\n").unwrap();
-        let silent = from_yaml("etcd:\n  rootPath: a\n").unwrap();
-        let joined = file.overridden_by(user).overridden_by(silent);
-        assert_eq!(joined.storage_root().path, "mine");
+        let mut files = from_yaml("minio:\n  rootPath: file\n");
+        files.read_yaml("minio:\n  rootPath: mine\n").unwrap();
+        files.read_yaml("etcd:\n  rootPath: a\n").unwrap();
+        assert_eq!(files.storage_root().path, "mine");
         for name in ["MINIO_ROOTPATH", "milvus.minio.rootPath"] {
-            let environment = from_environment([(name, "other")].into_iter());
-            let joined = joined.clone().overridden_by(environment);
+            let mut joined = files.clone();
+            joined.read_variable(name, "other");
             assert_eq!(joined.storage_root().path, "other", "{name}");
         }
     }
 
     #[test]
     fn the_environment_overrides_files_in_both_forms() {
-        let file = from_yaml("etcd:\n  rootPath: by-dev\n  endpoints: [a:1]\n").unwrap();
+        let file = from_yaml("etcd:\n  rootPath: by-dev\n  endpoints: [a:1]\n");
         for (name, value) in [
             ("milvus.etcd.rootPath", "other"),
             ("ETCD_ROOTPATH", "other"),
             ("MY_MILVUS.etcd.rootPath", "other"),
         ] {
-            let environment = from_environment([(name, value)].into_iter());
-            let joined = file.clone().overridden_by(environment);
+            let mut joined = file.clone();
+            joined.read_variable(name, value);
             assert_eq!(joined.root_path.as_deref(), Some("other"), "{name}");
             assert_eq!(joined.endpoints, Some(vec!["a:1".to_owned()]));
         }
-        let environment = from_environment([("ETCD_ENDPOINTS", "x:1,y:2")].into_iter());
-        assert_eq!(environment.endpoints.unwrap(), ["x:1", "y:2"]);
+        let mut joined = file.clone();
+        joined.read_variable("ETCD_ENDPOINTS", "x:1,y:2");
+        assert_eq!(joined.endpoints.unwrap(), ["x:1", "y:2"]);
     }
 
     #[test]

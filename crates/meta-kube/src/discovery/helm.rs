@@ -18,10 +18,8 @@ use milvus_meta::release::Release;
 const RELEASE_BYTES_MAX: u64 = 64 << 20;
 const GZIP_MAGIC: [u8; 3] = [0x1f, 0x8b, 0x08];
 
-/// A release of Helm.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct HelmRelease {
-    /// Its name.
     pub name: String,
     /// The revision, counted from 1; 0 where only labels were readable.
     pub revision: u64,
@@ -113,7 +111,6 @@ fn revision(metadata: &ObjectMeta) -> u64 {
     version.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
-/// Decodes the payload of one revision.
 pub(crate) fn decode(payload: &[u8]) -> Result<HelmRelease, String> {
     let packed = base64::engine::general_purpose::STANDARD
         .decode(payload.trim_ascii())

@@ -199,3 +199,11 @@ fn a_stopped_deployment_counts_as_annotated() {
         "it runs again"
     );
 }
+
+#[test]
+fn coordinators_come_first_including_mixcoord() {
+    let all = ["proxy", "querynode", "mixcoord", "rootcoord"];
+    let sorted = workloads(&all.map(|component| chart(component, "milvus")));
+    let order = ["rootcoord", "mixcoord", "querynode", "proxy"];
+    assert_eq!(components(&sorted), order);
+}

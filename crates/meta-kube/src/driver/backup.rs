@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{Driver, StageError};
+use super::{Driver, StageError, fail};
 use crate::BACKUP_FOLDER;
 use crate::job_kind::JobKind;
 use crate::job_runner;
@@ -26,13 +26,10 @@ struct Line {
 }
 
 impl Listed {
-    fn has_file(&self, path: &str) -> bool {
-        self.backups.iter().any(|one| one.valid && one.path == path)
-    }
-
-    fn has(&self, backup: &BackupRef) -> bool {
-        let mut sound = self.backups.iter().filter(|one| one.valid);
-        sound.any(|one| one.path == backup.path && one.digest.as_ref() == Some(&backup.digest))
+    /// Whether it is a valid backup, with this digest if one is given.
+    fn has(&self, path: &str, digest: Option<&String>) -> bool {
+        let mut valid = self.backups.iter().filter(|one| one.valid);
+        valid.any(|one| one.path == path && (digest.is_none() || one.digest.as_ref() == digest))
     }
 }
 
@@ -65,10 +62,10 @@ impl Driver<'_> {
     pub(super) async fn migrate(&mut self) -> Result<(), StageError> {
         if self.state.verified && self.unlocked_status().await?.layout != Layout::V2_2 {
             if let Some(saved) = &self.state.saved {
-                return Err(StageError::Failed(format!(
+                return fail(format!(
                     "the rollback put the metadata back already, and with it what the new release wrote (saved in \
                      {saved}): migrated again, that would be missing. Upgrade again once the rollback is finished"
-                )));
+                ));
             }
             // It was restored since: what an earlier Job did does not count, and what it gives is compared.
             self.state.verified = false;
@@ -98,14 +95,9 @@ impl Driver<'_> {
             );
             return self.run(JobKind::VerifyAlone).await.map(|_| ());
         }
-        let why = match self.run(JobKind::Verify).await {
-            Err(StageError::Failed(why)) => why,
-            outcome => return outcome.map(|_| ()),
+        let Some(lost) = self.run_with_backup(JobKind::Verify).await? else {
+            return Ok(());
         };
-        if !self.is_lost().await? {
-            return Err(StageError::Failed(why));
-        }
-        let lost = self.lost();
         self.observer.message(&format!(
             "{lost}: the metadata is checked without it, and no rollback is possible until the file is there again"
         ));
@@ -118,14 +110,9 @@ impl Driver<'_> {
         if !self.state.has_backup {
             return Ok(());
         }
-        let why = match self.run(JobKind::Rollback).await {
-            Err(StageError::Failed(why)) => why,
-            outcome => return outcome.map(|_| ()),
+        let Some(lost) = self.run_with_backup(JobKind::Rollback).await? else {
+            return Ok(());
         };
-        if !self.is_lost().await? {
-            return Err(StageError::Failed(why));
-        }
-        let lost = self.lost();
         let layout = self.check_layout().await?;
         if is_for_old(layout, self.state.layout_before) {
             self.observer.message(&format!(
@@ -134,17 +121,25 @@ impl Driver<'_> {
             ));
             return Ok(());
         }
-        Err(StageError::Failed(format!(
+        fail(format!(
             "{lost}, and the metadata is {}: copy the file there, or name the claim that has it with --backup-pvc, then run -o resume; or abandon the rollback with -o forward",
             layout.name()
-        )))
+        ))
     }
 
-    fn lost(&self) -> String {
-        format!(
+    /// Runs a Job that reads the backup. Where it failed because the backup is lost, that is returned.
+    async fn run_with_backup(&mut self, kind: JobKind) -> Result<Option<String>, StageError> {
+        let why = match self.run(kind).await {
+            Err(StageError::Failed(why)) => why,
+            outcome => return outcome.map(|_| None),
+        };
+        if !self.is_lost().await? {
+            return fail(why);
+        }
+        Ok(Some(format!(
             "the backup {} is no longer in volume claim {}",
             self.state.backup_file, self.state.claim
-        )
+        )))
     }
 
     /// Whether there was a backup and a Job cannot open it.
@@ -159,7 +154,7 @@ impl Driver<'_> {
             Err(problem) => return Err(problem),
         };
         let listed: Option<Listed> = job_runner::report(&text);
-        Ok(listed.is_some_and(|listed| !listed.has_file(&self.state.backup_file)))
+        Ok(listed.is_some_and(|listed| !listed.has(&self.state.backup_file, None)))
     }
 
     /// Whether a Job could open the backup that an earlier migration named: that may have been made by
@@ -168,7 +163,7 @@ impl Driver<'_> {
         let is_there = lies_in_the_volume(&backup.path) && {
             let text = self.run(JobKind::List).await?;
             let listed: Option<Listed> = job_runner::report(&text);
-            listed.is_some_and(|listed| listed.has(backup))
+            listed.is_some_and(|listed| listed.has(&backup.path, Some(&backup.digest)))
         };
         if !is_there {
             self.observer.message(&format!(
@@ -194,13 +189,7 @@ mod tests {
             {"path":"/milvus/data/a.mmb","valid":true,"digest":"1"},
             {"path":"/milvus/data/b.mmb","valid":false,"digest":null}]}"#;
         let listed: Listed = serde_json::from_str(text).unwrap();
-        let has = |path: &str, digest: &str| {
-            listed.has(&BackupRef {
-                path: path.to_owned(),
-                entries: 1,
-                digest: digest.to_owned(),
-            })
-        };
+        let has = |path: &str, digest: &str| listed.has(path, Some(&digest.to_owned()));
         assert!(has("/milvus/data/a.mmb", "1"));
         assert!(!has("/milvus/data/a.mmb", "2"));
         assert!(!has("/milvus/data/b.mmb", ""));

@@ -6,7 +6,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim};
 use tokio::time::Instant;
 
-use super::{Driver, StageError};
+use super::{Driver, StageError, fail};
 use crate::client::ClientError;
 use crate::condition::{JobState, job_state};
 use crate::job_kind::JobKind;
@@ -61,7 +61,7 @@ impl Driver<'_> {
                     if waits {
                         tokio::time::sleep(UNREACHED_PAUSE).await;
                     } else if !again || tries >= ATTEMPTS_MAX {
-                        return Err(StageError::Failed(why));
+                        return fail(why);
                     } else {
                         tries += 1;
                     }
@@ -158,7 +158,7 @@ impl Driver<'_> {
                 .is_none()
         {
             let why = format!("the volume claim {name} does not exist");
-            return Err(StageError::Failed(why));
+            return fail(why);
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Driver, StageError};
+use super::{Driver, StageError, fail};
 use crate::job_kind::JobKind;
 use crate::job_runner;
 use crate::preflight::is_restoring;
@@ -17,7 +17,6 @@ const LOCK_PAUSE: Duration = Duration::from_secs(10);
 const LOCK_GRACE: Duration = Duration::from_secs(2);
 
 impl Driver<'_> {
-    /// What is in etcd now.
     pub(super) async fn status(&mut self) -> Result<StatusReport, StageError> {
         let text = self.run(JobKind::Status).await?;
         job_runner::report(&text)
@@ -52,10 +51,10 @@ impl Driver<'_> {
         if self.is_intact(&status) {
             return Ok(());
         }
-        Err(StageError::Failed(format!(
+        fail(format!(
             "the old release was started and the metadata is {} now: stop Milvus before it writes more",
             status.layout.name()
-        )))
+        ))
     }
 
     /// Whether the metadata is that of the old release, possibly with staged keys next to it.

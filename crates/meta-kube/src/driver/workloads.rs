@@ -6,27 +6,31 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 
-use super::{Driver, DriverError, StageError};
+use super::{Driver, StageError, fail};
+use crate::cause::Cause;
 use crate::client::ClientError;
 use crate::condition::{Lack, container, image_of, missing_deployments, replicas, unhealthy};
-use crate::discovery::{self, LABEL_APP_INSTANCE, image_version};
+use crate::discovery::{self, image_version};
 use crate::object::ResourceExt;
 use crate::stage::Outcome;
 use crate::start_checks::{incompatible_image, paused};
 use crate::state::Workload;
 use crate::wait::{Waited, retry_on_conflict, wait_until};
-use crate::{annotations, manifest, milvus_resource};
+use crate::{LABEL_APP_INSTANCE, annotations, manifest, milvus_resource};
 
 impl Driver<'_> {
     /// The Deployment of the saved state, and no other one of its name.
     pub(super) async fn deployment(&self, workload: &Workload) -> Result<Deployment, StageError> {
         let found: Option<Deployment> = self.client.get(&workload.name).await?;
         let Some(found) = found else {
-            return Err(StageError::Failed(missing_deployments(&[&workload.name])));
+            return fail(missing_deployments(&[&workload.name]));
         };
         // An operator may make its Deployments again.
         if found.uid().as_ref() != Some(&workload.uid) && self.state.resource.is_none() {
-            return Err(StageError::Failed(recreated_message(workload)));
+            return fail(format!(
+                "Deployment {} was recreated: run the same command again, which uses its saved count",
+                workload.name
+            ));
         }
         Ok(found)
     }
@@ -36,21 +40,22 @@ impl Driver<'_> {
         found.ok_or_else(|| StageError::Failed("the custom resource cannot be read".to_owned()))
     }
 
-    /// Changes the custom resource as it was just read.
-    async fn change_resource(
-        &self,
-        patch: impl Fn(Option<&str>) -> Value,
-    ) -> Result<(), StageError> {
+    /// Changes the custom resource, if it is still as it was read.
+    async fn patch_resource(&self, read: &Value, patch: Value) -> Result<(), ClientError> {
+        let version = read.pointer("/metadata/resourceVersion");
+        let patch = manifest::if_unchanged(patch, version.and_then(Value::as_str));
+        self.client.patch_milvus(&self.state.instance, &patch).await
+    }
+
+    async fn change_resource(&self, patch: &Value) -> Result<(), StageError> {
         unless_contended("the custom resource", async || {
             let live = self.resource().await?;
-            let version = live.pointer("/metadata/resourceVersion");
-            let patch = patch(version.and_then(Value::as_str));
-            let instance = &self.state.instance;
-            Ok(self.client.patch_milvus(instance, &patch).await)
+            Ok(self.patch_resource(&live, patch.clone()).await)
         })
         .await
     }
 
+    /// Changes a Deployment as it was just read.
     async fn change_workload(
         &self,
         workload: &Workload,
@@ -62,6 +67,7 @@ impl Driver<'_> {
             let Some(patch) = patch(&live)? else {
                 return Ok(Ok(()));
             };
+            let patch = manifest::if_unchanged(patch, live.resource_version().as_deref());
             let changed = self.client.patch::<Deployment>(name, &patch).await;
             Ok(changed.map(|_| ()))
         })
@@ -76,11 +82,8 @@ impl Driver<'_> {
                 workload.name, workload.replicas
             ));
             self.check_lease().await?;
-            let patch = |live: &Deployment| {
-                let version = live.resource_version();
-                Ok(Some(manifest::stop_patch(workload, version.as_deref())))
-            };
-            self.change_workload(workload, patch).await?;
+            self.change_workload(workload, |_| Ok(Some(manifest::stop_patch(workload))))
+                .await?;
         }
         Ok(())
     }
@@ -95,7 +98,6 @@ impl Driver<'_> {
         Ok(())
     }
 
-    /// Scales everything of Milvus to 0.
     pub(super) async fn stop(&mut self) -> Result<(), StageError> {
         self.end_writers().await?;
         if self.state.resource.is_some() {
@@ -105,9 +107,7 @@ impl Driver<'_> {
         for workload in &self.state.workloads {
             self.check_lease().await?;
             let patch = |live: &Deployment| {
-                let version = live.resource_version();
-                Ok((replicas(live) != 0)
-                    .then(|| manifest::stop_patch(workload, version.as_deref())))
+                Ok((replicas(live) != 0).then(|| manifest::stop_patch(workload)))
             };
             self.change_workload(workload, patch).await?;
         }
@@ -151,10 +151,8 @@ impl Driver<'_> {
                 self.save().await?;
             }
             self.check_lease().await?;
-            let version = live.pointer("/metadata/resourceVersion");
-            let patch = milvus_resource::stop_patch(&counted, version.and_then(Value::as_str));
-            let instance = &self.state.instance;
-            Ok(self.client.patch_milvus(instance, &patch).await)
+            let patch = milvus_resource::stop_patch(&counted);
+            Ok(self.patch_resource(&live, patch).await)
         })
         .await
     }
@@ -197,12 +195,12 @@ impl Driver<'_> {
     ) -> Result<(), StageError> {
         match wait_until(self.held, self.observer, self.limit, lacks).await? {
             Waited::Done => Ok(()),
-            Waited::LeaseLost => Err(DriverError::LeaseLost.into()),
-            Waited::Late(lacks) => Err(StageError::Failed(format!(
+            Waited::LeaseLost => Err(Cause::LeaseLost.into()),
+            Waited::Late(lacks) => fail(format!(
                 "{late} within {} s: {}",
                 self.limit.as_secs(),
                 lacks.join("; ")
-            ))),
+            )),
         }
     }
 
@@ -243,37 +241,23 @@ impl Driver<'_> {
     /// Deletes the annotations that the stop of Milvus added.
     async fn remove_annotations(&self) -> Result<(), StageError> {
         self.check_lease().await?;
+        let patch = annotations::removal_patch();
         if self.state.resource.is_some() {
-            let instance = &self.state.instance;
-            self.client
-                .patch_milvus(instance, &annotations::removal_patch())
-                .await?;
-            return Ok(());
+            return self.change_resource(&patch).await;
         }
         for workload in &self.state.workloads {
-            if annotations::is_annotated(&self.deployment(workload).await?) {
-                let patch = annotations::removal_patch();
-                self.client
-                    .patch::<Deployment>(&workload.name, &patch)
-                    .await?;
-            }
+            let removal =
+                |live: &Deployment| Ok(annotations::is_annotated(live).then(|| patch.clone()));
+            self.change_workload(workload, removal).await?;
         }
         Ok(())
-    }
-
-    fn image<'w>(&'w self, workload: &'w Workload, new: bool) -> &'w str {
-        if new {
-            &self.state.image
-        } else {
-            &workload.image
-        }
     }
 
     /// Fails where Milvus cannot be started, before the first patch: what is paused, or an image of a release that
     /// cannot read the metadata as it is now.
     async fn require_startable(&self, new: bool) -> Result<(), StageError> {
         if let Some(why) = incompatible_image(&self.state, new) {
-            return Err(StageError::Failed(why));
+            return fail(why);
         }
         let mut live = Vec::new();
         for workload in &self.state.workloads {
@@ -288,8 +272,7 @@ impl Driver<'_> {
             None => None,
         };
         let namespace = self.client.namespace();
-        paused(namespace, live.iter().flatten(), resource.as_ref())
-            .map_or(Ok(()), |hint| Err(StageError::Failed(hint)))
+        paused(namespace, live.iter().flatten(), resource.as_ref()).map_or(Ok(()), fail)
     }
 
     /// Starts everything with one patch each, coordinators first.
@@ -297,25 +280,20 @@ impl Driver<'_> {
         self.require_startable(new).await?;
         if let Some(saved) = &self.state.resource {
             let image = new.then_some(self.state.image.as_str());
-            let patch = |version: Option<&str>| milvus_resource::start_patch(saved, image, version);
-            return self.change_resource(patch).await;
+            let patch = milvus_resource::start_patch(saved, image);
+            return self.change_resource(&patch).await;
         }
         for workload in &self.state.workloads {
             self.check_lease().await?;
-            let image = self.image(workload, new);
+            let image = self.state.image_of(workload, new);
             let patch = |live: &Deployment| {
                 if container(live, &workload.container).is_none() {
-                    return Err(StageError::Failed(format!(
+                    return fail(format!(
                         "Deployment {} no longer has container {}",
                         workload.name, workload.container
-                    )));
+                    ));
                 }
-                let version = live.resource_version();
-                Ok(Some(manifest::start_patch(
-                    workload,
-                    image,
-                    version.as_deref(),
-                )))
+                Ok(Some(manifest::start_patch(workload, image)))
             };
             self.change_workload(workload, patch).await?;
         }
@@ -351,7 +329,7 @@ impl Driver<'_> {
         }
         let mut lacks = Vec::new();
         for workload in &self.state.workloads {
-            let image = self.image(workload, new);
+            let image = self.state.image_of(workload, new);
             let live = self.deployment(workload).await?;
             let found = image_of(&live, &workload.container).unwrap_or_default();
             let is_old = image_version(found).is_some_and(|one| !one.has_2_2_layout());
@@ -369,23 +347,13 @@ impl Driver<'_> {
     }
 }
 
-/// Said where one was recreated meanwhile.
-fn recreated_message(workload: &Workload) -> String {
-    format!(
-        "Deployment {} was recreated: run the same command again, which uses its saved count",
-        workload.name
-    )
-}
-
 /// Changes an object as it was just read.
 async fn unless_contended(
     what: &str,
     change: impl AsyncFnMut() -> Result<Result<(), ClientError>, StageError>,
 ) -> Result<(), StageError> {
     match retry_on_conflict(change).await? {
-        Err(error) if error.is_conflict() => Err(StageError::Failed(format!(
-            "another client keeps changing {what}"
-        ))),
+        Err(error) if error.is_conflict() => fail(format!("another client keeps changing {what}")),
         changed => Ok(changed?),
     }
 }

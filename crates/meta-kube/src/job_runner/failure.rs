@@ -8,22 +8,17 @@ use crate::client::ClientError;
 use crate::condition::{ended, is_worth_another_attempt, meaning, problem};
 use crate::manifest::job::{NEW_IMAGE_CODE, NEW_IMAGE_CONTAINER};
 
-/// Why a Job has no result.
 pub(crate) enum JobFailure {
-    /// It is over.
     Ended {
-        /// Why, in a sentence.
         why: String,
         /// Whether the same may succeed in another attempt.
         again: bool,
         /// Whether the program could not reach etcd.
         unreachable: bool,
-        /// Everything that its pods printed.
         output: String,
     },
     /// It takes too long, and must not be cut short.
     StillRunning(String),
-    /// The server.
     Client(ClientError),
 }
 

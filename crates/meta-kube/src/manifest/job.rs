@@ -6,7 +6,7 @@ use super::arguments::arguments;
 use super::without_nulls;
 use crate::job_kind::JobKind;
 use crate::options::PodUser;
-use crate::pod_resources::REQUESTS;
+use crate::pod_resources::with_usual_requests;
 use crate::state::{EtcdTarget, PodShape, UpgradeState};
 use crate::{
     BACKUP_FOLDER, CONFIG_FOLDER, CONTAINER, LABEL_ATTEMPT, LABEL_OPERATION, LABEL_STEP, PROGRAM,
@@ -54,13 +54,13 @@ pub(crate) fn job(state: &UpgradeState, step: JobKind, attempt: u32) -> Value {
 
 fn pod(state: &UpgradeState, step: JobKind) -> Value {
     let shape = &state.shape;
-    let volumes = volumes(state);
+    let (volumes, mounts) = volumes(state);
     let secrets = shape.pull_secrets.iter();
     let secrets: Vec<Value> = secrets.map(|name| json!({"name": name})).collect();
     json!({
         "initContainers": new_image(state, step).map(|container| [container]),
-        "containers": [container(state, step, &volumes)],
-        "volumes": volumes.iter().map(Volume::volume).collect::<Vec<_>>(),
+        "containers": [container(state, step, &mounts)],
+        "volumes": volumes,
         "restartPolicy": "Never",
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
@@ -118,14 +118,7 @@ fn new_image(state: &UpgradeState, step: JobKind) -> Option<Value> {
 
 /// What a container requests and may use: as given, else the default within the limits.
 fn resources(shape: &PodShape) -> Value {
-    let mut requests = shape.requests.clone();
-    for (name, amount) in REQUESTS {
-        // Without a request the limit is one.
-        if !shape.limits.contains_key(name) {
-            let known = requests.entry(name.to_owned());
-            known.or_insert_with(|| amount.to_owned());
-        }
-    }
+    let requests = with_usual_requests(&shape.requests, &shape.limits);
     let limits = Some(&shape.limits).filter(|limits| !limits.is_empty());
     json!({"requests": requests, "limits": limits})
 }
@@ -140,7 +133,7 @@ fn confined() -> Value {
     })
 }
 
-fn container(state: &UpgradeState, step: JobKind, volumes: &[Volume]) -> Value {
+fn container(state: &UpgradeState, step: JobKind, mounts: &[Value]) -> Value {
     json!({
         "name": CONTAINER,
         "image": state.tool_image,
@@ -148,7 +141,7 @@ fn container(state: &UpgradeState, step: JobKind, volumes: &[Volume]) -> Value {
         "command": [PROGRAM],
         "args": arguments(step, state),
         "env": environment(&state.etcd),
-        "volumeMounts": volumes.iter().map(Volume::mount).collect::<Vec<_>>(),
+        "volumeMounts": mounts,
         "terminationMessagePath": TERMINATION_FILE,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": confined(),
@@ -169,47 +162,32 @@ fn environment(etcd: &EtcdTarget) -> Vec<Value> {
     variables
 }
 
-/// A volume, and where it is mounted.
-struct Volume {
-    name: &'static str,
-    path: &'static str,
-    read_only: Option<bool>,
-    source: Value,
-}
-
-impl Volume {
-    fn volume(&self) -> Value {
-        let mut volume = self.source.clone();
-        volume["name"] = json!(self.name);
-        volume
-    }
-
-    fn mount(&self) -> Value {
-        json!({"name": self.name, "mountPath": self.path, "readOnly": self.read_only})
-    }
-}
-
-fn volumes(state: &UpgradeState) -> Vec<Volume> {
-    let volume = |name, path, read_only: bool, source| Volume {
-        name,
-        path,
-        read_only: read_only.then_some(true),
-        source,
-    };
-    let config = json!({"configMap": {"name": config_name(&state.operation)}});
-    let mut volumes = vec![
-        volume("config", CONFIG_FOLDER, true, config),
-        volume("scratch", "/tmp", false, json!({"emptyDir": {}})),
+/// The volumes of the pod, and where its container mounts them.
+fn volumes(state: &UpgradeState) -> (Vec<Value>, Vec<Value>) {
+    let config = json!({"name": config_name(&state.operation)});
+    let mut all = vec![
+        (
+            json!({"name": "config", "configMap": config}),
+            CONFIG_FOLDER,
+            true,
+        ),
+        (json!({"name": "scratch", "emptyDir": {}}), "/tmp", false),
     ];
     if !state.claim.is_empty() && state.stage.row().needs_volume {
-        let claim = json!({"persistentVolumeClaim": {"claimName": state.claim}});
-        volumes.push(volume("backup", BACKUP_FOLDER, false, claim));
+        let claim = json!({"claimName": state.claim});
+        let volume = json!({"name": "backup", "persistentVolumeClaim": claim});
+        all.push((volume, BACKUP_FOLDER, false));
     }
     if let Some(tls) = &state.etcd.tls {
-        let secret = json!({"secret": {"secretName": tls.name}});
-        volumes.push(volume("tls", TLS_FOLDER, true, secret));
+        let secret = json!({"secretName": tls.name});
+        all.push((json!({"name": "tls", "secret": secret}), TLS_FOLDER, true));
     }
-    volumes
+    let mounted = |(volume, path, read_only): (Value, &str, bool)| {
+        let read_only = read_only.then_some(true);
+        let mount = json!({"name": volume["name"], "mountPath": path, "readOnly": read_only});
+        (volume, mount)
+    };
+    all.into_iter().map(mounted).unzip()
 }
 
 #[cfg(test)]

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::json;
+
+use super::without_nulls;
 use crate::TLS_FOLDER;
 use crate::state::UpgradeState;
 
@@ -15,7 +18,6 @@ pub(crate) fn session_wait(state: &UpgradeState) -> String {
     format!("{seconds}s")
 }
 
-/// The files of the `ConfigMap`.
 pub(crate) fn files(state: &UpgradeState) -> BTreeMap<String, String> {
     [
         ("backup", "backup"),
@@ -27,69 +29,47 @@ pub(crate) fn files(state: &UpgradeState) -> BTreeMap<String, String> {
     .collect()
 }
 
-/// One file. Values are quoted as JSON, which is YAML: no value can become something else.
+/// One file: JSON, which is YAML in which no value can become something else.
 fn text(state: &UpgradeState, command: &str) -> String {
     let etcd = &state.etcd;
-    let mut lines = vec![
-        "cmd:".to_owned(),
-        format!("  type: {command}"),
-        "config:".to_owned(),
-        format!("  sourceVersion: {}", quoted(&state.source_version)),
-        format!("  targetVersion: {}", quoted(&state.target_version)),
-        format!("  backupFilePath: {}", quoted(&state.backup_file)),
-        format!("  acceptLoss: {}", state.policy.accept_loss),
-    ];
-    if command != "run" {
-        lines.push(format!("  waitSessions: {}", session_wait(state)));
-    }
-    if state.skip_broken {
-        lines.push("  onBrokenRecord: skip".to_owned());
-    }
-    lines.extend([
-        "metastore:".to_owned(),
-        "  type: etcd".to_owned(),
-        "etcd:".to_owned(),
-        "  endpoints:".to_owned(),
-    ]);
-    lines.extend(
-        etcd.endpoints
-            .iter()
-            .map(|endpoint| format!("    - {}", quoted(endpoint))),
-    );
-    lines.extend([
-        format!("  rootPath: {}", quoted(&etcd.root_path)),
-        format!("  metaSubPath: {}", quoted(&etcd.meta_sub_path)),
-        format!("  kvSubPath: {}", quoted(&etcd.kv_sub_path)),
-    ]);
-    if etcd.credentials.is_some() {
-        // User and password come from the environment, filled in from the Secret.
-        lines.extend(["  auth:".to_owned(), "    enabled: true".to_owned()]);
-    }
-    if let Some(tls) = &etcd.tls {
-        lines.extend(["  ssl:".to_owned(), "    enabled: true".to_owned()]);
-        for (name, key) in [
-            ("tlsCACert", &tls.ca),
-            ("tlsCert", &tls.cert),
-            ("tlsKey", &tls.key),
-        ] {
-            if let Some(key) = key {
-                lines.push(format!(
-                    "    {name}: {}",
-                    quoted(&format!("{TLS_FOLDER}/{key}"))
-                ));
-            }
-        }
-    }
-    lines.push(String::new());
-    lines.join("\n")
-}
-
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    let path = |key: &Option<String>| key.as_ref().map(|key| format!("{TLS_FOLDER}/{key}"));
+    let ssl = etcd.tls.as_ref().map(|tls| {
+        json!({
+            "enabled": true,
+            "tlsCACert": path(&tls.ca),
+            "tlsCert": path(&tls.cert),
+            "tlsKey": path(&tls.key),
+        })
+    });
+    // User and password come from the environment, filled in from the Secret.
+    let auth = etcd.credentials.as_ref().map(|_| json!({"enabled": true}));
+    let file = without_nulls(json!({
+        "cmd": {"type": command},
+        "config": {
+            "sourceVersion": state.source_version,
+            "targetVersion": state.target_version,
+            "backupFilePath": state.backup_file,
+            "acceptLoss": state.policy.accept_loss,
+            "waitSessions": (command != "run").then(|| session_wait(state)),
+            "onBrokenRecord": state.skip_broken.then_some("skip"),
+        },
+        "metastore": {"type": "etcd"},
+        "etcd": {
+            "endpoints": etcd.endpoints,
+            "rootPath": etcd.root_path,
+            "metaSubPath": etcd.meta_sub_path,
+            "kvSubPath": etcd.kv_sub_path,
+            "auth": auth,
+            "ssl": ssl,
+        },
+    }));
+    format!("{file:#}\n")
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
     use crate::state::TlsSecret;
     use crate::state::tests::example;
@@ -99,7 +79,7 @@ mod tests {
         let mut state = example();
         for (timeout, expected) in [(None, "300s"), (Some(900), "300s"), (Some(120), "90s")] {
             state.timeout_s = timeout;
-            let line = format!("  waitSessions: {expected}\n");
+            let line = format!("\"waitSessions\": \"{expected}\"\n");
             assert!(files(&state)["backup.yaml"].contains(&line), "{timeout:?}");
         }
     }
@@ -114,27 +94,26 @@ mod tests {
             files.keys().collect::<Vec<_>>(),
             ["backup.yaml", "migrate.yaml", "rollback.yaml"]
         );
-        assert_eq!(
-            files["migrate.yaml"],
-            "\
-cmd:
-  type: run
-config:
-  sourceVersion: \"2.1.4\"
-  targetVersion: \"2.2.16\"
-  backupFilePath: \"/milvus/data/3f9a2c1d.mmb\"
-  acceptLoss: false
-metastore:
-  type: etcd
-etcd:
-  endpoints:
-    - \"prod-etcd:2379\"
-    - \"10.0.0.2:2379\"
-  rootPath: \"0123\"
-  metaSubPath: \"meta\"
-  kvSubPath: \"kv\"
-"
-        );
+        let settings = meta_yaml::parse(&files["migrate.yaml"]).unwrap();
+        let text = |text: &str| meta_yaml::Value::Text(text.to_owned());
+        let endpoints = ["prod-etcd:2379", "10.0.0.2:2379"].map(str::to_owned);
+        let expected = [
+            ("cmd.type", text("run")),
+            ("config.acceptLoss", text("false")),
+            ("config.backupFilePath", text("/milvus/data/3f9a2c1d.mmb")),
+            ("config.sourceVersion", text("2.1.4")),
+            ("config.targetVersion", text("2.2.16")),
+            ("etcd.endpoints", meta_yaml::Value::List(endpoints.into())),
+            ("etcd.kvSubPath", text("kv")),
+            ("etcd.metaSubPath", text("meta")),
+            ("etcd.rootPath", text("0123")),
+            ("metastore.type", text("etcd")),
+        ];
+        let read: Vec<_> = settings
+            .into_iter()
+            .map(|one| (one.path, one.value))
+            .collect();
+        assert_eq!(read, expected.map(|(path, value)| (path.to_owned(), value)));
     }
 
     #[test]
@@ -142,10 +121,7 @@ etcd:
         let mut state = example();
         state.skip_broken = true;
         let text = &files(&state)["migrate.yaml"];
-        assert!(
-            text.contains("  onBrokenRecord: skip\nmetastore:"),
-            "{text}"
-        );
+        assert!(text.contains("\"onBrokenRecord\": \"skip\""), "{text}");
     }
 
     #[test]
@@ -158,11 +134,9 @@ etcd:
             cert: None,
             key: None,
         });
-        let text = &files(&state)["rollback.yaml"];
-        assert!(text.contains("  auth:\n    enabled: true\n"), "{text}");
-        assert!(
-            text.ends_with("  ssl:\n    enabled: true\n    tlsCACert: \"/milvus/tls/ca.crt\"\n"),
-            "{text}"
-        );
+        let file: Value = serde_json::from_str(&files(&state)["rollback.yaml"]).unwrap();
+        assert_eq!(file["etcd"]["auth"], json!({"enabled": true}));
+        let ssl = json!({"enabled": true, "tlsCACert": "/milvus/tls/ca.crt"});
+        assert_eq!(file["etcd"]["ssl"], ssl);
     }
 }

@@ -56,7 +56,6 @@ pub(super) fn toleration(text: &str) -> Result<Value, String> {
 }
 
 /// A toleration as it was typed.
-#[must_use]
 pub fn toleration_text(toleration: &Value) -> String {
     let part = |name: &str, before: &str| match toleration[name].as_str() {
         Some(text) => format!("{before}{text}"),

@@ -8,6 +8,7 @@ use crate::state::EtcdTarget;
 use meta_report::StatusReport;
 use milvus_meta::finding::{Finding, Severity};
 use milvus_meta::layout::Layout;
+use milvus_meta::release::Release;
 
 mod external_controllers;
 mod limit_ranges;
@@ -217,7 +218,6 @@ fn is_nowhere(facts: &Facts) -> bool {
         && may_list
 }
 
-/// Said where an instance was not found.
 pub(crate) fn no_instance(facts: &Facts) -> String {
     format!(
         "no Milvus Deployment of instance {} in namespace {}; {}",
@@ -273,40 +273,33 @@ fn check_versions(facts: &Facts, options: &UpgradeOptions, findings: &mut Findin
         let all = facts.workloads.found.iter().filter(|_| !facts.is_operators);
         let operators = facts.serving().filter(|_| facts.is_operators);
         for workload in all.chain(operators) {
-            match image_version(&workload.image) {
-                Some(version) if version.triple() != source.triple() => findings.error(
-                    "source-version",
-                    format!(
-                        "Deployment {} runs {version} ({}), not {source}{}",
-                        workload.name,
-                        workload.image,
-                        started(facts, workload)
-                    ),
-                ),
-                Some(_) => {}
-                None => findings.warning(
-                    "unknown-version",
-                    format!(
-                        "image {} of {} has no version in its tag",
-                        workload.image, workload.name
-                    ),
-                ),
+            let (name, image) = (&workload.name, &workload.image);
+            let version = tagged(image, &format!(" of {name}"), findings);
+            if let Some(version) = version.filter(|one| one.triple() != source.triple()) {
+                let started = started(facts, workload);
+                let message =
+                    format!("Deployment {name} runs {version} ({image}), not {source}{started}");
+                findings.error("source-version", message);
             }
         }
     }
     if let (Some(target), Some(image)) = (&options.target, &options.image) {
-        match image_version(image) {
-            Some(version) if version.triple() != target.triple() => findings.error(
-                "target-version",
-                format!("image {image} is {version}, not {target}"),
-            ),
-            Some(_) => {}
-            None => findings.warning(
-                "unknown-version",
-                format!("image {image} has no version in its tag"),
-            ),
+        let version = tagged(image, "", findings);
+        if let Some(version) = version.filter(|one| one.triple() != target.triple()) {
+            let message = format!("image {image} is {version}, not {target}");
+            findings.error("target-version", message);
         }
     }
+}
+
+/// The release in an image's tag; an image without one is reported.
+fn tagged(image: &str, of: &str, findings: &mut Findings<'_>) -> Option<Release> {
+    let version = image_version(image);
+    if version.is_none() {
+        let message = format!("image {image}{of} has no version in its tag");
+        findings.warning("unknown-version", message);
+    }
+    version
 }
 
 fn check_etcd(facts: &Facts, options: &UpgradeOptions, findings: &mut Findings<'_>) {

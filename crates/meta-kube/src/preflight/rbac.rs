@@ -1,15 +1,11 @@
 //! The rights that an upgrade needs: what `deploy/rbac.yaml` gives.
 
-/// A right that the upgrade needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Right {
-    /// The API group; empty for the core.
+    /// Empty for the core.
     pub group: &'static str,
-    /// The resource.
     pub resource: &'static str,
-    /// The subresource.
     pub subresource: Option<&'static str>,
-    /// The verb.
     pub verb: &'static str,
     /// The one object that is meant; `None` for all.
     pub name: Option<String>,
@@ -32,7 +28,6 @@ impl std::fmt::Display for Right {
 }
 
 /// The rights that every upgrade needs, and those that only an operator-managed instance does.
-#[must_use]
 pub fn rights(operator_managed: bool) -> Vec<Right> {
     let table: &[(&str, &str, Option<&str>, &[&str])] = &[
         ("apps", "deployments", None, &["get", "list"]),

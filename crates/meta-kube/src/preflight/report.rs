@@ -35,32 +35,24 @@ pub enum UpgradePath {
     Unknown,
 }
 
-/// What preflight reports.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PreflightReport {
-    /// The instance.
     pub instance: String,
-    /// Its namespace.
     pub namespace: String,
     /// `helm`, `operator` or `plain`.
     pub managed_by: String,
-    /// Helm's record.
     pub helm: Option<HelmRelease>,
-    /// The Milvus Deployments.
     pub workloads: Vec<WorkloadReport>,
     /// What of the instance is left alone.
     pub left_alone: Vec<String>,
     /// The release that runs, by its images.
     pub running: Option<String>,
-    /// The release that is wanted.
     pub wanted: Option<String>,
     /// Where the metadata is, as it will be used.
     pub etcd: EtcdTarget,
-    /// Where backups would go.
     pub storage: Storage,
     /// What is in etcd; `None` unless it was inspected.
     pub metadata: Option<StatusReport>,
-    /// Which way the upgrade goes.
     pub path: UpgradePath,
     /// What to know, worst first.
     pub findings: Vec<Finding>,
@@ -68,31 +60,21 @@ pub struct PreflightReport {
     pub blocks_now: Vec<String>,
     /// Whether an upgrade would start now: no finding is an error.
     pub ok: bool,
-    /// The next command.
     pub next: String,
-    /// This command again.
     #[serde(skip)]
     pub again: String,
 }
 
-/// One Deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkloadReport {
-    /// The component.
     pub component: String,
-    /// The Deployment.
     pub name: String,
-    /// The image.
     pub image: String,
-    /// Desired pods.
     pub replicas: i32,
-    /// Ready pods.
     pub ready: usize,
-    /// Its pods.
     pub pods: Vec<PodFact>,
 }
 
-/// Which way the upgrade goes.
 pub(crate) fn path(
     facts: &Facts,
     running: Option<&Release>,
@@ -117,7 +99,6 @@ pub(crate) fn path(
     }
 }
 
-/// All findings, worst first.
 fn findings(
     facts: &Facts,
     options: &UpgradeOptions,

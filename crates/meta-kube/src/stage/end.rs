@@ -9,9 +9,7 @@ use milvus_meta::layout::Layout;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
-    /// No upgrade is saved.
     None,
-    /// An orchestrator is at work.
     AtWork,
     /// Unfinished, and no orchestrator is running.
     Interrupted,
@@ -19,7 +17,6 @@ pub enum State {
     Halted,
     /// The new release runs, or was started last.
     Upgraded,
-    /// The old release runs again.
     RolledBack,
     /// It ended before Milvus was touched.
     Abandoned,
@@ -39,10 +36,8 @@ pub enum Unreached {
 /// Whether a command reached its goal, given whether the saved state requests a rollback and what failed.
 type Reached = fn(intent: Intent, rollback: bool, failure: Option<String>) -> Result<(), Unreached>;
 
-/// How an upgrade ended.
 #[derive(Debug)]
 pub struct End {
-    /// In a word.
     pub state: State,
     /// The metadata that the release which runs now reads; `None` where Milvus was not touched.
     pub reads: Option<Layout>,
@@ -50,7 +45,6 @@ pub struct End {
     pub reached: Reached,
 }
 
-/// The new release runs.
 pub(super) const UPGRADED: End = End {
     state: State::Upgraded,
     reads: Some(Layout::V2_2),
@@ -60,13 +54,12 @@ pub(super) const UPGRADED: End = End {
     },
 };
 
-/// The old release runs again.
 pub(super) const ROLLED_BACK: End = End {
     state: State::RolledBack,
     reads: Some(Layout::V2_1),
     reached: |intent, rollback, failure| {
         match (rollback, intent) {
-        (true, Intent::RollBack | Intent::Resume | Intent::Forward) => Ok(()),
+        (true, Intent::RollBack | Intent::Resume | Intent::Forward | Intent::Status) => Ok(()),
         (true, Intent::Upgrade) => Err(Unreached::Failed(
             "no upgrade was started: the unfinished rollback is finished, and the old release runs; run upgrade again"
                 .to_owned(),
@@ -79,12 +72,11 @@ pub(super) const ROLLED_BACK: End = End {
     },
 };
 
-/// Milvus was not touched.
 pub(super) const ABORTED: End = End {
     state: State::Abandoned,
     reads: None,
     reached: |intent, _, failure| match intent {
-        Intent::RollBack => Ok(()),
+        Intent::RollBack | Intent::Status => Ok(()),
         Intent::Upgrade | Intent::Resume | Intent::Forward => Err(Unreached::Failed(format!(
             "the upgrade ended before anything was changed: {}",
             failure.as_deref().unwrap_or("nothing was changed")

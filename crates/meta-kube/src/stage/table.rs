@@ -6,10 +6,8 @@ use crate::job_kind::JobKind;
 use crate::options::Policy;
 use milvus_meta::layout::Layout;
 
-/// What follows a stage.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Then {
-    /// This stage.
     Go(Stage),
     /// A rollback where `--rollback-on-failure` is given, else nothing: the user has to decide.
     RollBack,
@@ -19,10 +17,8 @@ pub(super) enum Then {
     Halt,
 }
 
-/// Where a rollback begins.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum TurnBack {
-    /// At this stage.
     To(Stage),
     /// With a look at the metadata, or from the stop on where it may have been migrated.
     CheckUnlessMigrated,
@@ -30,7 +26,6 @@ pub(super) enum TurnBack {
     No,
 }
 
-/// What is done in a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Work {
     /// A Job that only reads proves image, volume and etcd, and reports the layout. Milvus runs.
@@ -43,13 +38,10 @@ pub(crate) enum Work {
     Stop,
     /// No pod may be left.
     Drain,
-    /// The 2.1 metadata is saved.
     Backup,
     /// What the new release wrote is saved, where it is discarded.
     SaveNew,
-    /// The metadata is migrated.
     Migrate,
-    /// The 2.1 metadata is restored.
     Restore,
     /// The 2.2 layout is compared with the expected result.
     Verify,
@@ -66,9 +58,7 @@ pub(crate) enum Work {
 /// What a stage changes in the upgrade state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// The 2.2 metadata was verified.
     Verified,
-    /// An earlier failure is over.
     FailureOver,
     /// What the new release writes from now on is not saved.
     NothingSaved,
@@ -80,12 +70,9 @@ pub enum Effect {
 
 type ByLayout = fn(Layout, Option<Layout>, Policy) -> Next;
 
-/// What distinguishes a stage.
 #[derive(Debug)]
 pub struct Row {
-    /// The stage.
     pub stage: Stage,
-    /// What is done.
     pub(crate) work: Work,
     /// The stage in words, as a thing being done.
     pub label: &'static str,
@@ -95,30 +82,24 @@ pub struct Row {
     pub meaning_migrated: &'static str,
     /// The Job that does its work, or a part of it.
     pub job: Option<JobKind>,
-    /// What follows on success.
     pub(super) next: Then,
     /// What follows when its look found this layout.
     pub(crate) by_layout: Option<ByLayout>,
     /// The layout that its look finds if everything goes well; `None` where that is the one before the upgrade.
     pub(crate) expects: Option<Layout>,
-    /// What follows on failure.
     pub(super) failed: Then,
     /// Where an upgrade that was killed, or that halted, is resumed. Time has passed: no release is started on what
     /// was found before.
     pub(crate) resume: Stage,
     /// Where it is resumed when a Deployment that has to be stopped was recreated.
     pub(crate) stop_again: Stage,
-    /// Where a rollback begins.
     pub(super) turn_back: TurnBack,
     /// Where an unfinished rollback turns forward; `None` where the metadata was restored already.
     pub(crate) turn_forward: Option<Stage>,
     /// What entering it changes in the upgrade state.
     pub on_enter: &'static [Effect],
-    /// What its success changes.
     pub on_success: &'static [Effect],
-    /// What a rollback after its failure changes.
     pub on_rollback: &'static [Effect],
-    /// How the operation ended here.
     pub end: Option<&'static End>,
     /// Whether its failure is reported beside the one that led to it.
     pub keeps_failure: bool,

@@ -1,11 +1,12 @@
 //! What a command line means, given the saved upgrade state and the facts of the cluster: pure.
 
+use crate::cause::Refusal;
 use crate::immutable_fields::Difference;
 use crate::options::{Intent, UpgradeOptions};
 use crate::preflight::{Facts, check};
 use crate::stage::Stage;
 use crate::state::{UpgradeState, Workload};
-use milvus_meta::finding::{Finding, Severity};
+use milvus_meta::finding::Finding;
 
 mod draft;
 mod objects;
@@ -18,7 +19,6 @@ use objects::{creates_claim, not_paused, recreated, with_certificates};
 use overrides::{applied, fits, has_same_aim, with_image};
 use rollback::{forward, rollback};
 
-/// What is done now.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Decision {
     /// The upgrade state to work with; `None` where nothing is to be done.
@@ -33,38 +33,10 @@ pub(crate) struct Decision {
     pub recreated: Vec<Workload>,
 }
 
-/// Why nothing is done.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum Refusal {
-    /// Findings of severity error.
-    #[error("{}", .0.iter().map(|one| format!("{} [{}]", one.message, one.code)).collect::<Vec<_>>().join("; "))]
-    Blocked(Vec<Finding>),
-    /// What is asked for cannot be done here.
-    #[error("{0}")]
-    Refused(String),
-    /// An option does not fit the saved upgrade state.
-    #[error("{0}")]
-    Usage(String),
-    /// Something has to be fixed before an upgrade that stopped Milvus can be resumed.
-    #[error("{0}")]
-    Halted(String),
-}
-
-impl Refusal {
-    /// Whether it may pass by itself: all that blocks are pods on their way.
-    pub(crate) fn passes(&self) -> bool {
-        match self {
-            Self::Blocked(findings) => findings.iter().all(|one| one.code == "not-at-rest"),
-            Self::Refused(_) | Self::Usage(_) | Self::Halted(_) => false,
-        }
-    }
-}
-
 fn refused<T>(why: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal::Refused(why.into()))
 }
 
-/// Decides what the options mean.
 pub(crate) fn decide(
     options: &UpgradeOptions,
     saved: Option<&UpgradeState>,
@@ -72,19 +44,20 @@ pub(crate) fn decide(
 ) -> Result<Decision, Refusal> {
     let unfinished = saved.filter(|saved| !saved.stage.is_final());
     let mut note = None;
-    let (state, rechecks) = match (options.intent, unfinished) {
+    let (state, findings) = match (options.intent, unfinished) {
+        (Intent::Status, _) => return Ok(Decision::default()),
         (Intent::Upgrade, None) if is_done(options, saved, facts) => return Ok(Decision::default()),
-        (Intent::Upgrade, None) => (new_upgrade(options, facts)?, false),
+        (Intent::Upgrade, None) => new_upgrade(options, facts)?,
         (Intent::Upgrade, Some(saved)) => {
             has_same_aim(options, saved)?;
             if saved.stage.is_rollback() {
                 note = Some("a rollback is unfinished: finishing it first; then run upgrade again");
             }
-            (applied(options, saved), true)
+            rechecked(options, applied(options, saved), facts)?
         }
         (Intent::Resume, Some(saved)) => {
             fits(options, saved, saved.stage.is_rollback())?;
-            (with_image(options, applied(options, saved)), true)
+            rechecked(options, with_image(options, applied(options, saved)), facts)?
         }
         (Intent::Resume, None) => {
             let instance = &options.instance;
@@ -93,18 +66,10 @@ pub(crate) fn decide(
                 "no unfinished upgrade of {instance} is saved{elsewhere}"
             ));
         }
-        (Intent::Forward, unfinished) => (forward(options, unfinished)?, false),
-        (Intent::RollBack, _) => (rollback(options, saved, facts)?, false),
+        (Intent::Forward, unfinished) => (forward(options, unfinished)?, Vec::new()),
+        (Intent::RollBack, _) => (rollback(options, saved, facts)?, Vec::new()),
     };
-    let state = with_certificates(options, state, facts)?;
-    let rechecks = rechecks && state.stage.row().untouched;
-    let (mut state, findings) = if rechecks {
-        rechecked(options, state, facts)?
-    } else if unfinished.is_none() && options.intent == Intent::Upgrade {
-        (state, harmless(facts, options))
-    } else {
-        (state, Vec::new())
-    };
+    let mut state = with_certificates(options, state, facts)?;
     not_paused(&state, facts)?;
     let creates_claim = creates_claim(options, &state, facts)?;
     let recreated = recreated(&mut state, facts)?;
@@ -138,19 +103,15 @@ fn is_done(options: &UpgradeOptions, saved: Option<&UpgradeState>, facts: &Facts
     same && is_found && facts.serving().all(|one| one.image == saved.image)
 }
 
-fn harmless(facts: &Facts, options: &UpgradeOptions) -> Vec<Finding> {
-    let mut findings = check(facts, options);
-    findings.retain(|finding| finding.severity != Severity::Error);
-    findings
-}
-
-fn blocked(facts: &Facts, options: &UpgradeOptions) -> Result<(), Refusal> {
-    let mut findings = check(facts, options);
-    findings.retain(|finding| finding.severity == Severity::Error);
-    if findings.is_empty() {
-        return Ok(());
+/// The findings that do not block; refuses what the others block.
+fn checked(facts: &Facts, options: &UpgradeOptions) -> Result<Vec<Finding>, Refusal> {
+    let all = check(facts, options).into_iter();
+    let (errors, others): (Vec<_>, Vec<_>) = all.partition(Finding::is_error);
+    if errors.is_empty() {
+        Ok(others)
+    } else {
+        Err(Refusal::Blocked(errors))
     }
-    Err(Refusal::Blocked(findings))
 }
 
 #[cfg(test)]

@@ -103,9 +103,9 @@ fn changes(state: &UpgradeState) -> Vec<String> {
     let new = !state.stage.is_rollback();
     if let Some(saved) = &state.resource {
         let patch = if starts {
-            milvus_resource::start_patch(saved, new.then_some(state.image.as_str()), None)
+            milvus_resource::start_patch(saved, new.then_some(state.image.as_str()))
         } else {
-            milvus_resource::stop_patch(saved, None)
+            milvus_resource::stop_patch(saved)
         };
         return vec![format!(
             "patch Milvus {}: {}",
@@ -113,14 +113,10 @@ fn changes(state: &UpgradeState) -> Vec<String> {
         )];
     }
     let change = |workload: &Workload| {
-        let Workload {
-            name,
-            container,
-            replicas,
-            ..
-        } = workload;
+        let (name, replicas) = (&workload.name, workload.replicas);
         if starts {
-            let image = if new { &state.image } else { &workload.image };
+            let container = &workload.container;
+            let image = state.image_of(workload, new);
             format!("Deployment {name}: container {container} to {image}, {replicas} replicas")
         } else {
             format!("Deployment {name}: {replicas} replicas to 0")

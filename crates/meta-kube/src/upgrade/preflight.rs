@@ -4,12 +4,12 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
 
 use super::super::progress::ProgressObserver;
-use super::Cause;
 use super::decide::draft;
 use super::status::{meaning, resume_commands};
+use crate::cause::Cause;
 use crate::client::{Client, ClientError};
-use crate::collect::{self, Scope};
-use crate::driver::{DriverError, saved_state};
+use crate::collect;
+use crate::driver::saved_state;
 use crate::job_kind::JobKind;
 use crate::job_runner::{JobFailure, Runner, report};
 use crate::leftovers::leftovers;
@@ -25,9 +25,6 @@ use milvus_meta::layout::Layout;
 use milvus_meta::transform::PlanReport;
 
 /// Collects the facts and checks them; with `look`, a Job asks etcd, too.
-///
-/// # Errors
-/// When the facts cannot be collected.
 pub async fn preflight(
     client: &Client,
     options: &UpgradeOptions,
@@ -35,7 +32,7 @@ pub async fn preflight(
     observer: &dyn ProgressObserver,
 ) -> Result<PreflightReport, Cause> {
     tokio::select! {
-        found = work(client, options, look, observer) => Ok(found?),
+        found = work(client, options, look, observer) => found,
         () = observer.stopped() => {
             if let Err(error) = clear(client, &options.operation).await {
                 let operation = &options.operation;
@@ -51,15 +48,8 @@ async fn work(
     options: &UpgradeOptions,
     look: bool,
     observer: &dyn ProgressObserver,
-) -> Result<PreflightReport, DriverError> {
-    let claim = options.claim_name();
-    let scope = Scope {
-        instance: &options.instance,
-        selector: options.selector.as_deref(),
-        claim: &claim,
-        secret: options.tls_secret.as_deref(),
-    };
-    let mut facts = collect::facts(client, scope).await?;
+) -> Result<PreflightReport, Cause> {
+    let mut facts = collect::facts(client, options).await?;
     facts.active_orchestrator = collect::active_orchestrator(client, &options.instance).await?;
     let mut state = draft(options, &facts);
     state.claim = String::new();
@@ -90,11 +80,11 @@ async fn work(
                 report.add(cluster_finding(Severity::Notice, "left-over", left));
             }
         }
-        Err(unreadable @ DriverError::UpgradeState { .. }) => {
+        Err(unreadable @ Cause::UpgradeState { .. }) => {
             report.add(error("upgrade-state", unreadable.to_string()));
         }
         // The missing right is reported.
-        Err(DriverError::Client(error)) if error.is_forbidden() => {}
+        Err(Cause::Client(error)) if error.is_forbidden() => {}
         Err(error) => return Err(error),
     }
     report.sort_out();
@@ -105,7 +95,6 @@ fn error(code: &str, message: String) -> Finding {
     cluster_finding(Severity::Error, code, message)
 }
 
-/// What the Jobs found in etcd.
 #[derive(Default)]
 struct EtcdInspection {
     metadata: Option<StatusReport>,

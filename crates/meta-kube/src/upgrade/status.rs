@@ -7,10 +7,11 @@ use serde::Serialize;
 
 use super::helm_notice::helm_notice;
 use super::timeline::{Timeline, timeline};
+use crate::cause::Cause;
 use crate::client::{Client, ClientError, if_allowed};
-use crate::collect::{self, Scope};
+use crate::collect;
 use crate::condition::{JobState, image_of, job_state, problem, replicas};
-use crate::driver::{DriverError, saved_state};
+use crate::driver::saved_state;
 pub use crate::lease::Orchestrator;
 use crate::lease::orchestrator;
 use crate::object::ResourceExt;
@@ -21,71 +22,50 @@ use crate::state::{UpgradeState, Workload};
 use crate::{LABEL_ATTEMPT, LABEL_OPERATION, LABEL_STEP};
 use milvus_meta::finding::{Finding, Severity};
 
-/// The status of an upgrade.
 #[derive(Debug, Clone, Serialize)]
 pub struct Status {
-    /// The instance.
     pub instance: String,
-    /// Its namespace.
     pub namespace: String,
-    /// How far it is.
     pub state: State,
     /// What that means for Milvus and its metadata, in a sentence.
     pub meaning: String,
-    /// Who is at work.
     pub orchestrator: Option<Orchestrator>,
-    /// The Deployments as they are now.
     pub deployments: Vec<Live>,
-    /// The Jobs of this operation.
     pub jobs: Vec<JobLine>,
     /// When each stage began, and how long Milvus was stopped.
     pub timeline: Option<Timeline>,
-    /// What is wrong with what runs now.
     pub findings: Vec<Finding>,
     /// What Helm does not know yet, and how to change that.
     pub notice: Option<String>,
-    /// The next commands.
     pub next: Vec<String>,
     /// Which instances there are, where nothing is recorded and this is none of them.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub other_instances: String,
-    /// The saved upgrade state.
     pub saved: Option<UpgradeState>,
 }
 
-/// A Deployment as it is now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Live {
-    /// Its name.
     pub name: String,
     /// The image of its Milvus container; empty where it is not there.
     pub image: String,
-    /// Desired pods.
     pub replicas: i32,
-    /// Ready pods.
     pub ready: i32,
     /// What is wrong with a pod of it.
     pub problem: Option<String>,
 }
 
-/// A Job of this operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct JobLine {
-    /// Its name.
     pub name: String,
-    /// Its step.
     pub step: String,
-    /// Which attempt it is.
     pub attempt: u32,
     /// `running`, `complete`, or `failed` with the reason.
     pub state: String,
 }
 
 /// The status of the upgrade of an instance.
-///
-/// # Errors
-/// When the server cannot be asked.
-pub async fn status(client: &Client, options: &UpgradeOptions) -> Result<Status, DriverError> {
+pub async fn status(client: &Client, options: &UpgradeOptions) -> Result<Status, Cause> {
     let saved = saved_state(client, &options.instance).await?;
     let state = saved.map(|(state, _)| state);
     Ok(collect(client, options, state, false).await?)
@@ -199,20 +179,15 @@ async fn notice(client: &Client, options: &UpgradeOptions, saved: &UpgradeState)
     if !saved.stage.is_final() {
         return None;
     }
-    let scope = Scope {
-        instance: &options.instance,
-        selector: Some(&saved.selector),
-        ..Scope::default()
-    };
-    let facts = collect::facts(client, scope).await.ok()?;
+    let mut options = options.clone();
+    options.selector = Some(saved.selector.clone());
+    let facts = collect::facts(client, &options).await.ok()?;
     helm_notice(&facts, saved)
 }
 
-/// Said where no upgrade is saved.
 const NOTHING: &str = "no upgrade of this instance is saved here";
 
 /// What a stage means for Milvus and its metadata, for a user who was just woken up.
-#[must_use]
 pub fn meaning(saved: &UpgradeState) -> String {
     let row = saved.stage.row();
     let mut text = if saved.may_be_migrated() {
@@ -234,7 +209,6 @@ pub(crate) fn resume_commands(saved: &UpgradeState, options: &UpgradeOptions) ->
     next_commands(Some(saved), state(Some(saved), false), options)
 }
 
-/// The next commands.
 fn next_commands(
     saved: Option<&UpgradeState>,
     state: State,

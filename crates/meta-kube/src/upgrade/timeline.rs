@@ -16,10 +16,8 @@ pub struct Timeline {
     pub is_down: bool,
 }
 
-/// One stage of a timeline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TimelineStage {
-    /// The stage in words.
     pub stage: &'static str,
     /// When it began, RFC 3339.
     pub began_at: String,

@@ -1,10 +1,7 @@
 //! Checks whether the ResourceQuotas of the namespace leave enough for the upgrade and its rollback: what is
 //! used up before Milvus is stopped cannot be had afterwards.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::core::v1::ResourceQuota;
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::{Facts, Findings};
 use crate::CLAIM_SIZE;
@@ -78,7 +75,8 @@ pub(super) fn check_quotas(facts: &Facts, options: &UpgradeOptions, findings: &m
         let status = quota.status.clone().unwrap_or_default();
         let used = status.used.unwrap_or_default();
         for (resource, hard) in status.hard.unwrap_or_default() {
-            let (Some(limit), Some(used)) = (number(&hard.0), used_of(&used, &resource)) else {
+            let used = used.get(&resource).map_or("0", |used| used.0.as_str());
+            let (Some(limit), Some(used)) = (number(&hard.0), number(used)) else {
                 continue;
             };
             let needed = needs.of(&resource);
@@ -99,10 +97,6 @@ pub(super) fn check_quotas(facts: &Facts, options: &UpgradeOptions, findings: &m
             }
         }
     }
-}
-
-fn used_of(used: &BTreeMap<String, Quantity>, resource: &str) -> Option<f64> {
-    used.get(resource).map_or(Some(0.0), |used| number(&used.0))
 }
 
 /// Whether a quota counts the pods of our Jobs, which have requests, no deadline and no priority class.

@@ -7,7 +7,6 @@ use crate::discovery::image_version;
 use milvus_meta::finding::{Finding, Severity};
 use milvus_meta::layout::Layout;
 
-/// The code of the finding.
 pub(crate) const CODE: &str = "release-metadata";
 
 /// A finding for each release that cannot read the metadata; `running` are names and images of Deployments, `fix`

@@ -25,7 +25,6 @@ pub(super) fn check_stopped(facts: &Facts, layout: Option<Layout>, findings: &mu
     }
 }
 
-/// What an upgrade stopped and annotated.
 fn annotated(facts: &Facts) -> Vec<String> {
     if let Some(resource) = &facts.resource {
         let saved = milvus_resource::saved_on(resource);

@@ -5,7 +5,6 @@ use crate::options::severity;
 use crate::state::StorageRoot;
 use milvus_meta::finding::Finding;
 
-/// The code of the finding.
 const CODE: &str = "storage-root";
 
 /// Returns a finding for storage roots of the metadata below which the new release would not look.

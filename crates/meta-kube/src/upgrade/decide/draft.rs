@@ -4,21 +4,22 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Refusal, blocked, harmless, refused};
+use super::{checked, refused};
+use crate::cause::Refusal;
 use crate::options::{PodOptions, PodUser, UpgradeOptions};
 use crate::pod_resources::fitting;
 use crate::preflight::{Facts, target};
 use crate::stage::Stage;
 use crate::state::{EtcdTarget, PodShape, STATE_VERSION, SavedResource, UpgradeState};
-use crate::{BACKUP_FOLDER, TOOL_IMAGE, claim_name, collect, discovery, milvus_resource};
+use crate::{BACKUP_FOLDER, TOOL_IMAGE, claim_name, discovery, milvus_resource};
 use milvus_meta::finding::Finding;
 use milvus_meta::release::Release;
 
 pub(super) fn new_upgrade(
     options: &UpgradeOptions,
     facts: &Facts,
-) -> Result<UpgradeState, Refusal> {
-    blocked(facts, options)?;
+) -> Result<(UpgradeState, Vec<Finding>), Refusal> {
+    let findings = checked(facts, options)?;
     let (Some(source), Some(release)) = (&options.source, &options.target) else {
         return refused("a new upgrade needs --source-version and --target-version");
     };
@@ -27,7 +28,7 @@ pub(super) fn new_upgrade(
             "from {source} to {release} no metadata migration is needed: see preflight"
         ));
     }
-    Ok(draft(options, facts))
+    Ok((draft(options, facts), findings))
 }
 
 /// The state of an upgrade that is not started, whether or not it can be: enough for a Job that only reads.
@@ -57,7 +58,7 @@ pub(in crate::upgrade) fn draft(options: &UpgradeOptions, facts: &Facts) -> Upgr
         claim_size: options.claim_size.clone(),
         storage_class: options.storage_class.clone(),
         backup_file: format!("{BACKUP_FOLDER}/{}.mmb", options.operation),
-        selector: collect::selector(&options.instance, options.selector.as_deref()),
+        selector: options.selector(),
         workloads: facts.workloads.found.clone(),
         resource: saved_resource(facts),
         shape: dressed(shape_of(facts, &options.pods), &options.pods),
@@ -76,13 +77,16 @@ pub(in crate::upgrade) fn draft(options: &UpgradeOptions, facts: &Facts) -> Upgr
     }
 }
 
-/// An upgrade that was interrupted before it touched Milvus is checked and counted again: what blocked
+/// Where an upgrade was interrupted before it touched Milvus, it is checked and counted again: what blocked
 /// nothing may do so now.
 pub(super) fn rechecked(
     options: &UpgradeOptions,
     state: UpgradeState,
     facts: &Facts,
 ) -> Result<(UpgradeState, Vec<Finding>), Refusal> {
+    if !state.stage.row().untouched {
+        return Ok((state, Vec::new()));
+    }
     let saved = UpgradeOptions {
         instance: state.instance.clone(),
         source: state.source_version.parse().ok(),
@@ -92,7 +96,7 @@ pub(super) fn rechecked(
         meta_sub_path: Some(state.etcd.meta_sub_path.clone()),
         endpoints: Some(state.etcd.endpoints.clone()),
         storage_class: state.storage_class.clone(),
-        claim: Some(state.claim.clone()).filter(|claim| *claim != default_claim(&state)),
+        claim: Some(state.claim.clone()).filter(|claim| *claim != claim_name(&state.instance)),
         accepted: state.accepted.clone(),
         pods: PodOptions {
             requests: state.shape.requests.clone().into_iter().collect(),
@@ -103,14 +107,14 @@ pub(super) fn rechecked(
         repeated: options.repeated.clone(),
         ..UpgradeOptions::default()
     };
-    blocked(facts, &saved)?;
+    let findings = checked(facts, &saved)?;
     let state = UpgradeState {
         workloads: facts.workloads.found.clone(),
         resource: saved_resource(facts),
         storage_root: facts.storage_root(),
         ..state
     };
-    Ok((state, harmless(facts, &saved)))
+    Ok((state, findings))
 }
 
 /// What the custom resource said before anything was stopped.
@@ -152,8 +156,4 @@ pub(super) fn accepted(before: &[String], options: &UpgradeOptions) -> Vec<Strin
     all.sort();
     all.dedup();
     all
-}
-
-fn default_claim(state: &UpgradeState) -> String {
-    claim_name(&state.instance)
 }

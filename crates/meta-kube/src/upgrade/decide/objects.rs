@@ -1,6 +1,7 @@
 //! What the decision needs of the objects in the cluster: the Secret, the claim and the Deployments.
 
-use super::{Refusal, refused};
+use super::refused;
+use crate::cause::Refusal;
 use crate::condition::missing_deployments;
 use crate::options::UpgradeOptions;
 use crate::preflight::Facts;

@@ -1,7 +1,8 @@
 //! The options of a command that continues an operation: which fit the saved state, and the state with them.
 
 use super::draft::{accepted, dressed};
-use super::{Refusal, refused};
+use super::refused;
+use crate::cause::Refusal;
 use crate::discovery::image_version;
 use crate::immutable_fields::IMAGE;
 use crate::options::UpgradeOptions;

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::draft::draft;
 use super::overrides::{applied, fits, is_of_old_line, line, save_first, with_image};
-use super::{Refusal, other_instances, refused};
+use super::{other_instances, refused};
+use crate::cause::Refusal;
 use crate::discovery::image_parts;
 use crate::leftovers::{last_backup, rollback_command};
 use crate::options::UpgradeOptions;

@@ -11,6 +11,7 @@ use crate::state::tests::example;
 use crate::upgrade::dry_run::{manifests, outline};
 use crate::upgrade::helm_notice::helm_notice;
 use crate::{LABEL_OPERATION, LABEL_STEP, annotations, milvus_resource};
+use milvus_meta::finding::Severity;
 
 fn request() -> UpgradeOptions {
     UpgradeOptions {
@@ -529,7 +530,7 @@ fn every_intent_in_every_stage_decides_or_refuses() {
             let decision = decided(intent, Some(&saved), &facts(), &request());
             let unfinished = row.end.is_none();
             let possible = match intent {
-                Intent::Upgrade => true,
+                Intent::Upgrade | Intent::Status => true,
                 Intent::Resume => unfinished,
                 Intent::Forward => {
                     row.stage == Stage::CHECK_ROLLBACK
