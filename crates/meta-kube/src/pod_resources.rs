@@ -109,8 +109,9 @@ pub(crate) fn of_a_pod(
     let (mut requests, mut limits) = fitting(ranges, quotas, given);
     requests.extend(given.requests.clone());
     limits.extend(given.limits.clone());
-    requests = with_usual_requests(&requests, &Amounts::new());
-    // What the API server takes where a container says nothing.
+    requests = with_usual_requests(&requests, &limits);
+    // What the API server takes where a container says nothing: the limit, then the defaults of the ranges.
+    add_missing(&mut requests, limits.clone());
     for (_, item) in items(ranges).filter(|(_, item)| is_for_containers(item)) {
         let defaults = [&item.default_request, &item.default, &item.max, &item.min];
         let texts = defaults.map(|amounts| {

@@ -100,8 +100,9 @@ impl Amount<'_> {
                 "they have no {name} limit, and the maximum is {most}"
             ));
         }
-        let mut above = self.both().filter(|(_, amount)| is_less(most, amount));
-        let (what, amount) = above.next()?;
+        let above = self.both().filter(|(_, amount)| is_less(most, amount));
+        // A request that is not given is the limit: that is named.
+        let (what, amount) = above.last()?;
         Some(format!(
             "their {name} {what} of {amount} is above the maximum of {most}"
         ))
@@ -203,7 +204,7 @@ mod tests {
             (
                 "2Gi",
                 "2Gi",
-                "memory request of 2Gi is above the maximum of 1Gi",
+                "memory limit of 2Gi is above the maximum of 1Gi",
             ),
             (
                 "256Mi",

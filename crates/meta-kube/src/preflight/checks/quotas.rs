@@ -280,6 +280,45 @@ mod tests {
     }
 
     #[test]
+    fn a_quota_on_ephemeral_storage_counts_given_and_default_amounts() {
+        let quota = |resource: &str| {
+            let full = json!({resource: "1Gi"});
+            facts(json!({}), full.clone(), full)
+        };
+        let given = |requests: &[&str], limits: &[&str]| {
+            let amounts = |all: &[&str]| {
+                let all = all.iter();
+                all.map(|one| ("ephemeral-storage".to_owned(), (*one).to_owned()))
+                    .collect()
+            };
+            let mut options = UpgradeOptions::default();
+            options.pods.requests = amounts(requests);
+            options.pods.limits = amounts(limits);
+            options
+        };
+        for (resource, requests, limits, lacks) in [
+            ("requests.ephemeral-storage", &[][..], &[][..], 0),
+            ("requests.ephemeral-storage", &["1Gi"], &[], 1),
+            // A container with a limit and no request requests the limit.
+            ("requests.ephemeral-storage", &[], &["1Gi"], 1),
+            ("limits.ephemeral-storage", &["1Gi"], &[], 0),
+            ("limits.ephemeral-storage", &[], &["1Gi"], 1),
+        ] {
+            let found = said(&quota(resource), &given(requests, limits));
+            assert_eq!(found.len(), lacks, "{resource} {requests:?} {limits:?}");
+        }
+        for resource in ["requests.ephemeral-storage", "limits.ephemeral-storage"] {
+            let mut facts = quota(resource);
+            let range = json!({"metadata": {"name": "r"}, "spec": {"limits": [
+                {"type": "Container", "default": {"ephemeral-storage": "1Gi"}},
+            ]}});
+            facts.limit_ranges = vec![serde_json::from_value(range).unwrap()];
+            let found = said(&facts, &UpgradeOptions::default());
+            assert_eq!(found.len(), 1, "{resource}");
+        }
+    }
+
+    #[test]
     fn a_quota_for_other_pods_is_no_finding() {
         let used_up = |spec: Value| {
             let facts = facts(spec, json!({"pods": "1"}), json!({"pods": "1"}));

@@ -34,7 +34,7 @@ pub(super) fn fits(
     let fixed = differences.iter().filter(|one| one.option != IMAGE);
     let mut reasons: Vec<String> = fixed.map(|one| format!("{one}: {}", one.why)).collect();
     if let Some(image) = &options.image {
-        reasons.extend(incompatible_image(image, saved, back));
+        reasons.extend(incompatible_image(image, options, saved, back));
     }
     if back && options.policy.stay_down && !saved.policy.stay_down {
         reasons.push(
@@ -54,7 +54,12 @@ pub(super) fn fits(
 }
 
 /// Why an image cannot be started: forward it has to be of the target release, back of the old release line.
-fn incompatible_image(image: &str, saved: &UpgradeState, back: bool) -> Option<String> {
+fn incompatible_image(
+    image: &str,
+    options: &UpgradeOptions,
+    saved: &UpgradeState,
+    back: bool,
+) -> Option<String> {
     let ran = saved.workloads.iter().any(|one| one.image == image);
     if image == saved.image || back && ran {
         return None;
@@ -70,8 +75,15 @@ fn incompatible_image(image: &str, saved: &UpgradeState, back: bool) -> Option<S
             )
         });
     }
-    if is_of_old_line(image, saved) {
+    if is_of_old_line(image, options, saved) {
         return None;
+    }
+    if version.is_none() && is_digest(image) {
+        let source = &saved.source_version;
+        return Some(format!(
+            "--image {image} names no release: use -s {source} to say that it is of release line {}",
+            line(source)
+        ));
     }
     let mut images: Vec<&str> = saved
         .workloads
@@ -87,12 +99,19 @@ fn incompatible_image(image: &str, saved: &UpgradeState, back: bool) -> Option<S
     ))
 }
 
-/// Whether an image's tag says that it is of the release line that ran before.
-pub(super) fn is_of_old_line(image: &str, saved: &UpgradeState) -> bool {
+/// Whether an image is of the release line that ran before: by its tag, or where it is named by its digest alone, by
+/// the source version that is given with it.
+pub(super) fn is_of_old_line(image: &str, options: &UpgradeOptions, saved: &UpgradeState) -> bool {
     let source: Option<Release> = saved.source_version.parse().ok();
     let line = |release: Release| (release.triple().0, release.triple().1);
-    let of = image_version(image).map(line);
-    of.is_some() && of == source.map(line)
+    match image_version(image).map(line) {
+        Some(of) => Some(of) == source.map(line),
+        None => is_digest(image) && options.source.is_some(),
+    }
+}
+
+fn is_digest(image: &str) -> bool {
+    image.contains("@sha256:")
 }
 
 pub(super) fn line(version: &str) -> &str {
@@ -154,7 +173,7 @@ pub(super) fn with_image(options: &UpgradeOptions, mut state: UpgradeState) -> U
     let ran = state.workloads.iter().any(|one| one.image == *image);
     if !state.stage.is_rollback() {
         state.image.clone_from(image);
-    } else if !ran && is_of_old_line(image, &state) {
+    } else if !ran && is_of_old_line(image, options, &state) {
         for workload in &mut state.workloads {
             workload.image.clone_from(image);
         }

@@ -114,7 +114,7 @@ fn rollback_without_state(
     let repository = image_parts(&state.image).0;
     let usual = || format!("{repository}:v{source}");
     let old = options.image.clone().unwrap_or_else(usual);
-    if !is_of_old_line(&old, &state) {
+    if !is_of_old_line(&old, options, &state) {
         return Err(Refusal::Usage(format!(
             "--image {old}: a rollback starts an image of release line {}",
             line(&state.source_version)

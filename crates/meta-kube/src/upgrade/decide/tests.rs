@@ -651,6 +651,18 @@ fn a_rollback_starts_any_image_of_the_old_line() {
 }
 
 #[test]
+fn a_rollback_to_a_digest_requires_the_source_version() {
+    let digest = "milvusdb/milvus@sha256:0a";
+    let mut given = request();
+    given.image = Some(digest.to_owned());
+    let state = going_back(Some(&example()), &facts(), &given).unwrap();
+    assert_eq!(state.workloads[0].image, digest);
+    given.source = None;
+    let refusal = going_back(Some(&example()), &facts(), &given).unwrap_err();
+    assert!(refusal.to_string().contains("use -s 2.1.4"), "{refusal}");
+}
+
+#[test]
 fn on_openshift_jobs_set_no_user() {
     let mut assigned = facts();
     assigned.user_range = Some("1000650000/10000".to_owned());
