@@ -63,49 +63,44 @@ async fn run_update(args: &Args) -> Outcome {
     };
     let options = place.options(namespace, &given);
     let terminal = Terminal::new(&args.output);
-    match rolling_update(&client, &options, &terminal).await {
-        Ok(done) => {
-            output::print_done(args.output.format, &done, text);
-            Ok(Exit::Done)
-        }
-        Err(RollingError::Ended(Cause::Client(error))) => Err(failure(&error).hint(AGAIN)),
-        Err(RollingError::Ended(Cause::Stopped)) => {
-            let mut stopped = failure_of_cause(&Cause::Stopped, &terminal);
-            stopped.changed = "some Deployments may have the new image".into();
-            Err(stopped.hint(AGAIN))
-        }
-        Err(RollingError::Ended(cause @ Cause::Refusal(_))) => {
-            let (place, target) = (&options.repeated.place, &args.target_version);
-            let refused = failure_of_cause(&cause, &terminal);
-            Err(refused.hint(format!("meta-migration preflight{place} -t {target}")))
-        }
-        Err(RollingError::Ended(cause)) => Err(failure_of_cause(&cause, &terminal)),
-        Err(RollingError::LeaseLost { patched }) => Err(lost(patched)),
-        Err(error @ RollingError::Unhealthy { .. }) => Err(unhealthy(namespace, &error)),
-    }
+    let done = rolling_update(&client, &options, &terminal)
+        .await
+        .map_err(|error| failed(&error, namespace, &options, &terminal))?;
+    output::print_done(args.output.format, &done, text);
+    Ok(Exit::Done)
 }
 
-fn lost(patched: usize) -> Failure {
-    let error = RollingError::LeaseLost { patched };
-    if patched > 0 {
-        return Failure::from_error(Exit::PartWay, &error).hint(AGAIN);
+fn failed(
+    error: &RollingError,
+    namespace: &str,
+    options: &UpgradeOptions,
+    terminal: &Terminal<'_>,
+) -> Failure {
+    let part_way = || Failure::from_error(Exit::PartWay, error).hint(AGAIN);
+    match error {
+        RollingError::Unhealthy { workload, .. } => part_way()
+            .hint(format!(
+                "kubectl -n {namespace} describe pods; kubectl -n {namespace} logs deployment/{workload}"
+            ))
+            .hint(format!(
+                "kubectl -n {namespace} rollout undo deployment/{workload}   # back to its old image"
+            )),
+        RollingError::LeaseLost { patched: 0 } => Failure {
+            changed: BY_THIS_COMMAND.into(),
+            ..Failure::from_error(Exit::Refused, error)
+        },
+        RollingError::LeaseLost { .. } => part_way(),
+        RollingError::Ended(Cause::Client(error)) => failure(error).hint(AGAIN),
+        RollingError::Ended(cause @ Cause::Stopped) => Failure {
+            changed: "some Deployments may have the new image".into(),
+            ..failure_of_cause(cause, terminal).hint(AGAIN)
+        },
+        RollingError::Ended(cause @ Cause::Refusal(_)) => {
+            let hint = options.preflight_again();
+            failure_of_cause(cause, terminal).hint(hint)
+        }
+        RollingError::Ended(cause) => failure_of_cause(cause, terminal),
     }
-    let mut failure = Failure::from_error(Exit::Refused, &error);
-    failure.changed = BY_THIS_COMMAND.into();
-    failure
-}
-
-fn unhealthy(namespace: &str, error: &RollingError) -> Failure {
-    let failure = Failure::from_error(Exit::PartWay, error).hint(AGAIN);
-    let RollingError::Unhealthy { workload, .. } = error else {
-        return failure;
-    };
-    failure.hint(format!(
-        "kubectl -n {namespace} describe pods; kubectl -n {namespace} logs deployment/{workload}"
-    ))
-    .hint(format!(
-        "kubectl -n {namespace} rollout undo deployment/{workload}   # back to its old image"
-    ))
 }
 
 /// Formats the updated Deployments.

@@ -43,7 +43,8 @@ pub(crate) struct Runner<'a> {
 struct Watch {
     begun: Instant,
     started: Option<Instant>,
-    problem: Option<(String, Instant)>,
+    /// Since when something keeps it from starting.
+    problem: Option<Instant>,
     reported: String,
     shown: BTreeMap<String, usize>,
     logs: BTreeMap<String, String>,
@@ -164,33 +165,24 @@ impl Runner<'_> {
             return self.check_running(step, name, watch).await;
         }
         let (reported, timeout) = self.start_problem(state, name, pods).await?;
-        let since = match (&watch.problem, &reported) {
-            (Some((_, since)), Some(_)) => *since,
-            _ => Instant::now(),
-        };
-        watch.problem = reported.clone().map(|reported| (reported, since));
+        let since = watch.problem.unwrap_or_else(Instant::now);
+        watch.problem = reported.as_ref().map(|_| since);
         // Each Job is without a pod for a moment.
-        if since.elapsed() >= REPORT_AFTER
-            && let Some(reported) = &reported
-            && watch.reported != *reported
-        {
+        let (message, after) = match reported.as_deref() {
+            Some(problem) => (problem, since + REPORT_AFTER),
+            None => (SLOW, watch.begun + REPORT_AFTER * 2),
+        };
+        let is_new = watch.reported != message && (reported.is_some() || watch.reported.is_empty());
+        if is_new && Instant::now() >= after {
             self.observer
-                .message(&format!("waiting for {name} to start: {reported}"));
-            watch.reported.clone_from(reported);
+                .message(&format!("waiting for {name} to start: {message}"));
+            message.clone_into(&mut watch.reported);
         }
         if let Some(reported) = &reported
             && since.elapsed() >= timeout.min(self.limit)
         {
             let why = format!("the Job {name} does not start: {reported}");
             return Err(self.remove_job(name, why).await);
-        }
-        if reported.is_none()
-            && watch.reported.is_empty()
-            && watch.begun.elapsed() >= REPORT_AFTER * 2
-        {
-            SLOW.clone_into(&mut watch.reported);
-            self.observer
-                .message(&format!("waiting for {name} to start: {SLOW}"));
         }
         if watch.begun.elapsed() >= self.limit {
             let reason = reported.unwrap_or_else(|| "no reason is known".to_owned());

@@ -144,7 +144,6 @@ pub(crate) fn report(
     {
         findings.push(cluster_finding(Severity::Warning, "active-standby", lack));
     }
-    let is_blocked = findings.iter().any(Finding::is_error);
     let managed_by = match (&facts.resource, &facts.helm) {
         (Some(_), _) => "operator",
         (None, _) if facts.is_operators => "operator",
@@ -166,13 +165,11 @@ pub(crate) fn report(
         etcd,
         metadata,
         path,
-        findings,
+        findings: Vec::new(),
         blocks_now: Vec::new(),
         ok: true,
     };
-    if is_blocked {
-        report.block();
-    }
+    report.add(findings);
     report
 }
 
@@ -190,27 +187,19 @@ const TEMPORARY: [&str; 9] = [
 ];
 
 impl PreflightReport {
-    /// Adds a finding in its place; an error of it keeps an upgrade from starting.
-    pub(crate) fn add(&mut self, finding: Finding) {
-        if finding.is_error() {
-            self.block();
+    /// Adds findings in their place; an error keeps an upgrade from starting.
+    pub(crate) fn add(&mut self, findings: impl IntoIterator<Item = Finding>) {
+        self.findings.extend(findings);
+        self.findings.sort_by_key(|one| one.severity);
+        let errors = self.findings.iter().filter(|one| one.is_error());
+        let codes: Vec<String> = errors.map(|one| one.code.clone()).collect();
+        if !codes.is_empty() {
+            self.ok = false;
+            self.next = format!("fix the errors above, then run {}", self.again);
         }
-        let worse = |one: &Finding| one.severity < finding.severity;
-        let place = self.findings.iter().filter(|one| worse(one)).count();
-        self.findings.insert(place, finding);
-    }
-
-    fn block(&mut self) {
-        self.ok = false;
-        self.next = format!("fix the errors above, then run {}", self.again);
-    }
-
-    /// Sorts out what blocks only now, once all findings are there.
-    pub(crate) fn sort_out(&mut self) {
-        let of_the_moment =
-            |one: &&Finding| one.is_error() && TEMPORARY.contains(&one.code.as_str());
-        let codes = self.findings.iter().filter(of_the_moment);
-        self.blocks_now = codes.map(|one| one.code.clone()).collect();
+        self.blocks_now = codes;
+        self.blocks_now
+            .retain(|code| TEMPORARY.contains(&code.as_str()));
         self.blocks_now.dedup();
     }
 }

@@ -510,14 +510,12 @@ fn openshift_user_ranges_are_checked() {
 fn temporary_blockers_are_listed_separately() {
     let mut busy = facts();
     busy.active_orchestrator = Some("laptop-1".to_owned());
-    let mut reported = report(&busy, &options(), EtcdTarget::default(), None);
-    reported.sort_out();
+    let reported = report(&busy, &options(), EtcdTarget::default(), None);
     assert_eq!(reported.blocks_now, ["at-work"]);
     assert!(!reported.ok);
     let mut wrong = facts();
     wrong.configured.metastore = Some("mysql".to_owned());
-    let mut reported = report(&wrong, &options(), EtcdTarget::default(), None);
-    reported.sort_out();
+    let reported = report(&wrong, &options(), EtcdTarget::default(), None);
     assert!(reported.blocks_now.is_empty() && !reported.ok);
 }
 

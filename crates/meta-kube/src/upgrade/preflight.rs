@@ -69,25 +69,20 @@ async fn work(
     let roots = configured.and_then(|configured| {
         check_storage_roots(&configured, &seen.storage_roots, &options.accepted)
     });
-    let found = seen.failure.into_iter().chain(seen.planned).chain(roots);
-    found.for_each(|finding| report.add(finding));
+    report.add(seen.findings.into_iter().chain(roots));
     match saved_state(client, &options.instance).await {
-        Ok(Some((state, _))) => {
-            add_unfinished(&mut report, &state, options);
-        }
+        Ok(Some((state, _))) => add_unfinished(&mut report, &state, options),
         Ok(None) => {
-            if let Some(left) = leftovers(&facts, options) {
-                report.add(cluster_finding(Severity::Notice, "left-over", left));
-            }
+            let left = leftovers(&facts, options);
+            report.add(left.map(|left| cluster_finding(Severity::Notice, "left-over", left)));
         }
         Err(unreadable @ Cause::UpgradeState { .. }) => {
-            report.add(error("upgrade-state", unreadable.to_string()));
+            report.add([error("upgrade-state", unreadable.to_string())]);
         }
         // The missing right is reported.
         Err(Cause::Client(error)) if error.is_forbidden() => {}
         Err(error) => return Err(error),
     }
-    report.sort_out();
     Ok(report)
 }
 
@@ -98,12 +93,10 @@ fn error(code: &str, message: String) -> Finding {
 #[derive(Default)]
 struct EtcdInspection {
     metadata: Option<StatusReport>,
-    /// Warnings and errors of `plan`.
-    planned: Vec<Finding>,
     /// The storage roots that the metadata refers to.
     storage_roots: Vec<String>,
-    /// Why a Job found nothing.
-    failure: Option<Finding>,
+    /// Warnings and errors of `plan`, or why a Job found nothing.
+    findings: Vec<Finding>,
 }
 
 /// Runs Jobs that only read, and removes everything that they needed. Where a migration can start, `plan` finds
@@ -135,7 +128,8 @@ async fn inspect(
     seen.metadata = report(&output).filter(|_| why.is_none());
     let Some(status) = &seen.metadata else {
         let nothing = || "the status Job printed no report".to_owned();
-        seen.failure = Some(error("status-job", why.unwrap_or_else(nothing)));
+        let why = why.unwrap_or_else(nothing);
+        seen.findings.push(error("status-job", why));
         return Ok(seen);
     };
     if !can_be_planned(status, options) {
@@ -145,13 +139,13 @@ async fn inspect(
     if let Some(mut plan) = report::<PlanReport>(&output) {
         plan.findings
             .retain(|finding| finding.severity <= Severity::Warning);
-        seen.planned = plan.findings;
+        seen.findings = plan.findings;
         seen.storage_roots = plan.storage_roots;
     }
     // The errors of a plan say why it failed.
-    let is_unexplained = !seen.planned.iter().any(Finding::is_error);
-    let why = why.filter(|_| is_unexplained);
-    seen.failure = why.map(|why| error("plan", why));
+    let is_explained = seen.findings.iter().any(Finding::is_error);
+    let why = why.filter(|_| !is_explained);
+    seen.findings.extend(why.map(|why| error("plan", why)));
     Ok(seen)
 }
 
@@ -211,7 +205,7 @@ fn add_unfinished(report: &mut PreflightReport, state: &UpgradeState, options: &
         state.stage.name(),
         meaning(state)
     );
-    report.add(cluster_finding(severity, "unfinished", message));
+    report.add([cluster_finding(severity, "unfinished", message)]);
     if !untouched {
         report.next = resume_commands(state, options).join(", or ");
     }
