@@ -22,7 +22,7 @@ use meta_migrate::BackupOptions;
 ///
 /// Without a subcommand, saves the metadata to --backup-file. Never overwrites a file: a valid backup of
 /// the same content is used again, otherwise the time is added to the name. Leased keys (sessions) are
-/// left out. Writes nothing to etcd. Milvus may run, unless --wait-sessions requires it to be stopped.
+/// skipped. Writes nothing to etcd. Milvus may run, unless --wait-sessions requires it to be stopped.
 ///
 /// --backup-file - writes the native format to standard output, for example for object storage; the
 /// report then goes to standard error. A named pipe works too. A stream is not read back: check the

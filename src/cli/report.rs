@@ -398,48 +398,30 @@ fn checks(
     at: Step,
     done: Option<&MigrateReport>,
 ) -> Vec<(Check, String)> {
-    let mut checks = Vec::new();
-    if let Some(plan) = plan {
-        let read: u64 = plan.families.iter().map(|family| family.read).sum();
-        let errors = plan.findings.iter().filter(|one| one.is_error()).count() as u64;
-        checks.push(match errors {
-            0 => (
-                Check::Passed,
-                format!(
-                    "All {} keys read at one revision, every record decoded and validated",
-                    count(read)
-                ),
-            ),
-            errors => (
-                Check::Failed,
-                format!("{} in the metadata", counted(errors, "error")),
-            ),
-        });
-    }
+    let mut checks: Vec<_> = plan.map(check_of_metadata).into_iter().collect();
     let codes: Vec<&str> = blocking.iter().map(|one| one.code.as_str()).collect();
-    checks.push(match codes.as_slice() {
-        [] => (
-            Check::Passed,
-            "No Milvus component runs, the lock is free, and etcd has the space, limits and permissions".to_owned(),
-        ),
-        codes => (Check::Failed, format!("Blocking now: {}", codes.join(", "))),
-    });
-    let later = |reached: bool| match reached {
-        true => Check::Passed,
-        false => Check::Open,
-    };
-    match done {
-        Some(done) if done.backup.is_none() => {
-            checks.push((
-                Check::Failed,
-                "No backup was written, on request".to_owned(),
-            ));
+    checks.push(match codes[..] {
+        [] => {
+            let text = "No Milvus component runs, the lock is free, and etcd has the space, limits and permissions";
+            (Check::Passed, text.to_owned())
         }
-        Some(_) | None => checks.push((
-            later(at > Step::Backup),
-            "Backup written to a file, read back and compared".to_owned(),
-        )),
-    }
+        _ => (Check::Failed, format!("Blocking now: {}", codes.join(", "))),
+    });
+    let later = |(step, text): (Step, &str)| match at > step {
+        true => (Check::Passed, text.to_owned()),
+        false => (Check::Open, text.to_owned()),
+    };
+    let backup = (
+        Step::Backup,
+        "Backup written to a file, read back and compared",
+    );
+    checks.push(match done {
+        Some(done) if done.backup.is_none() => (
+            Check::Failed,
+            "No backup was written, on request".to_owned(),
+        ),
+        Some(_) | None => later(backup),
+    });
     let rest = [
         (
             Step::Stage,
@@ -451,6 +433,20 @@ fn checks(
         ),
         (Step::Verify, "Result read back and compared with the plan"),
     ];
-    checks.extend(rest.map(|(step, text)| (later(at > step), text.to_owned())));
+    checks.extend(rest.map(later));
     checks
+}
+
+fn check_of_metadata(plan: &PlanReport) -> (Check, String) {
+    let read: u64 = plan.families.iter().map(|family| family.read).sum();
+    let errors = plan.findings.iter().filter(|one| one.is_error()).count() as u64;
+    if errors > 0 {
+        let text = format!("{} in the metadata", counted(errors, "error"));
+        return (Check::Failed, text);
+    }
+    let text = format!(
+        "All {} keys read at one revision, every record decoded and validated",
+        count(read)
+    );
+    (Check::Passed, text)
 }

@@ -1,14 +1,16 @@
 //! The journal in etcd: read once, then changed only by transactions that compare its last
 //! revision.
 
+use std::fmt::Display;
+use std::str::FromStr;
+
 use tokio::time::{Instant, sleep};
 
 use crate::journal::{Journal, Phase};
 use meta_store::{Applied, Compare, Op, RangeRequest, Store, StoreError, Txn};
 use milvus_meta::entry::printable;
 use milvus_meta::keys::MetaRoot;
-use milvus_meta::release::ReleaseError;
-use milvus_meta::transform::{FormError, Options, PolicyError, SegmentFormError, Task};
+use milvus_meta::transform::{Options, Task};
 
 use crate::context::cluster_id;
 use crate::error::{EngineErrorKind, while_doing};
@@ -315,25 +317,17 @@ impl JournalStore {
 
 /// Returns the options with which the recorded migration was planned.
 pub(super) fn journal_options(journal: &Journal) -> Result<Options, EngineErrorKind> {
-    let unusable =
-        |text: String| EngineErrorKind::Usage(format!("the journal cannot be used: {text}"));
-    let form = journal.collection_form.parse();
-    let form = form.map_err(|error: FormError| unusable(error.to_string()))?;
-    let policy = journal.on_broken_record.parse();
-    let policy = policy.map_err(|error: PolicyError| unusable(error.to_string()))?;
-    let segment_form = journal.segment_form.parse();
-    let segment_form =
-        segment_form.map_err(|error: SegmentFormError| unusable(error.to_string()))?;
-    let target = journal.target_version.as_deref().unwrap_or_default();
-    let target = target.parse();
-    let target = target.map_err(|error: ReleaseError| unusable(error.to_string()))?;
+    fn parsed<T: FromStr<Err: Display>>(text: &str) -> Result<T, EngineErrorKind> {
+        text.parse()
+            .map_err(|error| EngineErrorKind::Usage(format!("the journal cannot be used: {error}")))
+    }
     Ok(Options {
         task: task_of(journal),
-        form,
-        segment_form,
-        on_broken_record: policy,
+        form: parsed(&journal.collection_form)?,
+        segment_form: parsed(&journal.segment_form)?,
+        on_broken_record: parsed(&journal.on_broken_record)?,
         schemas: None,
-        target,
+        target: parsed(journal.target_version.as_deref().unwrap_or_default())?,
     })
 }
 

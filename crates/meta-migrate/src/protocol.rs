@@ -232,7 +232,7 @@ mod tests {
             );
             assert!(
                 rest.contains(&full[stop]),
-                "{:?} would be left out",
+                "{:?} would be skipped",
                 full[stop]
             );
         }

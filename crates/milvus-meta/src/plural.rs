@@ -38,6 +38,17 @@ pub fn agree<'w>(number: impl TryInto<u64>, one: &'w str, many: &'w str) -> &'w 
     }
 }
 
+/// Lists the first five names and the number of others.
+pub(crate) fn listed(names: impl ExactSizeIterator<Item = String>) -> String {
+    const NAMED_MAX: usize = 5;
+    let others = names.len().saturating_sub(NAMED_MAX);
+    let text = names.take(NAMED_MAX).collect::<Vec<_>>().join(", ");
+    match others {
+        0 => text,
+        others => format!("{text} and {others} more"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

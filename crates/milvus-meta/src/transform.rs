@@ -38,6 +38,7 @@ mod options;
 mod partition;
 mod pending_ddl;
 mod plan;
+mod precedence;
 mod ranges;
 mod remaining_rewrites;
 mod repair;
@@ -55,8 +56,7 @@ pub use migration::Migration;
 pub use missing::{ALL_PARTITIONS, MissingCollections, MissingPartitions};
 pub use objects::{ObjectKind, ObjectPlan};
 pub use options::{
-    CollectionForm, FormChoice, FormError, OnBrokenRecord, Options, PolicyError, SegmentForm,
-    SegmentFormError, Task,
+    CollectionForm, FormChoice, FormError, OnBrokenRecord, Options, SegmentForm, Task, UnknownName,
 };
 pub use plan::{FamilyPlan, PlanReport};
 pub use ranges::{leftover_ranges, new_family_ranges, shared_family_ranges, staged_family_ranges};

@@ -17,10 +17,11 @@ mod load;
 mod segment;
 mod versioned_object;
 
+use std::error::Error;
+
 use crate::entry::Entry;
 use crate::finding::Finding;
-use crate::keys::{Family, Key, MetaRoot, Object, Timestamp, split_timestamp};
-
+use crate::keys::{Family, Key, MetaRoot, Object, is_tombstone, split_timestamp};
 use crate::release::Release;
 use crate::transform::{CollectionForm, MissingCollections, MissingPartitions};
 
@@ -31,6 +32,7 @@ use interrupted::{Evidence, Interrupted};
 use leftovers::Leftovers;
 use load::Loads;
 use segment::Segments;
+use versioned_object::{Value, Version};
 
 /// Codes of the findings about an interrupted run of the official tool. They are not reported once
 /// 2.2 ran on the metadata or its collections were repaired.
@@ -105,12 +107,34 @@ impl Report {
         }
     }
 
-    fn unreadable(&mut self, key: &[u8], what: &str, error: &dyn std::error::Error) {
-        self.error(
-            "undecodable-value",
-            key,
-            format!("the value is not a {what}: {error}"),
-        );
+    fn unreadable(&mut self, key: &[u8], what: &str, error: &dyn Error) {
+        let message = format!("the value is not a {what}: {error}");
+        self.error("undecodable-value", key, message);
+    }
+
+    /// Reports a record that belongs to another key.
+    fn mismatch(&mut self, key: &[u8], of: &str) {
+        let message = format!("the record is that of {of}");
+        self.error("id-mismatch", key, message);
+    }
+
+    /// Returns the decoded value of a version; reports an unreadable one.
+    fn read<T, E: Error>(
+        &mut self,
+        it: Version<'_>,
+        what: &str,
+        decoded: Result<T, E>,
+    ) -> Value<T> {
+        if is_tombstone(it.value) {
+            return Value::Dropped;
+        }
+        match decoded {
+            Ok(record) => Value::Live(record),
+            Err(error) => {
+                self.unreadable(it.key, what, &error);
+                Value::Unreadable
+            }
+        }
     }
 }
 
@@ -171,10 +195,12 @@ impl Checker {
             self.segments.push_removed_channel(relative, value);
         }
         match Key::parse(relative) {
-            Key::Plain(object) => self.object(object, None, relative, value),
-            Key::Snapshot(object, timestamp) => {
-                self.object(object, Some(timestamp), relative, value);
-            }
+            key @ (Key::Plain(object) | Key::Snapshot(object, _)) => self.object(Version {
+                object,
+                timestamp: key.object().and_then(|(_, timestamp)| timestamp),
+                key: relative,
+                value,
+            }),
             Key::FieldIndex(collection, index) => {
                 self.indexes.push_field((collection, index), value, report);
             }
@@ -191,7 +217,7 @@ impl Checker {
                 self.loads
                     .push_replica((collection, replica), value, report);
             }
-            Key::QueryReplica(replica) => self.loads.push_old_replica(replica, value),
+            Key::QueryReplica(_) => self.loads.push_old_replica(value),
             Key::LegacyIndex(collection, index) => {
                 self.leftovers.push_index((collection, index), value);
             }
@@ -209,28 +235,17 @@ impl Checker {
         }
     }
 
-    fn object(
-        &mut self,
-        object: Object<'_>,
-        timestamp: Option<Timestamp>,
-        relative: &[u8],
-        value: &[u8],
-    ) {
-        match object {
+    fn object(&mut self, it: Version<'_>) {
+        match it.object {
             Object::Collection(_)
             | Object::DatabaseCollection(..)
             | Object::Partition(..)
             | Object::Field(..)
-            | Object::Database(_) => {
-                let report = &mut self.report;
-                self.collections
-                    .push(object, timestamp, relative, value, report);
-            }
+            | Object::Database(_) => self.collections.push(it, &mut self.report),
             Object::Alias(_) | Object::DatabaseAlias(..) => {
-                self.aliases
-                    .push(object, timestamp, relative, value, &mut self.report);
+                self.aliases.push(it, &mut self.report);
             }
-            Object::LegacyAlias(name) => self.leftovers.push_alias(name, timestamp, value),
+            Object::LegacyAlias(name) => self.leftovers.push_alias(name, it.timestamp, it.value),
             Object::DdMessageSend | Object::DdOperation => {}
         }
     }

@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn many_findings_of_one_code_take_a_few_lines() {
         let mut findings: Vec<Finding> = (0..1000)
-            .map(|id| Finding::notice("orphan", format!("k/{id:04}").as_bytes(), "left out"))
+            .map(|id| Finding::notice("orphan", format!("k/{id:04}").as_bytes(), "skipped"))
             .collect();
         findings.push(Finding::error("broken", b"k/x", "undecodable"));
         findings.sort();
@@ -113,11 +113,11 @@ mod tests {
                 "    undecodable",
                 "      key k/x",
                 "  notice orphan (1,000 times)",
-                "    left out",
+                "    skipped",
                 "      key k/0000",
-                "    left out",
+                "    skipped",
                 "      key k/0001",
-                "    left out",
+                "    skipped",
                 "      key k/0002",
                 "    … and 997 more (-o json lists all)",
             ]

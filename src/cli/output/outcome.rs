@@ -27,7 +27,7 @@ pub(in crate::cli) fn backup(report: &BackupReport, style: Style) -> String {
     }
     if report.skipped_leased > 0 {
         lines.push(format!(
-            "  {} on a lease (sessions) left out",
+            "  {} on a lease (sessions) skipped",
             counted(report.skipped_leased, "key")
         ));
     }

@@ -182,7 +182,7 @@ fn change(object: &ObjectPlan, plan: &PlanReport) -> String {
     let lost = object.found.saturating_sub(object.kept);
     let left_out = |what: &str| match lost {
         0 => what.to_owned(),
-        lost => format!("{what}; {} left out", count(lost)),
+        lost => format!("{what}; {} skipped", count(lost)),
     };
     let renamed = plan
         .findings
@@ -268,7 +268,7 @@ fn conclusion(plan: &PlanReport, blocking: &[Finding], style: Style) -> String {
     if counts.errors > 0 {
         let errors = counted(counts.errors, "error");
         let way = if plan.findings.iter().any(Finding::is_broken_record) {
-            "; use --on-broken-record skip to skip what cannot be migrated"
+            "; use --on-broken-record skip to migrate the rest"
         } else {
             ""
         };
@@ -389,7 +389,7 @@ collections           7    7  partitions and fields move out of the records
 partitions           12   12  get separate records
 indexes               6    6  get records of the 2.2 form; 1 renamed
 segments             54   54  stay as they are
-segment indexes      50   48  get records of the 2.2 form; 2 left out
+segment indexes      50   48  get records of the 2.2 form; 2 skipped
 aliases               1    1  get records of the 2.2 form
 loaded collections    4    3  stay loaded; 1 has to be loaded again
 

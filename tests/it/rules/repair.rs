@@ -790,7 +790,7 @@ fn segment_indexes_without_build_get_unique_ids() {
     assert!(!migration.has_errors(), "{:?}", migration.findings());
     let found = migration.findings();
     assert_eq!(found.len(), 1, "{found:?}");
-    for part in ["\"collection_1\" (1)", "2 get separate", "1 are left out"] {
+    for part in ["\"collection_1\" (1)", "2 get separate", "1 are skipped"] {
         assert!(found[0].message.contains(part), "{}", found[0].message);
     }
     let repaired = apply(&migration, &image);

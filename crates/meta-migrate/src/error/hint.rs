@@ -355,8 +355,8 @@ impl EngineErrorKind {
 /// Describes the command that shows all findings.
 fn all_findings(plan: &PlanReport) -> &'static str {
     if plan.findings.iter().any(Finding::is_broken_record) {
-        "shows all findings; -o json lists every key. Use --on-broken-record skip to leave out the records that \
-         cannot be migrated"
+        "shows all findings; -o json lists every key. Use --on-broken-record skip to migrate \
+         without the broken records"
     } else {
         "shows all findings; -o json lists every key"
     }

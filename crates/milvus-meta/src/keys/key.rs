@@ -103,6 +103,27 @@ impl<'k> Key<'k> {
         }
     }
 
+    /// Returns the key of an object: the plain key, or its snapshot at a time.
+    #[must_use]
+    pub fn of(object: Object<'k>, timestamp: Option<Timestamp>) -> Self {
+        match timestamp {
+            None => Self::Plain(object),
+            Some(timestamp) => Self::Snapshot(object, timestamp),
+        }
+    }
+
+    /// Returns the object of a plain key or a snapshot, with the time of the snapshot.
+    #[must_use]
+    pub fn object(&self) -> Option<(Object<'k>, Option<Timestamp>)> {
+        if let Self::Plain(object) = *self {
+            Some((object, None))
+        } else if let Self::Snapshot(object, timestamp) = *self {
+            Some((object, Some(timestamp)))
+        } else {
+            None
+        }
+    }
+
     /// Returns the bytes of the key, relative to the meta root.
     #[must_use]
     pub fn render(&self) -> Vec<u8> {
@@ -149,8 +170,10 @@ impl<'k> Key<'k> {
     }
 }
 
-impl Object<'_> {
-    fn collection(&self) -> Option<CollectionId> {
+impl<'k> Object<'k> {
+    /// Returns the collection of a collection record, partition or field.
+    #[must_use]
+    pub fn collection(&self) -> Option<CollectionId> {
         match *self {
             Self::Collection(id)
             | Self::Partition(id, _)
@@ -162,6 +185,30 @@ impl Object<'_> {
             | Self::Alias(_)
             | Self::Database(_)
             | Self::DatabaseAlias(..) => None,
+        }
+    }
+
+    /// Returns the database of a collection record, 0 outside databases, and the collection.
+    #[must_use]
+    pub fn collection_record(&self) -> Option<(DatabaseId, CollectionId)> {
+        if let Self::Collection(id) = *self {
+            Some((DatabaseId(0), id))
+        } else if let Self::DatabaseCollection(database, id) = *self {
+            Some((database, id))
+        } else {
+            None
+        }
+    }
+
+    /// Returns the database of a 2.2 alias, 0 outside databases, and its name.
+    #[must_use]
+    pub fn alias(&self) -> Option<(DatabaseId, &'k [u8])> {
+        if let Self::Alias(name) = *self {
+            Some((DatabaseId(0), name))
+        } else if let Self::DatabaseAlias(database, name) = *self {
+            Some((database, name))
+        } else {
+            None
         }
     }
 

@@ -63,7 +63,7 @@ pub(super) fn convert(
                 "alias-without-collection",
                 &plain_key,
                 format!(
-                    "{} refers to {}, which does not exist; it is left out (it stays in the backup)",
+                    "{} refers to {}, which does not exist; it is skipped (it stays in the backup)",
                     title(&name),
                     names::collection(&collections.names, *collection)
                 ),
@@ -98,21 +98,19 @@ fn title(name: &[u8]) -> String {
 }
 
 fn read(family: Family, key: &[u8], raw: &[u8], findings: &mut Findings) -> Option<Version> {
-    const LEFT_OUT: &str = "the alias has to be created again";
+    const SKIPPED: &str = "the alias has to be created again";
     if is_tombstone(raw) {
         return Some(Version::Dropped);
     }
-    let record = match v2_1::alias(raw) {
-        Ok(record) => record,
-        Err(error) => {
-            let what = format!("the value is no alias record: {error}");
-            findings.broken("undecodable-value", key, &what, LEFT_OUT);
-            return None;
-        }
-    };
+    let record = findings.decoded(
+        v2_1::alias(raw),
+        "an alias record",
+        || key.to_vec(),
+        SKIPPED,
+    )?;
     let Some(name) = record.name.filter(|name| !name.is_empty()) else {
         let what = "the alias record has no name in it";
-        findings.broken("alias-without-name", key, what, LEFT_OUT);
+        findings.broken("alias-without-name", key, what, SKIPPED);
         return None;
     };
     findings.unknown(family, key, &record.unknown);

@@ -39,7 +39,7 @@ pub(super) struct Converted {
     pub(super) oldest: Option<Timestamp>,
     /// Collections that are dropped for 2.2: they have a tombstone.
     pub(super) dropped: BTreeSet<CollectionId>,
-    /// Collections whose record cannot be read; they are left out with `skip`.
+    /// Collections whose record cannot be read; skipped with `skip`.
     pub(super) unreadable: BTreeSet<CollectionId>,
     /// The creation times of all collections.
     pub(super) created: BTreeMap<CollectionId, Timestamp>,
@@ -135,7 +135,7 @@ pub(super) fn convert(
         let name = plain_key(key);
         let plain = match plains.remove(&key).flatten() {
             Some(None) => {
-                converted.leave_out(key, &history, findings);
+                converted.skip(key, &history, findings);
                 continue;
             }
             Some(Some(version)) => Some(version),
@@ -189,22 +189,15 @@ fn read(family: Family, key: &[u8], raw: &[u8], findings: &mut Findings) -> Opti
     if is_tombstone(raw) {
         return Some(Version::Dropped);
     }
-    let left_out = if family == Family::Collection {
+    let skipped = if family == Family::Collection {
         "Milvus 2.2 will not know this collection"
     } else {
         "time travel to this moment will not see the collection"
     };
-    let record = match decode(raw) {
-        Ok(record) => record,
-        Err(error) => {
-            let what = format!("the value is no collection record: {error}");
-            findings.broken("undecodable-value", key, &what, left_out);
-            return None;
-        }
-    };
+    let record = findings.decoded(decode(raw), "a collection record", || key.to_vec(), skipped)?;
     if let Some((code, what)) = defect(&record) {
         let what = format!("{}: {what}", names::collection_of(&record));
-        findings.broken(code, key, &what, left_out);
+        findings.broken(code, key, &what, skipped);
         return None;
     }
     findings.unknown(family, key, &record.unknown);
@@ -269,7 +262,7 @@ fn defect(record: &Collection) -> Option<(&'static str, String)> {
 impl Converted {
     /// Handles an unreadable plain record: with `skip`, no key of the collection may remain for
     /// 2.2.
-    fn leave_out(&mut self, key: CollectionId, history: &RawHistory, findings: &mut Findings) {
+    fn skip(&mut self, key: CollectionId, history: &RawHistory, findings: &mut Findings) {
         self.unreadable.insert(key);
         for (timestamp, raw) in &history.snapshots {
             // Only to report their problems, too.
@@ -282,12 +275,7 @@ impl Converted {
     }
 
     fn remove(&mut self, key: CollectionId, history: &RawHistory) {
-        if history.plain.is_some() {
-            self.removed.push(plain_key(key));
-        }
-        let snapshots = history.snapshots.keys();
-        self.removed
-            .extend(snapshots.map(|timestamp| snapshot_key(key, *timestamp)));
+        self.removed.extend(history.keys(Object::Collection(key)));
     }
 
     fn versions(
@@ -400,7 +388,7 @@ impl Converted {
     }
 
     /// Writes a tombstone for each of the given collections without a key, after its newest
-    /// snapshot. Otherwise a collection that was left out, or that has only a plain tombstone in
+    /// snapshot. Otherwise a collection that was skipped, or that has only a plain tombstone in
     /// 2.1, would be considered lost while segments still refer to it.
     pub(super) fn keep_dropped(
         &mut self,

@@ -5,12 +5,18 @@ use crate::codec::v2_2;
 use crate::keys::{Key, Object, Timestamp};
 use crate::model::DatabaseId;
 
+/// The id that stands for no database.
+pub(super) const NONE: DatabaseId = DatabaseId(0);
+
 /// The id of the database `default`.
 pub(super) const DEFAULT: DatabaseId = DatabaseId(1);
 
 /// Stages the database with the creation time of the oldest collection, because there is no clock
-/// here.
-pub(super) fn stage(oldest: Timestamp, staged: &mut NewKeys) {
+/// here; not without a collection.
+pub(super) fn stage(oldest: Option<Timestamp>, staged: &mut NewKeys) {
+    let Some(oldest) = oldest else {
+        return;
+    };
     let value = v2_2::default_database(oldest);
     let object = Object::Database(DEFAULT);
     staged.insert(Key::Snapshot(object, oldest).render(), value.clone());

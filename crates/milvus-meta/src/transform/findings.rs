@@ -1,6 +1,7 @@
 //! Collects all findings, in an order that does not depend on the order of the input.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::OnBrokenRecord;
 use crate::codec::v2_1::UnknownField;
@@ -97,8 +98,8 @@ impl Findings {
     }
 
     /// Adds a finding about a record that cannot be converted: an error, or under `skip` a warning
-    /// with the consequences of leaving it out.
-    pub(super) fn broken(&mut self, code: &'static str, key: &[u8], what: &str, left_out: &str) {
+    /// with the consequences of skipping it.
+    pub(super) fn broken(&mut self, code: &'static str, key: &[u8], what: &str, skipped: &str) {
         let key = self.root.join(key);
         self.list.push(match self.on_broken {
             OnBrokenRecord::Fail if self.is_repair => Finding::error(
@@ -112,14 +113,30 @@ impl Findings {
             OnBrokenRecord::Fail => Finding::error(
                 code,
                 &key,
-                format!("{what}; with --on-broken-record skip it is left out: {left_out}"),
+                format!("{what}; with --on-broken-record skip it is skipped: {skipped}"),
             ),
             OnBrokenRecord::Skip => Finding::warning(
                 code,
                 &key,
-                format!("{what}; left out (it stays in the backup): {left_out}"),
+                format!("{what}; skipped (it stays in the backup): {skipped}"),
             ),
         });
+    }
+
+    /// Returns a decoded record; adds a finding if decoding failed. `what` names the record.
+    pub(super) fn decoded<T, E: fmt::Display>(
+        &mut self,
+        decoded: Result<T, E>,
+        what: &str,
+        key: impl FnOnce() -> Vec<u8>,
+        skipped: &str,
+    ) -> Option<T> {
+        decoded
+            .map_err(|error| {
+                let what = format!("the value is not {what}: {error}");
+                self.broken("undecodable-value", &key(), &what, skipped);
+            })
+            .ok()
     }
 
     /// Adds a notice about a record with the same ids as another one that takes precedence.
@@ -127,7 +144,7 @@ impl Findings {
         self.notice(
             "duplicate-record",
             key,
-            "a record with a greater key has the same ids and takes precedence; this one is left out \
+            "a record with a greater key has the same ids and takes precedence; this one is skipped \
              (it stays in the backup)",
         );
     }

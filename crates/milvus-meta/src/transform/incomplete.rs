@@ -74,101 +74,95 @@ pub(super) fn referenced<'r>(
     (ids.into_iter()).filter_map(|id| known.get(&id).map(|newest| (id, *newest)))
 }
 
-/// Warns about data of collections whose record cannot be read: skipping them loses more than
-/// metadata.
-fn check_unreadable(living: &Living, converted: &Converted, findings: &mut Findings) {
-    for id in &converted.unreadable {
-        let mut segments = 0;
-        let mut rows = 0;
-        for (_, (count, sum)) in
-            living.range((*id, PartitionId(i64::MIN))..=(*id, PartitionId(i64::MAX)))
-        {
-            segments += count;
-            rows += sum;
-        }
-        if segments > 0 {
-            findings.general(Finding::warning(
-                "unreadable-collection-has-data",
-                &Key::Plain(Object::Collection(*id)).render(),
-                format!(
-                    "{rows} rows in {segments} segments belong to collection {id}, whose record cannot be read. \
-                     Milvus 2.2 removes the files of collections that it does not know. Copy the files under \
-                     insert_log/{id}/ in the object storage before 2.2 starts, or restore the record from a \
-                     backup and migrate then"
-                ),
-            ));
-        }
-    }
+/// The records that refer to collections, and the converted collections.
+pub(super) struct Referenced<'a> {
+    pub(super) references: &'a References,
+    pub(super) living: &'a Living,
+    pub(super) converted: &'a Converted,
 }
 
-/// Reports collections and partitions that other records refer to but that are missing.
-pub(super) fn check_references(
-    references: &References,
-    living: &Living,
-    known: &Known,
-    converted: &Converted,
-    findings: &mut Findings,
-) {
-    let is_missing =
-        |id: &CollectionId| !known.contains_key(id) && !converted.live.contains_key(id);
-    let mut collections = MissingCollections::default();
-    let mut partitions = MissingPartitions::default();
-    for ((collection, partition), (segments, rows)) in living {
-        if is_missing(collection) {
-            collections.add_segments(*collection, *segments, *rows);
-        } else if let Some(had) = converted.partitions.get(collection)
-            && converted.live.contains_key(collection)
-            && !had.is_empty()
-            && !had.contains(partition)
-            && *partition != ALL_PARTITIONS
-        {
-            partitions.add_segments((*collection, *partition), *segments);
+impl Referenced<'_> {
+    /// Warns about data of collections whose record cannot be read: skipping them loses more than
+    /// metadata.
+    fn check_unreadable(&self, findings: &mut Findings) {
+        for id in &self.converted.unreadable {
+            let all = (*id, PartitionId(i64::MIN))..=(*id, PartitionId(i64::MAX));
+            let (mut segments, mut rows) = (0, 0);
+            for (_, (count, sum)) in self.living.range(all) {
+                segments += count;
+                rows += sum;
+            }
+            if segments > 0 {
+                findings.general(Finding::warning(
+                    "unreadable-collection-has-data",
+                    &Key::Plain(Object::Collection(*id)).render(),
+                    format!(
+                        "{rows} rows in {segments} segments belong to collection {id}, whose record cannot be read. \
+                         Milvus 2.2 removes the files of collections that it does not know. Copy the files under \
+                         insert_log/{id}/ in the object storage before 2.2 starts, or restore the record from a \
+                         backup and migrate then"
+                    ),
+                ));
+            }
         }
     }
-    for id in references.load_states.iter().filter(|id| is_missing(id)) {
-        collections.add_load_state(*id);
-    }
-    for id in references.channels.iter().filter(|id| is_missing(id)) {
-        collections.add_channel(*id);
-    }
-    for finding in collections
-        .finding()
-        .into_iter()
-        .chain(partitions.finding())
-    {
-        findings.general(finding);
-    }
-    check_unreadable(living, converted, findings);
-}
 
-/// Reports collections without the indexes and aliases that the official tool deletes. `read` is
-/// the number of keys in each family.
-pub(super) fn check_indexes(
-    read: &BTreeMap<Family, u64>,
-    converted: &Converted,
-    references: &References,
-    living: &Living,
-    findings: &mut Findings,
-) {
-    let none_of = |families: &[Family]| families.iter().all(|family| !read.contains_key(family));
-    let is_used = !living.is_empty() || !references.load_states.is_empty();
-    if converted.live.is_empty()
-        || !none_of(&[Family::DdOperation])
-        || !none_of(&INDEXES_AND_ALIASES)
-        || !is_used
-    {
-        return;
+    /// Reports collections and partitions that other records refer to but that are missing.
+    pub(super) fn check(&self, known: &Known, findings: &mut Findings) {
+        let (references, converted) = (self.references, self.converted);
+        let is_missing =
+            |id: &CollectionId| !known.contains_key(id) && !converted.live.contains_key(id);
+        let mut collections = MissingCollections::default();
+        let mut partitions = MissingPartitions::default();
+        for ((collection, partition), (segments, rows)) in self.living {
+            if is_missing(collection) {
+                collections.add_segments(*collection, *segments, *rows);
+            } else if let Some(had) = converted.partitions.get(collection)
+                && converted.live.contains_key(collection)
+                && !had.is_empty()
+                && !had.contains(partition)
+                && *partition != ALL_PARTITIONS
+            {
+                partitions.add_segments((*collection, *partition), *segments);
+            }
+        }
+        for id in references.load_states.iter().filter(|id| is_missing(id)) {
+            collections.add_load_state(*id);
+        }
+        for id in references.channels.iter().filter(|id| is_missing(id)) {
+            collections.add_channel(*id);
+        }
+        let missing = collections.finding().into_iter();
+        missing
+            .chain(partitions.finding())
+            .for_each(|finding| findings.general(finding));
+        self.check_unreadable(findings);
     }
-    let what = "there are collections, but no index, no alias, and no record of the last operation on \
-                collections, which 2.1 always has: an interrupted run of the official tool leaves this state. \
-                Milvus 2.2 removes the files of indexes that it does not know. If the official tool was \
-                started, restore the backup from before it";
-    findings.general(if findings.skips() {
-        Finding::warning("indexes-missing", b"", what)
-    } else {
-        let message = format!("{what}; --on-broken-record skip migrates the rest");
-        Finding::error("indexes-missing", b"", message)
-    });
+
+    /// Reports collections without the indexes and aliases that the official tool deletes. `read` is
+    /// the number of keys in each family.
+    pub(super) fn check_indexes(&self, read: &BTreeMap<Family, u64>, findings: &mut Findings) {
+        let none_of =
+            |families: &[Family]| families.iter().all(|family| !read.contains_key(family));
+        let is_used = !self.living.is_empty() || !self.references.load_states.is_empty();
+        if self.converted.live.is_empty()
+            || !none_of(&[Family::DdOperation])
+            || !none_of(&INDEXES_AND_ALIASES)
+            || !is_used
+        {
+            return;
+        }
+        let what = "there are collections, but no index, no alias, and no record of the last operation on \
+                    collections, which 2.1 always has: an interrupted run of the official tool leaves this state. \
+                    Milvus 2.2 removes the files of indexes that it does not know. If the official tool was \
+                    started, restore the backup from before it";
+        findings.general(if findings.skips() {
+            Finding::warning("indexes-missing", b"", what)
+        } else {
+            let message = format!("{what}; --on-broken-record skip migrates the rest");
+            Finding::error("indexes-missing", b"", message)
+        });
+    }
 }
 
 /// Reports the consequences if 2.2 ran on metadata that was not migrated.

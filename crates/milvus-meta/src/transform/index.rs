@@ -10,20 +10,21 @@ use super::findings::Findings;
 use super::index_params;
 use super::index_support::{Built, Support};
 use super::names::{self, CollectionNames, named};
+use super::precedence::{Keyed, keep_greatest};
 use crate::codec::v2_1::{self, Collection, FieldSchema, IndexDefinition, Pair};
 use crate::codec::v2_2;
 use crate::keys::{Family, Key, is_tombstone};
 use crate::model::{CollectionId, FieldId, IndexId};
 use crate::release::Release;
 
-const LEFT_OUT: &str = "the index and its segment indexes have to be created again";
+const SKIPPED: &str = "the index and its segment indexes have to be created again";
 /// The name of an index that is created without a name in 2.1.
 pub(super) const DEFAULT_NAME: &str = "_default_idx";
 
 /// The index definitions of 2.1, by the collection in the key and the index id in the value.
 #[derive(Debug, Default)]
 pub(super) struct Definitions {
-    records: BTreeMap<(CollectionId, IndexId), (Vec<u8>, IndexDefinition)>,
+    records: Keyed<(CollectionId, IndexId), IndexDefinition>,
     /// Keys whose values could not be read, which are not reported as missing again.
     unreadable: BTreeSet<(CollectionId, IndexId)>,
 }
@@ -64,7 +65,7 @@ pub(super) struct Indexes {
     pub(super) found: u64,
     /// All written indexes, including deleted ones.
     pub(super) written: BTreeMap<(CollectionId, IndexId), Index>,
-    /// Definitions that are left out, with their keys.
+    /// Definitions that are skipped, with their keys.
     pub(super) unreferenced: BTreeMap<(CollectionId, IndexId), Unreferenced>,
     /// The live indexes of each collection, in the order of its list.
     pub(super) live: BTreeMap<CollectionId, Vec<(IndexId, Index)>>,
@@ -95,27 +96,15 @@ impl Definitions {
             return;
         }
         let key = Key::LegacyIndex(collection, index).render();
-        let record = match v2_1::index_definition(value) {
-            Ok(record) => record,
-            Err(error) => {
-                let what = format!("the value is no index definition: {error}");
-                findings.broken("undecodable-value", &key, &what, LEFT_OUT);
-                self.unreadable.insert((collection, index));
-                return;
-            }
+        let record = v2_1::index_definition(value);
+        let what = "an index definition";
+        let Some(record) = findings.decoded(record, what, || key.clone(), SKIPPED) else {
+            self.unreadable.insert((collection, index));
+            return;
         };
         findings.unknown(Family::LegacyIndex, &key, &record.unknown);
         let ids = (collection, record.id);
-        match self.records.get(&ids) {
-            Some((other, _)) if *other > key => findings.outranked(&key),
-            Some((other, _)) => {
-                findings.outranked(&other.clone());
-                self.records.insert(ids, (key, record));
-            }
-            None => {
-                self.records.insert(ids, (key, record));
-            }
-        }
+        keep_greatest(&mut self.records, ids, key, record, findings);
     }
 
     /// Returns the number of indexes of live collections that are not dropped.
@@ -190,7 +179,7 @@ impl Definitions {
                 let what = format!(
                     "the definition of index {index} is missing, but {place} has the index",
                 );
-                findings.broken("index-record-missing", &key, &what, LEFT_OUT);
+                findings.broken("index-record-missing", &key, &what, SKIPPED);
             }
             return None;
         };
@@ -198,7 +187,7 @@ impl Definitions {
         let title = format!("{label} of {}", names::collection_of(place.collection));
         let Some(schema) = place.schema() else {
             let what = format!("{title}: the collection's schema does not have this field");
-            findings.broken("index-field-missing", key, &what, LEFT_OUT);
+            findings.broken("index-field-missing", key, &what, SKIPPED);
             return None;
         };
         let params = flatten(key, &title, definition, findings)?;
@@ -248,12 +237,12 @@ fn flatten(
         Ok(flattened) => flattened,
         Err(error) => {
             let what = format!("{title}: cannot read the index parameters: {error}");
-            findings.broken("bad-index-params", key, &what, LEFT_OUT);
+            findings.broken("bad-index-params", key, &what, SKIPPED);
             return None;
         }
     };
     for name in &flattened.nulls {
-        let message = format!("{title}: the parameter {name:?} is null and is left out");
+        let message = format!("{title}: the parameter {name:?} is null and is skipped");
         findings.notice("null-index-param", key, message);
     }
     Some(flattened.params)
@@ -312,7 +301,7 @@ fn report_renamed(key: &[u8], title: &str, name: &str, findings: &mut Findings) 
 }
 
 /// T16 and T20: reports a live index that the target cannot use or whose results differ. Segment
-/// indexes that are left out are reported with their number.
+/// indexes that are skipped are reported with their number.
 fn report_support(
     key: &[u8],
     title: &str,
@@ -337,7 +326,7 @@ fn report_support(
             let metric = built.metric();
             let message = format!(
                 "{title} has the metric {metric}, which Milvus {target} does not have: the collection \
-                 cannot be searched with it. The definition is migrated, the segment indexes are left out. \
+                 cannot be searched with it. The definition is migrated, the segment indexes are skipped. \
                  {REPLACE} with another metric {WHEN}"
             );
             findings.warning("retired-metric", key, message);
@@ -348,7 +337,7 @@ fn report_support(
         let metric = built.metric();
         let message = format!(
             "{title} has the metric {metric}: with index files of 2.1, Milvus 2.2 returns other \
-             search results than 2.1. The files are left out; compare the results of your application after the \
+             search results than 2.1. The files are skipped; compare the results of your application after the \
              upgrade"
         );
         findings.notice("metric-answers-differ", key, message);

@@ -1,10 +1,9 @@
 //! Index builds of 2.1 in compact form: the part of the 2.2 record is encoded immediately, and only
 //! the partition and segment that T11 compares are kept of the file paths.
 
-use std::collections::BTreeMap;
-
 use super::arena::{Arena, Slot};
 use super::findings::Findings;
+use super::precedence::{Keyed, keep_greatest, merge};
 use crate::codec::v2_1::{self, IndexBuild};
 use crate::codec::v2_2;
 use crate::keys::{Family, Key, is_tombstone};
@@ -38,7 +37,7 @@ pub(super) struct Build {
 pub(super) struct BuildTable {
     builds: Vec<Build>,
     /// Builds whose key has another id than their value.
-    odd: BTreeMap<BuildId, (Vec<u8>, Build)>,
+    odd: Keyed<BuildId, Build>,
     /// Ids of records that cannot be read.
     unreadable: Vec<BuildId>,
 }
@@ -54,22 +53,15 @@ impl BuildTable {
         if is_tombstone(value) {
             return;
         }
-        let record = match v2_1::index_build(value) {
-            Ok(record) => record,
-            Err(error) => {
-                self.unreadable.push(id);
-                findings.broken(
-                    "undecodable-value",
-                    &Key::IndexBuild(id).render(),
-                    &format!("the value is no index build: {error}"),
-                    "Milvus 2.2 builds the index again when it is next created",
-                );
-                return;
-            }
+        let key = || Key::IndexBuild(id).render();
+        let (record, what) = (v2_1::index_build(value), "an index build");
+        let skipped = "Milvus 2.2 builds the index again when it is next created";
+        let Some(record) = findings.decoded(record, what, key, skipped) else {
+            self.unreadable.push(id);
+            return;
         };
         if !record.unknown.is_empty() {
-            let key = Key::IndexBuild(id).render();
-            findings.unknown(Family::IndexBuild, &key, &record.unknown);
+            findings.unknown(Family::IndexBuild, &key(), &record.unknown);
         }
         let build = Build {
             id: record.id,
@@ -80,41 +72,17 @@ impl BuildTable {
         };
         if record.id == id {
             self.builds.push(build);
-            return;
-        }
-        let key = Key::IndexBuild(id).render();
-        match self.odd.get(&record.id) {
-            Some((other, _)) if *other > key => findings.outranked(&key),
-            other => {
-                if let Some((other, _)) = other.cloned() {
-                    findings.outranked(&other);
-                }
-                self.odd.insert(record.id, (key, build));
-            }
+        } else {
+            keep_greatest(&mut self.odd, record.id, key(), build, findings);
         }
     }
 
     /// Ends reading; then builds can be looked up.
     pub(super) fn seal(&mut self, findings: &mut Findings) {
         self.unreadable.sort_unstable();
-        self.builds.sort_unstable_by_key(|build| build.id);
-        let mut added = Vec::new();
-        for (id, (key, build)) in std::mem::take(&mut self.odd) {
-            match self.position(id) {
-                Err(_) => added.push(build),
-                Ok(position) => {
-                    let regular = Key::IndexBuild(id).render();
-                    if key > regular {
-                        findings.outranked(&regular);
-                        self.builds[position] = build;
-                    } else {
-                        findings.outranked(&key);
-                    }
-                }
-            }
-        }
-        self.builds.extend(added);
-        self.builds.sort_unstable_by_key(|build| build.id);
+        let odd = std::mem::take(&mut self.odd);
+        let key_of = |id| Key::IndexBuild(id).render();
+        merge(&mut self.builds, odd, |build| build.id, key_of, findings);
     }
 
     fn position(&self, id: BuildId) -> Result<usize, usize> {
@@ -149,7 +117,7 @@ impl BuildTable {
             "unreferenced-build",
             &Key::IndexBuild(first.id).render(),
             format!(
-                "{} (first here) {} to no segment index, and {} left out; the backup keeps {}",
+                "{} (first here) {} to no segment index, and {} skipped; the backup keeps {}",
                 counted(count, "index build"),
                 agree(count, "belongs", "belong"),
                 agree(count, "is", "are"),

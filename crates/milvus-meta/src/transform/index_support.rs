@@ -9,7 +9,7 @@ use crate::release::Release;
 pub(super) enum Support {
     /// It reads the files.
     Files,
-    /// It has this index type, but cannot read the files: the segment indexes are left out.
+    /// It has this index type, but cannot read the files: the segment indexes are skipped.
     Rebuilt {
         /// Milvus 2.3 and later build missing segment indexes within a minute. 2.2 builds them only
         /// if the client creates the index again.
@@ -17,13 +17,13 @@ pub(super) enum Support {
     },
     /// It does not have the index type.
     NoType,
-    /// It does not have the metric: the segment indexes are left out.
+    /// It does not have the metric: the segment indexes are skipped.
     NoMetric,
 }
 
 impl Support {
-    /// Returns whether the segment indexes are left out.
-    pub(super) fn leaves_files_out(self) -> bool {
+    /// Returns whether the segment indexes are skipped.
+    pub(super) fn skips_files(self) -> bool {
         matches!(self, Self::Rebuilt { .. } | Self::NoMetric)
     }
 

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use super::NewKeys;
 use super::collection::LiveCollections;
 use super::findings::Findings;
-use super::index::Indexes;
+use super::index::{IndexContext, Indexes};
 use super::names;
+use super::precedence::{Keyed, keep_greatest};
 use crate::codec::v2_1::{self, Collection, LoadState, LoadType, Replica};
 use crate::codec::{v2_2, v2_3};
 use crate::keys::{Family, Key, is_tombstone};
@@ -16,8 +17,8 @@ use crate::release::Release;
 /// Load states and replicas of 2.1, by the ids in their values.
 #[derive(Debug, Default)]
 pub(super) struct LoadTable {
-    states: BTreeMap<CollectionId, (Vec<u8>, LoadState)>,
-    replicas: BTreeMap<ReplicaId, (Vec<u8>, Replica)>,
+    states: Keyed<CollectionId, LoadState>,
+    replicas: Keyed<ReplicaId, Replica>,
 }
 
 /// A load state that is migrated.
@@ -67,17 +68,11 @@ impl LoadTable {
             return;
         }
         let key = Key::QueryCollection(key).render();
-        match v2_1::load_state(value) {
-            Ok(record) => {
-                findings.unknown(Family::QueryCollection, &key, &record.unknown);
-                keep_greater(&mut self.states, record.collection, key, record, findings);
-            }
-            Err(error) => findings.broken(
-                "undecodable-value",
-                &key,
-                &format!("the value is not a load state: {error}"),
-                "the collection has to be loaded again",
-            ),
+        let (record, what) = (v2_1::load_state(value), "a load state");
+        let skipped = "the collection has to be loaded again";
+        if let Some(record) = findings.decoded(record, what, || key.clone(), skipped) {
+            findings.unknown(Family::QueryCollection, &key, &record.unknown);
+            keep_greatest(&mut self.states, record.collection, key, record, findings);
         }
     }
 
@@ -86,17 +81,11 @@ impl LoadTable {
             return;
         }
         let key = Key::QueryReplica(key).render();
-        match v2_1::replica(value) {
-            Ok(record) => {
-                findings.unknown(Family::QueryReplica, &key, &record.unknown);
-                keep_greater(&mut self.replicas, record.id, key, record, findings);
-            }
-            Err(error) => findings.broken(
-                "undecodable-value",
-                &key,
-                &format!("the value is not a replica: {error}"),
-                "its collection keeps the other replicas, or has to be loaded again",
-            ),
+        let (record, what) = (v2_1::replica(value), "a replica");
+        let skipped = "its collection keeps the other replicas, or has to be loaded again";
+        if let Some(record) = findings.decoded(record, what, || key.clone(), skipped) {
+            findings.unknown(Family::QueryReplica, &key, &record.unknown);
+            keep_greatest(&mut self.replicas, record.id, key, record, findings);
         }
     }
 
@@ -107,13 +96,12 @@ impl LoadTable {
 
     pub(super) fn convert(
         self,
-        live: &LiveCollections,
         indexes: &Indexes,
-        target: &Release,
+        ctx: IndexContext<'_>,
         findings: &mut Findings,
     ) -> NewKeys {
+        let (live, form) = (ctx.live, LoadForm::of(ctx.target));
         let mut staged = NewKeys::new();
-        let form = LoadForm::of(target);
         let mut unused: BTreeMap<ReplicaId, Vec<u8>> = self
             .replicas
             .iter()
@@ -159,30 +147,11 @@ impl LoadTable {
                 "replica-left-out",
                 key,
                 format!(
-                    "replica {id} belongs to no collection that 2.1 has a load state for; it is left out"
+                    "replica {id} belongs to no collection that 2.1 has a load state for; it is skipped"
                 ),
             );
         }
         staged
-    }
-}
-
-fn keep_greater<I: Ord, T>(
-    table: &mut BTreeMap<I, (Vec<u8>, T)>,
-    id: I,
-    key: Vec<u8>,
-    record: T,
-    findings: &mut Findings,
-) {
-    match table.get(&id) {
-        Some((other, _)) if *other > key => findings.outranked(&key),
-        Some((other, _)) => {
-            findings.outranked(&other.clone());
-            table.insert(id, (key, record));
-        }
-        None => {
-            table.insert(id, (key, record));
-        }
     }
 }
 

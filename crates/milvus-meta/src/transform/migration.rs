@@ -68,72 +68,58 @@ pub(super) struct Parts {
     pub(super) objects: Vec<ObjectPlan>,
 }
 
-/// The parts of a repair; keys are relative to the meta root.
-pub(super) struct RepairParts {
-    pub(super) root: MetaRoot,
-    pub(super) form: CollectionForm,
-    pub(super) findings: Vec<Finding>,
+/// What a repair writes and deletes; keys are relative to the meta root.
+#[derive(Debug, Default)]
+pub(super) struct RepairChanges {
+    /// New keys that no release reads while the collection's record is embedded.
     pub(super) staged: NewKeys,
+    /// New keys that every 2.2 reads: written with or after the commit.
     pub(super) visible: NewKeys,
+    /// New values of existing keys.
     pub(super) rewrites: NewKeys,
+    /// Keys that 2.2 must not see: deleted in the commit.
     pub(super) removed: BTreeSet<Vec<u8>>,
+    /// Keys that were replaced or that no release reads; deleted last.
     pub(super) replaced: BTreeSet<Vec<u8>>,
-    pub(super) read: BTreeMap<Family, u64>,
 }
 
 impl Migration {
     /// Creates the repair of 2.2 metadata, which lists every deleted key.
-    pub(super) fn repairing(parts: RepairParts) -> Self {
-        let root = parts.root;
-        let to_puts = |keys: NewKeys| -> Vec<Put> {
-            let puts = keys.into_iter();
-            puts.map(|(key, value)| Put {
-                key: root.join(&key),
-                value,
-            })
-            .collect()
-        };
+    pub(super) fn repairing(
+        root: MetaRoot,
+        form: CollectionForm,
+        findings: Vec<Finding>,
+        read: BTreeMap<Family, u64>,
+        changes: RepairChanges,
+    ) -> Self {
         let mut removed: BTreeMap<Family, u64> = BTreeMap::new();
-        for key in parts.removed.iter().chain(&parts.replaced) {
+        for key in changes.removed.iter().chain(&changes.replaced) {
             *removed.entry(Family::of(key)).or_default() += 1;
         }
-        let ranges = |keys: BTreeSet<Vec<u8>>| -> Vec<KeyRange> {
-            let single = keys.iter().map(|key| KeyRange::single(root.join(key)));
-            ranges::sorted(single)
-        };
-        let mut migration = Self {
+        Self {
             task: Task::Repair,
-            form: parts.form,
+            form,
             segment_form: SegmentForm::Inline,
-            findings: parts.findings,
-            small: parts.staged,
+            findings,
+            small: changes.staged,
             segments: SegmentIndexes::default(),
             logs: SegmentLogs::default(),
-            history: to_puts(parts.visible),
-            rewrites: to_puts(parts.rewrites),
-            removals: ranges(parts.removed),
-            leftovers: ranges(parts.replaced),
-            read: parts.read,
+            history: puts(&root, changes.visible),
+            rewrites: puts(&root, changes.rewrites),
+            removals: ranges::single_keys(&root, &changes.removed),
+            leftovers: ranges::single_keys(&root, &changes.replaced),
+            read,
             removed,
             objects: Vec::new(),
             measure: Measure::default(),
             root,
-        };
-        migration.measure = migration.measured();
-        migration
+        }
+        .measured()
     }
 
     pub(super) fn new(parts: Parts) -> Self {
         let root = parts.root;
         let converted = parts.converted;
-        let to_puts = |keys: NewKeys| -> Vec<Put> {
-            let puts = keys.into_iter();
-            puts.map(|(key, value)| Put {
-                key: root.join(&key),
-                value,
-            })
-            .collect()
-        };
         let (removals, removed) = removals(
             &root,
             parts.form,
@@ -142,7 +128,7 @@ impl Migration {
             &parts.going,
             &parts.read,
         );
-        let mut migration = Self {
+        Self {
             task: Task::Migration,
             form: parts.form,
             segment_form: parts.segment_form,
@@ -150,8 +136,8 @@ impl Migration {
             small: parts.staged,
             segments: parts.segments,
             logs: parts.logs,
-            history: to_puts(converted.history),
-            rewrites: to_puts(converted.rewrites),
+            history: puts(&root, converted.history),
+            rewrites: puts(&root, converted.rewrites),
             removals,
             leftovers: ranges::leftover_ranges(&root),
             read: parts.read,
@@ -159,9 +145,8 @@ impl Migration {
             objects: parts.objects,
             measure: Measure::default(),
             root,
-        };
-        migration.measure = migration.measured();
-        migration
+        }
+        .measured()
     }
 
     /// Returns all findings, most severe first.
@@ -290,8 +275,8 @@ impl Migration {
         &self.measure.digest
     }
 
-    /// Computes the measure by encoding everything once.
-    fn measured(&self) -> Measure {
+    /// Sets the measure by encoding everything once.
+    fn measured(mut self) -> Self {
         let (mut staged_count, mut staged_bytes, mut largest_staged) = (0_u64, 0, None);
         let mut hash = Sha256::new();
         let mut part = |bytes: &[u8]| {
@@ -333,13 +318,23 @@ impl Migration {
             part(&range.end);
         }
         let digest = hash.finalize();
-        Measure {
+        self.measure = Measure {
             digest: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
             staged_count,
             staged_bytes,
             largest_staged,
-        }
+        };
+        self
     }
+}
+
+/// Returns keys relative to the meta root as complete puts.
+pub(super) fn puts(root: &MetaRoot, keys: NewKeys) -> Vec<Put> {
+    let put = |(key, value): (Vec<u8>, Vec<u8>)| Put {
+        key: root.join(&key),
+        value,
+    };
+    keys.into_iter().map(put).collect()
 }
 
 /// Merges two ascending sequences without common keys.

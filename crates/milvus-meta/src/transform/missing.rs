@@ -7,10 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::finding::Finding;
 use crate::model::{CollectionId, PartitionId};
-use crate::plural::{agree, counted};
-
-/// Maximum number of collections listed in a message.
-const NAMED_MAX: usize = 5;
+use crate::plural::{agree, counted, listed};
 
 /// References to missing collections.
 #[derive(Debug, Default)]
@@ -100,16 +97,6 @@ impl MissingPartitions {
         );
         Some(Finding::error("partitions-missing", b"", message))
     }
-}
-
-/// Lists the first names and the number of others.
-fn listed(names: impl ExactSizeIterator<Item = String>) -> String {
-    let all = names.len();
-    let mut text = names.take(NAMED_MAX).collect::<Vec<_>>().join(", ");
-    if all > NAMED_MAX {
-        text.push_str(&format!(" and {} more", all - NAMED_MAX));
-    }
-    text
 }
 
 /// The partition id of segments that belong to all partitions, from 2.4 on.

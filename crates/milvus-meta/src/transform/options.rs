@@ -38,18 +38,39 @@ impl fmt::Display for CollectionForm {
 }
 
 impl FromStr for CollectionForm {
-    type Err = FormError;
+    type Err = UnknownName;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "split" => Ok(Self::Split),
-            "database" => Ok(Self::Database),
-            "embedded" => Ok(Self::Embedded),
-            _ => Err(FormError::Unknown {
-                text: text.to_owned(),
-            }),
-        }
+        let all = [Self::Split, Self::Database, Self::Embedded];
+        named(&all, text, "collection form", FORMS)
     }
+}
+
+const FORMS: &str = "auto, split, database or embedded";
+
+/// A text that names none of the possible values of an option.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{text:?} is not a {what}: expected {expected}")]
+pub struct UnknownName {
+    /// The text.
+    pub text: String,
+    what: &'static str,
+    expected: &'static str,
+}
+
+/// Returns the value with this name.
+fn named<T: Copy + fmt::Display>(
+    all: &[T],
+    text: &str,
+    what: &'static str,
+    expected: &'static str,
+) -> Result<T, UnknownName> {
+    let found = all.iter().find(|value| value.to_string() == text);
+    found.copied().ok_or_else(|| UnknownName {
+        text: text.to_owned(),
+        what,
+        expected,
+    })
 }
 
 /// The form that the user requested.
@@ -70,13 +91,13 @@ impl FormChoice {
     /// Returns the form for a target.
     ///
     /// # Errors
-    /// [`FormError::NoDatabases`] if the database form is requested for a target without databases.
+    /// [`FormError`] if the database form is requested for a target without databases.
     pub fn resolve(self, target: &Release) -> Result<CollectionForm, FormError> {
         match self {
             Self::Auto if target.has_databases() => Ok(CollectionForm::Database),
             Self::Auto | Self::Split => Ok(CollectionForm::Split),
             Self::Database if target.has_databases() => Ok(CollectionForm::Database),
-            Self::Database => Err(FormError::NoDatabases {
+            Self::Database => Err(FormError {
                 target: target.to_string(),
             }),
             Self::Embedded => Ok(CollectionForm::Embedded),
@@ -96,37 +117,22 @@ impl fmt::Display for FormChoice {
 }
 
 impl FromStr for FormChoice {
-    type Err = FormError;
+    type Err = UnknownName;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "auto" {
-            return Ok(Self::Auto);
-        }
-        Ok(match text.parse()? {
-            CollectionForm::Split => Self::Split,
-            CollectionForm::Database => Self::Database,
-            CollectionForm::Embedded => Self::Embedded,
-        })
+        let all = [Self::Auto, Self::Split, Self::Database, Self::Embedded];
+        named(&all, text, "collection form", FORMS)
     }
 }
 
-/// A collection form that cannot be used.
+/// The target cannot read the database form.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum FormError {
-    /// There is no form with this name.
-    #[error("{text:?} is not a collection form: expected auto, split, database or embedded")]
-    Unknown {
-        /// The text.
-        text: String,
-    },
-    /// The target cannot read the database form.
-    #[error(
-        "the collection form database needs a target of 2.2.9 or later: {target} would see no collection"
-    )]
-    NoDatabases {
-        /// The requested target.
-        target: String,
-    },
+#[error(
+    "the collection form database needs a target of 2.2.9 or later: {target} would see no collection"
+)]
+pub struct FormError {
+    /// The requested target.
+    pub target: String,
 }
 
 /// Where segment logs are stored.
@@ -149,25 +155,16 @@ impl fmt::Display for SegmentForm {
 }
 
 impl FromStr for SegmentForm {
-    type Err = SegmentFormError;
+    type Err = UnknownName;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "inline" => Ok(Self::Inline),
-            _ => Err(SegmentFormError {
-                text: text.to_owned(),
-            }),
-        }
+        named(
+            &[Self::Auto, Self::Inline],
+            text,
+            "segment form",
+            "auto or inline",
+        )
     }
-}
-
-/// A text that is not a segment form.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("unknown segment form {text:?}: expected auto or inline")]
-pub struct SegmentFormError {
-    /// The text.
-    pub text: String,
 }
 
 /// What to do with a record that cannot be converted.
@@ -176,7 +173,7 @@ pub enum OnBrokenRecord {
     /// Reject the migration.
     #[default]
     Fail,
-    /// Leave out the record; it stays in the backup.
+    /// Skip the record; it stays in the backup.
     Skip,
 }
 
@@ -189,25 +186,16 @@ impl fmt::Display for OnBrokenRecord {
     }
 }
 
-/// A text that is not a policy for broken records.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{text:?} is not a policy for broken records: expected fail or skip")]
-pub struct PolicyError {
-    /// The text.
-    pub text: String,
-}
-
 impl FromStr for OnBrokenRecord {
-    type Err = PolicyError;
+    type Err = UnknownName;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "fail" => Ok(Self::Fail),
-            "skip" => Ok(Self::Skip),
-            _ => Err(PolicyError {
-                text: text.to_owned(),
-            }),
-        }
+        named(
+            &[Self::Fail, Self::Skip],
+            text,
+            "policy for broken records",
+            "fail or skip",
+        )
     }
 }
 
@@ -272,7 +260,8 @@ mod tests {
 
     fn resolve(choice: &str, target: &str) -> Result<CollectionForm, FormError> {
         choice
-            .parse::<FormChoice>()?
+            .parse::<FormChoice>()
+            .unwrap()
             .resolve(&target.parse().unwrap())
     }
 
@@ -290,10 +279,7 @@ mod tests {
 
     #[test]
     fn t2b_database_form_requires_databases() {
-        assert!(matches!(
-            resolve("database", "2.2.8"),
-            Err(FormError::NoDatabases { .. })
-        ));
+        assert!(resolve("database", "2.2.8").is_err());
         assert_eq!(resolve("database", "2.2.9"), Ok(CollectionForm::Database));
         assert_eq!(resolve("embedded", "2.2.16"), Ok(CollectionForm::Embedded));
         assert_eq!(resolve("split", "2.3.1"), Ok(CollectionForm::Split));

@@ -118,6 +118,15 @@ pub(super) fn below_except(
     ranges
 }
 
+/// Returns a range for each of the keys, which are relative to the meta root.
+pub(super) fn single_keys<'k>(
+    root: &MetaRoot,
+    keys: impl IntoIterator<Item = &'k Vec<u8>>,
+) -> Vec<KeyRange> {
+    let keys = keys.into_iter();
+    sorted(keys.map(|key| KeyRange::single(root.join(key))))
+}
+
 pub(super) fn sorted(ranges: impl IntoIterator<Item = KeyRange>) -> Vec<KeyRange> {
     let mut ranges: Vec<_> = ranges.into_iter().collect();
     ranges.sort();

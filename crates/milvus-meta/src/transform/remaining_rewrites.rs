@@ -6,8 +6,9 @@ use std::ops::Bound;
 use bytes::Bytes;
 
 use super::findings::Findings;
+use super::migration::puts;
 use super::snapshots::RawHistory;
-use super::{CollectionForm, NewKeys, OnBrokenRecord, Put, collection, kept, ranges, segment_log};
+use super::{CollectionForm, OnBrokenRecord, Put, collection, kept, ranges, segment_log};
 use crate::entry::Entry;
 use crate::keys::{Key, KeyRange, LogKind, MetaRoot, Object, Timestamp};
 use crate::model::{CollectionId, PartitionId, SegmentId};
@@ -42,14 +43,12 @@ pub fn remaining_after_commit(
         let Some(relative) = root.strip(&entry.key) else {
             continue;
         };
-        let key = Key::parse(relative);
-        if let Key::Plain(Object::Collection(id)) = key {
-            collections.entry(id).or_default().plain = Some(entry.value.to_vec());
-        } else if let Key::Snapshot(Object::Collection(id), timestamp) = key
-            && timestamp < Timestamp::LAST
-        {
+        let Some((Object::Collection(id), timestamp)) = Key::parse(relative).object() else {
+            continue;
+        };
+        if timestamp.is_none_or(|timestamp| timestamp < Timestamp::LAST) {
             let history = collections.entry(id).or_default();
-            history.snapshots.insert(timestamp, entry.value.to_vec());
+            history.set(timestamp, &entry.value);
         }
     }
     // Exclude records that 2.2 wrote or that are already rewritten.
@@ -57,19 +56,10 @@ pub fn remaining_after_commit(
     // The findings were reported when the migration was planned.
     let mut findings = Findings::new(root.clone(), on_broken);
     let converted = collection::convert(form, collections, &mut findings);
-    let to_puts = |keys: NewKeys| -> Vec<Put> {
-        let puts = keys.into_iter();
-        puts.map(|(key, value)| Put {
-            key: root.join(&key),
-            value,
-        })
-        .collect()
-    };
-    let removed = converted.removed.iter();
     Remaining {
-        removals: ranges::sorted(removed.map(|key| KeyRange::single(root.join(key)))),
-        history: to_puts(converted.history),
-        rewrites: to_puts(converted.rewrites),
+        removals: ranges::single_keys(root, &converted.removed),
+        history: puts(root, converted.history),
+        rewrites: puts(root, converted.rewrites),
     }
 }
 

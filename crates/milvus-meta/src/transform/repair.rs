@@ -23,12 +23,13 @@ mod used;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::findings::Findings;
-use super::migration::{Migration, RepairParts};
+use super::migration::{Migration, RepairChanges};
 use super::names::CollectionNames;
 use super::{NewKeys, Options};
 use crate::codec::v2_1;
-use crate::keys::{Evidence, Family, Key, MetaRoot, Object, is_tombstone};
+use crate::keys::{Evidence, Family, Key, MetaRoot, Object, Timestamp, is_tombstone};
 use crate::model::CollectionId;
+use collections::Refusal;
 use lost::Lost;
 use segment_indexes::SegmentIndexes;
 use used::Used;
@@ -45,31 +46,57 @@ pub(super) struct Repair {
     read: BTreeMap<Family, u64>,
 }
 
-/// What a repair writes and deletes. Keys are relative to the meta root.
-#[derive(Debug, Default)]
-struct Changes {
-    /// New keys that no release reads while the collection's record is embedded.
-    staged: NewKeys,
-    /// New keys that every 2.2 reads: written with or after the commit.
-    visible: NewKeys,
-    /// New values of keys that are there.
-    rewrites: NewKeys,
-    /// Keys that 2.2 must not see: deleted in the commit.
-    removed: BTreeSet<Vec<u8>>,
-    /// Keys that were replaced or that no release reads; deleted last.
-    replaced: BTreeSet<Vec<u8>>,
+/// The metadata, and what is decided about it so far. Keys are relative to the meta root.
+#[derive(Debug)]
+struct Plan<'t> {
+    there: &'t Keys,
+    changes: RepairChanges,
     /// Collections that are repaired or could not be.
     touched: BTreeSet<CollectionId>,
     /// Collections that could not be repaired: nothing of them is changed.
     refused: BTreeSet<CollectionId>,
-    /// Collections that were dropped although a record of them lives.
+    /// Collections that were dropped although they still have a live record.
     dropped: BTreeSet<CollectionId>,
+    /// The collections that move into the database `default`, with their creation times.
+    moved: BTreeMap<CollectionId, Timestamp>,
+    findings: Findings,
 }
 
-impl Changes {
-    /// Whether a key gets another value or goes.
-    fn goes(&self, key: &[u8]) -> bool {
-        self.removed.contains(key) || self.replaced.contains(key)
+impl Plan<'_> {
+    /// Returns whether a key is deleted.
+    fn deletes(&self, key: &[u8]) -> bool {
+        self.changes.removed.contains(key) || self.changes.replaced.contains(key)
+    }
+
+    /// Returns whether an entry exists with this value.
+    fn has(&self, key: &[u8], value: &[u8]) -> bool {
+        self.there.get(key).is_some_and(|found| found == value)
+    }
+
+    /// Returns the first of the keys that exists with another value.
+    fn conflict<'k>(
+        &self,
+        mut keys: impl Iterator<Item = (&'k Vec<u8>, &'k Vec<u8>)>,
+    ) -> Option<&'k [u8]> {
+        let is_other = |found: &Vec<u8>, value: &Vec<u8>| found != value;
+        let other =
+            keys.find(|(key, value)| self.there.get(*key).is_some_and(|it| is_other(it, value)));
+        other.map(|(key, _)| key.as_slice())
+    }
+
+    /// Writes those of the keys that do not exist, with or after the commit.
+    fn add(&mut self, keys: NewKeys) {
+        let missing = keys
+            .into_iter()
+            .filter(|(key, _)| !self.there.contains_key(key));
+        self.changes.visible.extend(missing);
+    }
+
+    /// Leaves a collection unchanged and reports why.
+    fn refuse(&mut self, id: CollectionId, key: &[u8], title: &str, why: &Refusal) {
+        let (code, message) = why.finding(title, &self.findings);
+        self.findings.error(code, key, message);
+        self.refused.insert(id);
     }
 }
 
@@ -89,54 +116,42 @@ impl Repair {
         self.there.insert(relative.to_vec(), value.to_vec());
     }
 
-    /// Decides everything.
+    /// Plans all changes.
     pub(super) fn finish(mut self, root: MetaRoot, options: &Options) -> Migration {
-        let mut findings = Findings::of_repair(root.clone());
-        let mut changes = Changes::default();
-        let there = &self.there;
-        self.used.push_loads(there);
-        let mut moved = collections::repair(there, options, &mut changes, &mut findings);
-        frozen::repair(there, &self.used, &mut changes, &mut findings);
+        let mut plan = Plan {
+            there: &self.there,
+            changes: RepairChanges::default(),
+            touched: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            dropped: BTreeSet::new(),
+            moved: BTreeMap::new(),
+            findings: Findings::of_repair(root.clone()),
+        };
+        self.used.push_loads(&self.there);
+        collections::repair(&mut plan, options.form);
+        frozen::repair(&mut plan, &self.used);
         let lost = Lost {
             used: &self.used,
             source: options.schemas.as_deref(),
             form: options.form,
         };
-        if lost.repair(there, &mut moved, &mut changes, &mut findings) {
+        if lost.repair(&mut plan) {
             // Only this run has the backup: nothing may be staged that a rollback could not plan again.
-            let staged = std::mem::take(&mut changes.staged);
-            changes.visible.extend(staged);
+            let staged = std::mem::take(&mut plan.changes.staged);
+            plan.changes.visible.extend(staged);
         }
-        collections::add_default_database(there, &moved, &mut changes);
-        aliases::repair(there, &moved, &mut changes, &mut findings);
-        legacy_aliases::repair(there, &moved, &mut changes, &mut findings);
-        leftovers::repair(there, &mut changes, &mut findings);
-        snapshots::repair(there, &mut changes, &mut findings);
-        self.segment_indexes
-            .repair(&names_of(there), &mut changes, &mut findings);
-        let Changes {
-            staged,
-            visible,
-            rewrites,
-            removed,
-            replaced,
-            ..
-        } = changes;
-        Migration::repairing(RepairParts {
-            root,
-            form: options.form,
-            findings: findings.finish(),
-            staged,
-            visible,
-            rewrites,
-            removed,
-            replaced,
-            read: self.read,
-        })
+        collections::add_default_database(&mut plan);
+        aliases::repair(&mut plan);
+        legacy_aliases::repair(&mut plan);
+        leftovers::repair(&mut plan);
+        snapshots::repair(&mut plan);
+        self.segment_indexes.repair(&mut plan);
+        let findings = plan.findings.finish();
+        Migration::repairing(root, options.form, findings, self.read, plan.changes)
     }
 }
 
-/// The families that a repair looks at.
+/// Returns whether a repair inspects a family.
 fn is_read(family: Family) -> bool {
     matches!(
         family,
@@ -162,7 +177,7 @@ fn is_read(family: Family) -> bool {
         || family == Family::LegacyAliasSnapshot
 }
 
-/// The objects that live by their plain keys, with these and their values.
+/// Returns the objects that exist by their plain keys, with these and their values.
 fn live(there: &Keys) -> impl Iterator<Item = (Object<'_>, &[u8], &[u8])> {
     there.iter().filter_map(|(key, value)| {
         let Key::Plain(object) = Key::parse(key) else {
@@ -172,26 +187,23 @@ fn live(there: &Keys) -> impl Iterator<Item = (Object<'_>, &[u8], &[u8])> {
     })
 }
 
-/// The names of the collections that live.
-fn names_of(there: &Keys) -> CollectionNames {
-    let named = live(there).filter_map(|(object, _, value)| {
-        let (Object::Collection(id) | Object::DatabaseCollection(_, id)) = object else {
-            return None;
-        };
-        let record = v2_1::collection(value).ok()?;
-        Some((id, record.name?))
-    });
-    named.collect()
+/// Returns the keys that start with `prefix`, with their values.
+fn below(keys: &Keys, prefix: Vec<u8>) -> impl Iterator<Item = (&[u8], &[u8])> {
+    keys.range(prefix.clone()..)
+        .take_while(move |(key, _)| key.starts_with(&prefix))
+        .map(|(key, value)| (key.as_slice(), value.as_slice()))
 }
 
-/// The collections that have a record that lives.
-fn living_collections(there: &Keys) -> BTreeSet<CollectionId> {
-    live(there)
-        .filter_map(|(object, ..)| {
-            let (Object::Collection(id) | Object::DatabaseCollection(_, id)) = object else {
-                return None;
-            };
-            Some(id)
-        })
-        .collect()
+/// Returns the prefix of the records of one collection in a family.
+fn prefix_of(family: Family, id: CollectionId) -> Vec<u8> {
+    format!("{}/{id}/", family.name()).into_bytes()
+}
+
+/// Returns the names of the existing collections.
+fn names_of(there: &Keys) -> CollectionNames {
+    let named = live(there).filter_map(|(object, _, value)| {
+        let (_, id) = object.collection_record()?;
+        Some((id, v2_1::collection(value).ok()?.name?))
+    });
+    named.collect()
 }

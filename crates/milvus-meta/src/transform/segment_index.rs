@@ -11,6 +11,7 @@ use super::index::{Indexes, Unreferenced};
 use super::index_build::{BuildTable, Files};
 use super::index_support::Support;
 use super::kept::Built;
+use super::precedence::{Keyed, keep_greatest, merge};
 use super::row_counts::RowTable;
 use crate::codec::v2_1;
 use crate::codec::v2_2::{self, SegmentIndexIds};
@@ -43,7 +44,7 @@ impl Row {
 pub(super) struct SegmentTable {
     rows: Vec<Row>,
     /// Records whose key has other ids than their value.
-    odd: BTreeMap<Ids, (Vec<u8>, Row)>,
+    odd: Keyed<Ids, Row>,
     pub(super) builds: BuildTable,
     pub(super) segments: RowTable,
     arena: Arena,
@@ -93,17 +94,10 @@ impl SegmentTable {
             return;
         }
         let key = || source_key(key_ids);
-        let record = match v2_1::segment_index(value) {
-            Ok(record) => record,
-            Err(error) => {
-                findings.broken(
-                    "undecodable-value",
-                    &key(),
-                    &format!("the value is not a segment index: {error}"),
-                    "Milvus 2.2 builds the segment's index again when it is next created",
-                );
-                return;
-            }
+        let (record, what) = (v2_1::segment_index(value), "a segment index");
+        let skipped = "Milvus 2.2 builds the segment's index again when it is next created";
+        let Some(record) = findings.decoded(record, what, key, skipped) else {
+            return;
         };
         if !record.unknown.is_empty() {
             findings.unknown(Family::LegacySegmentIndex, &key(), &record.unknown);
@@ -122,16 +116,8 @@ impl SegmentTable {
         };
         if row.ids == key_ids {
             self.rows.push(row);
-            return;
-        }
-        match self.odd.get(&row.ids) {
-            Some((other, _)) if *other > key() => findings.outranked(&key()),
-            other => {
-                if let Some((other, _)) = other.cloned() {
-                    findings.outranked(&other);
-                }
-                self.odd.insert(row.ids, (key(), row));
-            }
+        } else {
+            keep_greatest(&mut self.odd, row.ids, key(), row, findings);
         }
     }
 
@@ -140,7 +126,7 @@ impl SegmentTable {
         (self.rows.len() + self.odd.len()) as u64
     }
 
-    /// Joins segments, builds and indexes; leaves out those that 2.2 already has.
+    /// Joins segments, builds and indexes; skips those that 2.2 already has.
     pub(super) fn convert(
         mut self,
         indexes: &Indexes,
@@ -149,7 +135,13 @@ impl SegmentTable {
     ) -> SegmentIndexes {
         self.builds.seal(findings);
         self.segments.seal();
-        let odd_keys = self.merge(findings);
+        let odd_keys = merge(
+            &mut self.rows,
+            self.odd,
+            |row| row.ids,
+            source_key,
+            findings,
+        );
         let placeholder_ids = PlaceholderIds::new(&self.rows, &self.builds, kept);
         let mut join = Join {
             indexes,
@@ -160,7 +152,7 @@ impl SegmentTable {
             odd_keys,
             placeholder_ids,
             shared: BTreeSet::new(),
-            left_out: BTreeMap::new(),
+            skipped: BTreeMap::new(),
         };
         let mut rows = self.rows;
         rows.retain_mut(|row| join.keep(row));
@@ -172,34 +164,6 @@ impl SegmentTable {
             rows,
             arena: join.arena,
         }
-    }
-
-    /// Sorts the rows by ids and merges the odd ones; returns the keys of those.
-    fn merge(&mut self, findings: &mut Findings) -> BTreeMap<Ids, Vec<u8>> {
-        self.rows.sort_unstable_by_key(|row| row.ids);
-        let mut keys = BTreeMap::new();
-        let mut added = Vec::new();
-        for (ids, (key, row)) in std::mem::take(&mut self.odd) {
-            match self.rows.binary_search_by_key(&ids, |row| row.ids) {
-                Err(_) => {
-                    added.push(row);
-                    keys.insert(ids, key);
-                }
-                Ok(position) => {
-                    let regular = source_key(ids);
-                    if key > regular {
-                        findings.outranked(&regular);
-                        self.rows[position] = row;
-                        keys.insert(ids, key);
-                    } else {
-                        findings.outranked(&key);
-                    }
-                }
-            }
-        }
-        self.rows.extend(added);
-        self.rows.sort_unstable_by_key(|row| row.ids);
-        keys
     }
 }
 
@@ -238,7 +202,7 @@ pub(super) fn as_text(a: i64, b: i64) -> Ordering {
     a.to_string().cmp(&b.to_string())
 }
 
-/// The reason why segment indexes of an index are left out.
+/// The reason why segment indexes of an index are skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Reason {
     /// The index is not migrated.
@@ -259,7 +223,7 @@ struct Join<'j> {
     placeholder_ids: PlaceholderIds,
     /// Builds that more than one segment index refers to.
     shared: BTreeSet<BuildId>,
-    left_out: BTreeMap<(CollectionId, IndexId, Reason), (u64, Vec<u8>)>,
+    skipped: BTreeMap<(CollectionId, IndexId, Reason), (u64, Vec<u8>)>,
 }
 
 impl Join<'_> {
@@ -279,7 +243,7 @@ impl Join<'_> {
             self.count(row, Reason::NoIndex);
             return false;
         };
-        if index.support.leaves_files_out() && !index.deleted {
+        if index.support.skips_files() && !index.deleted {
             self.count(row, Reason::Unreadable);
             return false;
         }
@@ -313,11 +277,11 @@ impl Join<'_> {
 
     fn count(&mut self, row: &Row, reason: Reason) {
         let (collection, index) = row.of_index();
-        match self.left_out.get_mut(&(collection, index, reason)) {
+        match self.skipped.get_mut(&(collection, index, reason)) {
             Some((count, _)) => *count += 1,
             None => {
                 let key = self.key(row);
-                self.left_out.insert((collection, index, reason), (1, key));
+                self.skipped.insert((collection, index, reason), (1, key));
             }
         }
     }
@@ -327,7 +291,7 @@ impl Join<'_> {
             return;
         }
         let (collection, partition, segment, _) = row.ids;
-        let left_out = if self.segments.is_compacted((collection, partition, segment)) {
+        let skipped = if self.segments.is_compacted((collection, partition, segment)) {
             "the data coordinator has no such segment any more, so no search misses it"
         } else {
             "the segment is searched without index until the index is created again"
@@ -339,7 +303,7 @@ impl Join<'_> {
                 self.indexes.title(row.of_index())
             );
             self.findings
-                .broken("index-build-missing", &own, &what, left_out);
+                .broken("index-build-missing", &own, &what, skipped);
             return;
         }
         let what = format!(
@@ -350,7 +314,7 @@ impl Join<'_> {
         );
         let key = Key::IndexBuild(row.build).render();
         self.findings
-            .broken("index-build-missing", &key, &what, left_out);
+            .broken("index-build-missing", &key, &what, skipped);
     }
 
     /// T11: reports files outside the only folder that 2.2 reads: its garbage collection removes
@@ -415,9 +379,9 @@ impl Join<'_> {
         });
     }
 
-    /// T4, T5, T17 and T20: reports the segment indexes that are left out, by index.
+    /// T4, T5, T17 and T20: reports the segment indexes that are skipped, by index.
     fn report(&mut self) {
-        for ((collection, index, reason), (count, key)) in &self.left_out {
+        for ((collection, index, reason), (count, key)) in &self.skipped {
             let ids = (*collection, *index);
             let why = match reason {
                 Reason::NoIndex if self.indexes.unreferenced.contains_key(&ids) => continue,
@@ -432,7 +396,7 @@ impl Join<'_> {
                 "segment-index-left-out",
                 key,
                 format!(
-                    "{} (first here) of {} {} left out, because {why}; the backup keeps {}",
+                    "{} (first here) of {} {} skipped, because {why}; the backup keeps {}",
                     counted(*count, "segment index"),
                     self.indexes.title(ids),
                     agree(*count, "is", "are"),
@@ -442,14 +406,14 @@ impl Join<'_> {
         }
         for (ids, Unreferenced { key, .. }) in &self.indexes.unreferenced {
             let count = self
-                .left_out
+                .skipped
                 .get(&(ids.0, ids.1, Reason::NoIndex))
                 .map_or(0, |(count, _)| *count);
             self.findings.notice(
                 "unreferenced-index",
                 key,
                 format!(
-                    "no existing collection refers to {}; it is left out with its {}, and stays in the backup",
+                    "no existing collection refers to {}; it is skipped with its {}, and stays in the backup",
                     self.indexes.title(*ids),
                     counted(count, "segment index")
                 ),
@@ -491,7 +455,7 @@ fn report_unreadable(
         "segment-index-unusable",
         key,
         format!(
-            "{}: the definition is migrated, {} (first here) {} left out and kept in the backup only, because \
+            "{}: the definition is migrated, {} (first here) {} skipped and kept in the backup only, because \
              {why}{then}",
             indexes.title(ids),
             counted(count, "segment index"),

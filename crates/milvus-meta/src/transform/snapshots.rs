@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::keys::{TOMBSTONE, Timestamp};
+use crate::keys::{Key, Object, TOMBSTONE, Timestamp};
 
 /// The raw values of an object: of the plain key and of its snapshots.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +24,13 @@ impl RawHistory {
             }
         }
     }
+
+    /// Returns the keys of the object that has this history: the plain key first.
+    pub(super) fn keys(&self, object: Object<'_>) -> impl Iterator<Item = Vec<u8>> {
+        let plain = self.plain.iter().map(move |_| Key::Plain(object).render());
+        let snapshots = self.snapshots.keys();
+        plain.chain(snapshots.map(move |time| Key::Snapshot(object, *time).render()))
+    }
 }
 
 /// A partition or field in a collection record.
@@ -33,6 +40,13 @@ pub(super) struct Child {
     pub(super) value: Vec<u8>,
     /// The creation time.
     pub(super) created: Timestamp,
+}
+
+impl Child {
+    pub(super) fn new(value: &[u8], created: Timestamp) -> Self {
+        let value = value.to_vec();
+        Self { value, created }
+    }
 }
 
 /// The children of one record, by id.

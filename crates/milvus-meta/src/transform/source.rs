@@ -117,25 +117,10 @@ impl Source {
     fn push_record(&mut self, family: Family, relative: &[u8], value: &[u8]) {
         let findings = &mut self.findings;
         match Key::parse(relative) {
+            Key::Plain(object) => self.push_object(object, None, value),
             // No snapshot can be added after the last timestamp.
             Key::Snapshot(_, Timestamp::LAST) => self.unreadable_key(family, relative),
-            Key::Plain(Object::Collection(id)) => {
-                self.collections.entry(id).or_default().set(None, value);
-            }
-            Key::Snapshot(Object::Collection(id), timestamp) => {
-                let history = self.collections.entry(id).or_default();
-                history.set(Some(timestamp), value);
-            }
-            Key::Plain(Object::LegacyAlias(name)) => {
-                self.aliases
-                    .entry(name.to_vec())
-                    .or_default()
-                    .set(None, value);
-            }
-            Key::Snapshot(Object::LegacyAlias(name), timestamp) => {
-                let history = self.aliases.entry(name.to_vec()).or_default();
-                history.set(Some(timestamp), value);
-            }
+            Key::Snapshot(object, timestamp) => self.push_object(object, Some(timestamp), value),
             Key::LegacyIndex(collection, index) => {
                 self.definitions.push((collection, index), value, findings);
             }
@@ -158,20 +143,30 @@ impl Source {
                 let ids = (collection, partition, segment);
                 self.logs.push_key(kind, ids, field, value);
             }
-            Key::Plain(Object::DdMessageSend) => self.last_operation.push_sent(value),
-            Key::Plain(Object::DdOperation) => self.last_operation.push_operation(value),
             Key::Unknown(_) => self.unreadable_key(family, relative),
-            // The history of the last operation is not read; the other keys are not in the families
-            // that are read.
-            Key::Plain(_)
-            | Key::Snapshot(..)
-            | Key::FieldIndex(..)
+            // Not in the families that are read.
+            Key::FieldIndex(..)
             | Key::SegmentIndex(..)
             | Key::CollectionLoadInfo(_)
             | Key::PartitionLoadInfo(..)
             | Key::Replica(..)
             | Key::SessionId
             | Key::Session(_) => {}
+        }
+    }
+
+    /// Adds the value of an object with history. The history of the last operation is not read.
+    fn push_object(&mut self, object: Object<'_>, timestamp: Option<Timestamp>, value: &[u8]) {
+        if let Object::Collection(id) = object {
+            let history = self.collections.entry(id).or_default();
+            history.set(timestamp, value);
+        } else if let Object::LegacyAlias(name) = object {
+            let history = self.aliases.entry(name.to_vec()).or_default();
+            history.set(timestamp, value);
+        } else if object == Object::DdMessageSend && timestamp.is_none() {
+            self.last_operation.push_sent(value);
+        } else if object == Object::DdOperation && timestamp.is_none() {
+            self.last_operation.push_operation(value);
         }
     }
 
@@ -274,18 +269,25 @@ impl Source {
 
     /// Makes all decisions and returns the migration.
     #[must_use]
-    pub fn finish(self) -> Migration {
-        if self.options.task == Task::Repair {
-            return self.repair.finish(self.root, &self.options);
+    pub fn finish(mut self) -> Migration {
+        match self.options.task {
+            Task::Repair => self.repair.finish(self.root, &self.options),
+            Task::Migration => {
+                advise(&self.options, &mut self.findings);
+                self.last_operation.check(&mut self.findings);
+                if self.detector.layout() == Layout::V2_1 {
+                    let traces = self.detector.traces();
+                    incomplete::check_traces(&traces, &mut self.findings);
+                }
+                self.migration()
+            }
         }
-        let mut objects = self.objects();
-        let (options, mut findings) = (self.options, self.findings);
-        let (mut kept, mut staying) = (self.kept, self.staying);
-        let form = options.form;
-        let layout = self.detector.layout();
-        advise(&options, &mut findings);
-        self.last_operation.check(&mut findings);
+    }
 
+    fn migration(self) -> Migration {
+        let mut objects = self.objects();
+        let (mut kept, mut staying, mut findings) = (self.kept, self.staying, self.findings);
+        let (options, form) = (&self.options, self.options.form);
         let of_2_1 = kept.divide(self.collections, &mut staying, &mut findings);
         let (known, all) = known_to(&kept, &of_2_1);
         let going = keys_of(&of_2_1);
@@ -301,22 +303,21 @@ impl Source {
         };
         let mut indexes = self.definitions.convert(ctx, &mut findings);
         kept.indexes(&mut indexes, &others, ctx, &mut findings);
-        let loads = self.loads;
-        let mut loads = loads.convert(&converted.live, &indexes, ctx.target, &mut findings);
+        let mut loads = self.loads.convert(&indexes, ctx, &mut findings);
         kept.loads(&mut loads);
         let living = self.segments.segments.living();
-        let references = &self.references;
-        incomplete::check_references(references, living, &all, &converted, &mut findings);
+        let references = incomplete::Referenced {
+            references: &self.references,
+            living,
+            converted: &converted,
+        };
+        references.check(&all, &mut findings);
         if kept.is_empty() {
-            incomplete::check_indexes(&self.read, &converted, references, living, &mut findings);
-        }
-        if layout == Layout::V2_1 {
-            incomplete::check_traces(&self.detector.traces(), &mut findings);
+            references.check_indexes(&self.read, &mut findings);
         }
         let referenced = incomplete::referenced(&known, living, &self.references);
         converted.keep_dropped(form, referenced);
-        let segments = self.segments;
-        let segments = segments.convert(&indexes, &kept.built, &mut findings);
+        let segments = self.segments.convert(&indexes, &kept.built, &mut findings);
         objects.keep(&converted.live, &indexes, &aliases, &loads, &segments);
         let named = |id| names::collection(&converted.names, id);
         let logs = self.logs.convert(named, &mut findings);
@@ -325,9 +326,8 @@ impl Source {
         staged.extend(aliases.into_iter().chain(indexes.staged).chain(loads));
         kept.rest(&mut staged, &mut findings);
         // 2.2.9 or later creates the database, if it ran before.
-        let needs_database = form == CollectionForm::Database && !self.has_database;
-        if let Some(oldest) = converted.oldest.filter(|_| needs_database) {
-            database::stage(oldest, &mut staged);
+        if form == CollectionForm::Database && !self.has_database {
+            database::stage(converted.oldest, &mut staged);
         }
         Migration::new(Parts {
             root: self.root,
@@ -359,17 +359,9 @@ fn known_to(kept: &Kept, of_2_1: &BTreeMap<CollectionId, RawHistory>) -> (Known,
 
 /// Returns the keys of collections outside databases.
 fn keys_of(collections: &BTreeMap<CollectionId, RawHistory>) -> BTreeSet<Vec<u8>> {
-    let of = |(id, history): (&CollectionId, &RawHistory)| {
-        let object = Object::Collection(*id);
-        let snapshots = history.snapshots.keys();
-        let snapshots = snapshots.map(move |at| Key::Snapshot(object, *at).render());
-        let plain = history
-            .plain
-            .iter()
-            .map(move |_| Key::Plain(object).render());
-        plain.chain(snapshots).collect::<Vec<_>>()
-    };
-    collections.iter().flat_map(of).collect()
+    let all = collections.iter();
+    all.flat_map(|(id, history)| history.keys(Object::Collection(*id)))
+        .collect()
 }
 
 /// Returns whether a migration reads the family, to convert or delete it.

@@ -6,8 +6,7 @@ use prost::Message as _;
 
 use super::Report;
 use super::collection::LiveCollections;
-use super::versioned_object::{History, Value};
-use crate::keys::{Object, Timestamp, is_tombstone};
+use super::versioned_object::{History, Version};
 use crate::model::{CollectionId, DatabaseId};
 use crate::proto::v2_2::etcd::AliasInfo;
 
@@ -17,48 +16,21 @@ pub(super) struct Aliases {
 }
 
 impl Aliases {
-    pub(super) fn push(
-        &mut self,
-        object: Object<'_>,
-        timestamp: Option<Timestamp>,
-        key: &[u8],
-        value: &[u8],
-        report: &mut Report,
-    ) {
-        let (database, name) = match object {
-            Object::Alias(name) => (DatabaseId(0), name),
-            Object::DatabaseAlias(database, name) => (database, name),
-            Object::Collection(_)
-            | Object::LegacyAlias(_)
-            | Object::DdMessageSend
-            | Object::DdOperation
-            | Object::Partition(..)
-            | Object::Field(..)
-            | Object::Database(_)
-            | Object::DatabaseCollection(..) => return,
+    pub(super) fn push(&mut self, it: Version<'_>, report: &mut Report) {
+        let Some((database, name)) = it.object.alias() else {
+            return;
         };
-        let read = if is_tombstone(value) {
-            Value::Dropped
-        } else {
-            match AliasInfo::decode(value) {
-                Ok(info) => {
-                    if info.alias_name.as_bytes() != name {
-                        report.warning(
-                            "id-mismatch",
-                            key,
-                            format!("the record is that of alias {:?}", info.alias_name),
-                        );
-                    }
-                    Value::Live(CollectionId(info.collection_id))
+        let record = report
+            .read(it, "alias", AliasInfo::decode(it.value))
+            .map(|info| {
+                if info.alias_name.as_bytes() != name {
+                    let message = format!("the record is that of alias {:?}", info.alias_name);
+                    report.warning("id-mismatch", it.key, message);
                 }
-                Err(error) => {
-                    report.unreadable(key, "alias", &error);
-                    Value::Unreadable
-                }
-            }
-        };
+                CollectionId(info.collection_id)
+            });
         let history = self.records.entry((database, name.to_vec())).or_default();
-        history.push(timestamp, key, read);
+        history.push(it, record);
     }
 
     pub(super) fn finish(&self, live: &LiveCollections, report: &mut Report) {

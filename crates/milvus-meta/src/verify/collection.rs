@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use prost::Message as _;
 
 use super::Report;
-use super::versioned_object::{Content, History, Value};
+use super::versioned_object::{Content, History, Value, Version};
 use crate::codec;
-use crate::keys::{Key, Object, Timestamp, is_tombstone};
+use crate::keys::{Key, Object};
 use crate::model::{CollectionId, DatabaseId, FieldId, IndexId, PartitionId};
+use crate::plural::listed;
 use crate::proto::v2_2::{etcd, schema};
 use crate::transform::ALL_PARTITIONS;
 
@@ -142,13 +143,7 @@ impl LiveCollections {
 
     /// Returns the names and ids of the first collections.
     pub(super) fn names(&self, ids: &BTreeSet<CollectionId>) -> String {
-        const NAMED_MAX: usize = 5;
-        let named = ids.iter().take(NAMED_MAX).map(|id| self.name(*id));
-        let mut text = named.collect::<Vec<_>>().join(", ");
-        if ids.len() > NAMED_MAX {
-            text.push_str(&format!(" and {} more", ids.len() - NAMED_MAX));
-        }
-        text
+        listed(ids.iter().map(|id| self.name(*id)))
     }
 
     /// Reports databases that contain collections but do not exist.
@@ -170,45 +165,34 @@ impl LiveCollections {
 }
 
 impl Collections {
-    pub(super) fn push(
-        &mut self,
-        object: Object<'_>,
-        timestamp: Option<Timestamp>,
-        key: &[u8],
-        value: &[u8],
-        report: &mut Report,
-    ) {
-        match object {
-            Object::Collection(id) => {
-                let record = self.record((NO_DATABASE, id), timestamp, key, value, report);
-                let history = self.records.entry((NO_DATABASE, id)).or_default();
-                history.push(timestamp, key, record);
-            }
-            Object::DatabaseCollection(database, id) => {
-                let record = self.record((database, id), timestamp, key, value, report);
-                let history = self.records.entry((database, id)).or_default();
-                history.push(timestamp, key, record);
-            }
-            Object::Partition(collection, id) => {
-                let value = partition((collection, id), key, value, report);
-                let history = self.partitions.entry((collection, id)).or_default();
-                history.push(timestamp, key, value);
-            }
-            Object::Field(collection, id) => {
-                let value = field(id, key, value, report);
-                let history = self.fields.entry((collection, id)).or_default();
-                history.push(timestamp, key, value);
-            }
-            Object::Database(id) => {
-                let value = database(id, key, value, report);
-                let history = self.databases.entry(id).or_default();
-                history.push(timestamp, key, value);
-            }
-            Object::LegacyAlias(_)
-            | Object::DdMessageSend
-            | Object::DdOperation
-            | Object::Alias(_)
-            | Object::DatabaseAlias(..) => {}
+    pub(super) fn push(&mut self, it: Version<'_>, report: &mut Report) {
+        if let Some(place) = it.object.collection_record() {
+            let record = self.record(place, it, report);
+            self.records.entry(place).or_default().push(it, record);
+        } else if let Object::Partition(collection, id) = it.object {
+            let content = partition((collection, id), it, report);
+            let history = self.partitions.entry((collection, id)).or_default();
+            history.push(it, content);
+        } else if let Object::Field(collection, id) = it.object {
+            let decoded = codec::decode("v2_2.schema.FieldSchema", it.value);
+            let read = report.read(it, "field", decoded);
+            let content = read.map(|info: schema::FieldSchema| {
+                if info.field_id != id.0 {
+                    report.mismatch(it.key, &format!("field {}", info.field_id));
+                }
+                Content::of(it.value)
+            });
+            let history = self.fields.entry((collection, id)).or_default();
+            history.push(it, content);
+        } else if let Object::Database(id) = it.object {
+            let read = report.read(it, "database", etcd::DatabaseInfo::decode(it.value));
+            let content = read.map(|info| {
+                if info.id != id.0 {
+                    report.mismatch(it.key, &format!("database {}", info.id));
+                }
+                Content::of(it.value)
+            });
+            self.databases.entry(id).or_default().push(it, content);
         }
     }
 
@@ -216,22 +200,26 @@ impl Collections {
     fn record(
         &mut self,
         (database, id): (DatabaseId, CollectionId),
-        timestamp: Option<Timestamp>,
-        key: &[u8],
-        value: &[u8],
+        it: Version<'_>,
         report: &mut Report,
     ) -> Value<Record> {
-        let (record, indexes) = record((database, id), key, value, report);
-        if let Value::Live(record) = &record {
-            if !record.partitions.is_empty() {
-                let former = self.former.entry(record.id).or_default();
-                former.extend(&record.partitions);
-            }
-            if timestamp.is_none() && !indexes.is_empty() {
-                self.indexes.insert(record.id, indexes);
-            }
-        }
-        record
+        let what = format!("record of collection {id} in database {database}");
+        let decoded = codec::decode("v2_2.etcd.CollectionInfo", it.value);
+        report
+            .read(it, &what, decoded)
+            .map(|mut info: etcd::CollectionInfo| {
+                let indexes = std::mem::take(&mut info.field_indexes);
+                let record = Record::of(info);
+                if !record.partitions.is_empty() {
+                    let former = self.former.entry(record.id).or_default();
+                    former.extend(&record.partitions);
+                }
+                if it.timestamp.is_none() && !indexes.is_empty() {
+                    let indexes = indexes.iter().map(|index| IndexId(index.index_id));
+                    self.indexes.insert(record.id, indexes.collect());
+                }
+                record
+            })
     }
 
     pub(super) fn finish(self, report: &mut Report) -> LiveCollections {
@@ -277,14 +265,8 @@ impl Collections {
                 .or_default()
                 .insert(*partition);
         }
-        for ((collection, partition), _) in self.partitions.iter().filter(is_live) {
-            let key = Key::Plain(Object::Partition(*collection, *partition)).render();
-            orphan(&live, *collection, &key, "partition", report);
-        }
-        for ((collection, field), _) in self.fields.iter().filter(is_live) {
-            let key = Key::Plain(Object::Field(*collection, *field)).render();
-            orphan(&live, *collection, &key, "field", report);
-        }
+        report_orphans(&live, &self.partitions, "partition", report);
+        report_orphans(&live, &self.fields, "field", report);
         for (id, history) in &self.databases {
             history.check("database", true, report);
             if history.live().is_some() {
@@ -295,23 +277,18 @@ impl Collections {
     }
 }
 
-fn is_live<I>((_, history): &(&I, &History<Content>)) -> bool {
-    history.live().is_some()
-}
-
-fn orphan(
+/// Reports parts of collections that do not exist.
+fn report_orphans<I>(
     live: &LiveCollections,
-    collection: CollectionId,
-    key: &[u8],
+    parts: &BTreeMap<(CollectionId, I), History<Content>>,
     what: &str,
     report: &mut Report,
 ) {
-    if live.get(collection).is_none() {
-        report.error(
-            "orphan",
-            key,
-            format!("the {what} exists, but there is no collection {collection}"),
-        );
+    for ((collection, _), history) in parts {
+        if history.live().is_some() && live.get(*collection).is_none() {
+            let message = format!("the {what} exists, but there is no collection {collection}");
+            report.error("orphan", &history.key, message);
+        }
     }
 }
 
@@ -339,18 +316,11 @@ fn check_record(
     report: &mut Report,
 ) {
     if record.id != key_id {
-        report.error(
-            "id-mismatch",
-            key,
-            format!("the record is that of collection {}", record.id),
-        );
+        report.mismatch(key, &format!("collection {}", record.id));
     }
     if record.database != database {
-        report.error(
-            "id-mismatch",
-            key,
-            format!("the record names database {}", record.database),
-        );
+        let message = format!("the record names database {}", record.database);
+        report.error("id-mismatch", key, message);
     }
     if !record.lists_agree {
         report.error(
@@ -377,23 +347,16 @@ fn members(
             };
         }
         (true, true) => {}
-        (embedded_fields, _) => report.error(
-            "half-split-collection",
-            key,
-            format!(
-                "the record contains its {} but not its {}: Milvus 2.2 ignores them",
-                if embedded_fields {
-                    "fields"
-                } else {
-                    "partitions"
-                },
-                if embedded_fields {
-                    "partitions"
-                } else {
-                    "fields"
-                },
-            ),
-        ),
+        (embedded_fields, _) => {
+            let (present, missing) = match embedded_fields {
+                true => ("fields", "partitions"),
+                false => ("partitions", "fields"),
+            };
+            let message = format!(
+                "the record contains its {present} but not its {missing}: Milvus 2.2 ignores them"
+            );
+            report.error("half-split-collection", key, message);
+        }
     }
     let members = Members {
         partitions: partitions.get(&record.id).cloned().unwrap_or_default(),
@@ -419,122 +382,46 @@ fn members(
     members
 }
 
-fn record(
-    (database, id): (DatabaseId, CollectionId),
-    key: &[u8],
-    value: &[u8],
-    report: &mut Report,
-) -> (Value<Record>, Vec<IndexId>) {
-    use etcd::CollectionState::{CollectionCreated, CollectionDropped, CollectionDropping};
-    if is_tombstone(value) {
-        return (Value::Dropped, Vec::new());
-    }
-    let mut info: etcd::CollectionInfo = match codec::decode("v2_2.etcd.CollectionInfo", value) {
-        Ok(info) => info,
-        Err(error) => {
-            let what = format!("record of collection {id} in database {database}");
-            report.unreadable(key, &what, &error);
-            return (Value::Unreadable, Vec::new());
+impl Record {
+    /// Returns the relevant parts of a record without its indexes.
+    fn of(info: etcd::CollectionInfo) -> Self {
+        use etcd::CollectionState::{CollectionCreated, CollectionDropped, CollectionDropping};
+        let content = Content::of(&info.encode_to_vec());
+        let lengths = [
+            info.partition_names.len(),
+            info.partition_created_timestamps.len(),
+        ];
+        let schema = info.schema.unwrap_or_default();
+        let fields = schema.fields.iter().map(|field| FieldId(field.field_id));
+        let is = |state: etcd::CollectionState| info.state == i32::from(state);
+        Self {
+            id: CollectionId(info.id),
+            database: DatabaseId(info.db_id),
+            lists_agree: lengths == [info.partition_i_ds.len(); 2],
+            partitions: info.partition_i_ds.into_iter().map(PartitionId).collect(),
+            fields: fields.collect(),
+            name: schema.name,
+            in_transition: !is(CollectionCreated),
+            is_being_dropped: is(CollectionDropping) || is(CollectionDropped),
+            content,
         }
-    };
-    let indexes = std::mem::take(&mut info.field_indexes);
-    let content = Content::of(&info.encode_to_vec());
-    let lengths = [
-        info.partition_names.len(),
-        info.partition_created_timestamps.len(),
-    ];
-    let schema = info.schema.unwrap_or_default();
-    let is = |state: etcd::CollectionState| info.state == i32::from(state);
-    let record = Record {
-        id: CollectionId(info.id),
-        name: schema.name,
-        database: DatabaseId(info.db_id),
-        lists_agree: lengths == [info.partition_i_ds.len(); 2],
-        partitions: info.partition_i_ds.into_iter().map(PartitionId).collect(),
-        fields: schema
-            .fields
-            .iter()
-            .map(|field| FieldId(field.field_id))
-            .collect(),
-        in_transition: !is(CollectionCreated),
-        is_being_dropped: is(CollectionDropping) || is(CollectionDropped),
-        content,
-    };
-    let indexes = indexes.iter().map(|index| IndexId(index.index_id));
-    (Value::Live(record), indexes.collect())
+    }
 }
 
 fn partition(
     (collection, id): (CollectionId, PartitionId),
-    key: &[u8],
-    value: &[u8],
+    it: Version<'_>,
     report: &mut Report,
 ) -> Value<Content> {
-    if is_tombstone(value) {
-        return Value::Dropped;
-    }
-    match etcd::PartitionInfo::decode(value) {
-        Ok(info) if (info.collection_id, info.partition_id) == (collection.0, id.0) => {
-            Value::Live(Content::of(value))
-        }
-        Ok(info) => {
-            report.error(
-                "id-mismatch",
-                key,
-                format!(
-                    "the record is that of partition {} of collection {}",
-                    info.partition_id, info.collection_id
-                ),
+    let read = report.read(it, "partition", etcd::PartitionInfo::decode(it.value));
+    read.map(|info| {
+        if (info.collection_id, info.partition_id) != (collection.0, id.0) {
+            let (partition, collection) = (info.partition_id, info.collection_id);
+            report.mismatch(
+                it.key,
+                &format!("partition {partition} of collection {collection}"),
             );
-            Value::Live(Content::of(value))
         }
-        Err(error) => {
-            report.unreadable(key, "partition", &error);
-            Value::Unreadable
-        }
-    }
-}
-
-fn field(id: FieldId, key: &[u8], value: &[u8], report: &mut Report) -> Value<Content> {
-    if is_tombstone(value) {
-        return Value::Dropped;
-    }
-    match codec::decode::<schema::FieldSchema>("v2_2.schema.FieldSchema", value) {
-        Ok(info) => {
-            if info.field_id != id.0 {
-                report.error(
-                    "id-mismatch",
-                    key,
-                    format!("the record is that of field {}", info.field_id),
-                );
-            }
-            Value::Live(Content::of(value))
-        }
-        Err(error) => {
-            report.unreadable(key, "field", &error);
-            Value::Unreadable
-        }
-    }
-}
-
-fn database(id: DatabaseId, key: &[u8], value: &[u8], report: &mut Report) -> Value<Content> {
-    if is_tombstone(value) {
-        return Value::Dropped;
-    }
-    match etcd::DatabaseInfo::decode(value) {
-        Ok(info) => {
-            if info.id != id.0 {
-                report.error(
-                    "id-mismatch",
-                    key,
-                    format!("the record is that of database {}", info.id),
-                );
-            }
-            Value::Live(Content::of(value))
-        }
-        Err(error) => {
-            report.unreadable(key, "database", &error);
-            Value::Unreadable
-        }
-    }
+        Content::of(it.value)
+    })
 }

@@ -50,14 +50,8 @@ impl Indexes {
         };
         let info = record.index_info.unwrap_or_default();
         if (info.collection_id, info.index_id) != (collection.0, index.0) {
-            report.error(
-                "id-mismatch",
-                &key,
-                format!(
-                    "the record is that of index {} of collection {}",
-                    info.index_id, info.collection_id
-                ),
-            );
+            let (index, collection) = (info.index_id, info.collection_id);
+            report.mismatch(&key, &format!("index {index} of collection {collection}"));
         }
         let definition = Definition {
             field: FieldId(info.field_id),
@@ -74,14 +68,10 @@ impl Indexes {
         };
         if record.key != ids {
             let (collection, partition, segment, build) = record.key;
-            report.error(
-                "id-mismatch",
-                &render(),
-                format!(
-                    "the record is that of collection {collection}, partition {partition}, segment \
-                     {segment}, build {build}"
-                ),
+            let of = format!(
+                "collection {collection}, partition {partition}, segment {segment}, build {build}"
             );
+            report.mismatch(&render(), &of);
         }
         self.builds.push((ids.3, ids));
         self.built.insert((record.key.2, record.index));
@@ -104,18 +94,20 @@ impl Indexes {
     }
 
     pub(super) fn lacks_index(&self, segment: SegmentId, collection: CollectionId) -> bool {
-        let of = (collection, IndexId(i64::MIN))..=(collection, IndexId(i64::MAX));
-        let mut live = self.fields.range(of).filter(|(_, it)| !it.deleted);
         let has = |index: IndexId| self.built.contains(&(segment, index));
-        !self.merged.contains(&segment) && live.any(|((_, index), _)| !has(*index))
+        !self.merged.contains(&segment) && self.live(collection).any(|index| !has(index))
     }
 
     /// Returns whether the collection has an index that is not deleted.
     pub(super) fn is_indexed(&self, collection: CollectionId) -> bool {
-        let of = (collection, IndexId(i64::MIN))..=(collection, IndexId(i64::MAX));
-        self.fields
-            .range(of)
-            .any(|(_, definition)| !definition.deleted)
+        self.live(collection).next().is_some()
+    }
+
+    /// Returns the indexes of a collection that are not deleted.
+    fn live(&self, collection: CollectionId) -> impl Iterator<Item = IndexId> {
+        let all = (collection, IndexId(i64::MIN))..=(collection, IndexId(i64::MAX));
+        let live = self.fields.range(all).filter(|(_, it)| !it.deleted);
+        live.map(|((_, index), _)| *index)
     }
 
     pub(super) fn has_definition(&self, collection: CollectionId, index: IndexId) -> bool {

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Report;
 use super::collection::LiveCollections;
 use super::index::Indexes;
-use super::versioned_object::{History, Value};
+use super::versioned_object::{History, Value, Version};
 use crate::codec::v2_1;
 use crate::keys::{Evidence, Family, Key, Object, Timestamp, is_tombstone};
 use crate::model::{CollectionId, IndexId};
-use crate::plural::{agree, counted};
+use crate::plural::{agree, counted, listed};
 
-/// Maximum number of indexes listed in a message.
+/// Maximum number of aliases listed in a message.
 const NAMED_MAX: usize = 5;
 
 #[derive(Debug, Default)]
@@ -59,26 +59,21 @@ impl Leftovers {
         report: &mut Report,
     ) {
         let recorded = self.indexes.keys().copied();
+        let recorded = recorded.filter(|(id, _)| live.stays(*id) || !live.is_known(*id));
+        let listed_in_2_1 = live.indexes().filter(|(id, _)| live.stays(*id));
         let wanted: BTreeSet<_> = recorded
-            .filter(|(collection, _)| live.stays(*collection) || !live.is_known(*collection))
-            .chain(
-                live.indexes()
-                    .filter(|(collection, _)| live.stays(*collection)),
-            )
+            .chain(listed_in_2_1)
             .filter(|(collection, index)| !indexes.has_definition(*collection, *index))
             .collect();
         if wanted.is_empty() {
             return;
         }
-        let named = wanted.iter().take(NAMED_MAX).map(|(collection, index)| {
+        let named = wanted.iter().map(|(collection, index)| {
             let name = self.indexes.get(&(*collection, *index));
             let name = name.map_or(String::new(), |name| format!("{name:?} "));
             format!("{name}({index}) of collection {}", live.name(*collection))
         });
-        let mut names = named.collect::<Vec<_>>().join(", ");
-        if wanted.len() > NAMED_MAX {
-            names.push_str(&format!(" and {} more", wanted.len() - NAMED_MAX));
-        }
+        let names = listed(named);
         let message = format!(
             "{} of 2.1 {} no definition of 2.2: {names}. Milvus 2.2 does not know {}. Restore a backup from before \
              the metadata was migrated, then migrate again",
@@ -94,14 +89,20 @@ impl Leftovers {
     }
 
     pub(super) fn push_alias(&mut self, name: &[u8], timestamp: Option<Timestamp>, value: &[u8]) {
-        let value = if is_tombstone(value) {
-            Value::Dropped
-        } else {
-            Value::Live(())
+        let object = Object::LegacyAlias(name);
+        let key = Key::Plain(object).render();
+        let record = match is_tombstone(value) {
+            true => Value::Dropped,
+            false => Value::Live(()),
         };
-        let key = Key::Plain(Object::LegacyAlias(name)).render();
+        let version = Version {
+            object,
+            timestamp,
+            key: &key,
+            value,
+        };
         let history = self.aliases.entry(name.to_vec()).or_default();
-        history.push(timestamp, &key, value);
+        history.push(version, record);
     }
 
     /// Reports the leftovers. `recorded`: a finished migration of this program, which leaves no
@@ -178,9 +179,8 @@ impl Leftovers {
         let living = self.aliases.iter().filter(|(_, it)| it.live().is_some());
         let names = living.map(|(name, _)| format!("{:?}", String::from_utf8_lossy(name)));
         let names: Vec<_> = names.collect();
-        if let Some(named) = names.get(..names.len().min(NAMED_MAX))
-            && !named.is_empty()
-        {
+        if !names.is_empty() {
+            let named = &names[..names.len().min(NAMED_MAX)];
             let message = format!(
                 "a finished migration is recorded, but {} {} in the form of 2.1, so Milvus 2.1 ran on the \
                  migrated metadata: {}. Stop Milvus 2.1, then run meta-migration migrate: it carries over what \

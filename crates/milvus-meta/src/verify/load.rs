@@ -29,8 +29,7 @@ impl Loads {
             Ok(info) => {
                 check(&key, info.status, info.replica_number, report);
                 if info.collection_id != id.0 {
-                    let what = format!("the record is that of collection {}", info.collection_id);
-                    report.error("id-mismatch", &key, what);
+                    report.mismatch(&key, &format!("collection {}", info.collection_id));
                 }
                 self.collections.insert(id, info.load_type != 0);
                 self.loaded.entry(id).or_default().push(key);
@@ -50,11 +49,11 @@ impl Loads {
             Ok(info) => {
                 check(&key, info.status, info.replica_number, report);
                 if (info.collection_id, info.partition_id) != (collection.0, partition.0) {
-                    let what = format!(
-                        "the record is that of partition {} of collection {}",
-                        info.partition_id, info.collection_id
+                    let (partition, collection) = (info.partition_id, info.collection_id);
+                    report.mismatch(
+                        &key,
+                        &format!("partition {partition} of collection {collection}"),
                     );
-                    report.error("id-mismatch", &key, what);
                 }
                 self.partitions.insert((collection, partition));
                 self.loaded.entry(collection).or_default().push(key);
@@ -73,11 +72,11 @@ impl Loads {
         match Replica::decode(value) {
             Ok(info) => {
                 if (info.collection_id, info.id) != (collection.0, replica.0) {
-                    let what = format!(
-                        "the record is that of replica {} of collection {}",
-                        info.id, info.collection_id
+                    let (replica, collection) = (info.id, info.collection_id);
+                    report.mismatch(
+                        &key,
+                        &format!("replica {replica} of collection {collection}"),
                     );
-                    report.error("id-mismatch", &key, what);
                 }
                 self.with_replica.insert(collection);
             }
@@ -86,7 +85,7 @@ impl Loads {
     }
 
     /// Adds a replica under its 2.1 key, which Milvus 2.2 still reads.
-    pub(super) fn push_old_replica(&mut self, _key: ReplicaId, value: &[u8]) {
+    pub(super) fn push_old_replica(&mut self, value: &[u8]) {
         if let Ok(replica) = v2_1::replica(value) {
             self.with_replica.insert(replica.collection);
         }
@@ -109,19 +108,13 @@ impl Loads {
         for (collection, keys) in &self.loaded {
             for key in keys {
                 if live.get(*collection).is_none() {
-                    report.error(
-                        "orphan",
-                        key,
-                        format!("loaded, but there is no collection {collection}"),
-                    );
+                    let message = format!("loaded, but there is no collection {collection}");
+                    report.error("orphan", key, message);
                 } else if !self.with_replica.contains(collection) {
-                    report.error(
-                        "replica-missing",
-                        key,
-                        format!(
-                            "collection {collection} is loaded, but has no replica to serve it"
-                        ),
+                    let message = format!(
+                        "collection {collection} is loaded, but has no replica to serve it"
                     );
+                    report.error("replica-missing", key, message);
                 }
             }
         }
@@ -138,9 +131,7 @@ impl Loads {
             }
         }
     }
-}
 
-impl Loads {
     /// Checks the records for a release: 2.2 stores a record of the collection or records of its
     /// partitions; 2.3 and later store both, and a load type.
     fn check_forms(&self, report: &mut Report) {

@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hasher as _};
 
 use super::Report;
-use crate::keys::Timestamp;
+use crate::keys::{Object, Timestamp};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Value<T> {
@@ -13,6 +13,26 @@ pub(super) enum Value<T> {
     Dropped,
     /// An unreadable value, which was reported.
     Unreadable,
+}
+
+impl<T> Value<T> {
+    pub(super) fn map<U>(self, change: impl FnOnce(T) -> U) -> Value<U> {
+        match self {
+            Self::Live(record) => Value::Live(change(record)),
+            Self::Dropped => Value::Dropped,
+            Self::Unreadable => Value::Unreadable,
+        }
+    }
+}
+
+/// One value of an object: that of the plain key, or of a snapshot.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Version<'e> {
+    pub(super) object: Object<'e>,
+    pub(super) timestamp: Option<Timestamp>,
+    /// Relative to the meta root.
+    pub(super) key: &'e [u8],
+    pub(super) value: &'e [u8],
 }
 
 #[derive(Debug, Clone)]
@@ -34,22 +54,17 @@ impl<T> Default for History<T> {
 }
 
 impl<T: PartialEq> History<T> {
-    pub(super) fn push(&mut self, timestamp: Option<Timestamp>, key: &[u8], value: Value<T>) {
-        match timestamp {
-            None => {
-                self.key = key.to_vec();
-                self.plain = Some(value);
-            }
+    /// Adds the record of a version.
+    pub(super) fn push(&mut self, it: Version<'_>, record: Value<T>) {
+        if it.timestamp.is_none() || self.plain.is_none() {
+            self.key = it.key.to_vec();
+        }
+        match it.timestamp {
+            None => self.plain = Some(record),
             Some(timestamp) => {
-                if self.plain.is_none() {
-                    self.key = key.to_vec();
-                }
-                if self
-                    .newest
-                    .as_ref()
-                    .is_none_or(|(newest, _)| *newest <= timestamp)
-                {
-                    self.newest = Some((timestamp, value));
+                let newest = self.newest.as_ref().map(|(newest, _)| *newest);
+                if newest.is_none_or(|newest| newest <= timestamp) {
+                    self.newest = Some((timestamp, record));
                 }
             }
         }

@@ -61,7 +61,7 @@ impl Definition {
 }
 
 impl Kept {
-    /// Keeps the indexes of 2.2. A 2.1 index on the same field is left out if it is equal or older.
+    /// Keeps the indexes of 2.2. A 2.1 index on the same field is skipped if it is equal or older.
     pub(in super::super) fn indexes(
         &self,
         indexes: &mut Indexes,

@@ -5,103 +5,143 @@ use std::collections::BTreeMap;
 use super::super::collection::{self, Converted};
 use super::super::findings::Findings;
 use super::super::snapshots::RawHistory;
-use super::super::{CollectionForm, NewKeys, Options, database, names};
+use super::super::{CollectionForm, NewKeys, database, names};
 use super::contradictions::{Names, Newest, in_transition, two_readings};
-use super::{Changes, Keys};
+use super::{Keys, Plan};
 use crate::codec::{patch, v2_1};
 use crate::keys::{Family, Key, Object, Timestamp, is_tombstone};
 use crate::model::{CollectionId, DatabaseId};
 
-/// No database.
-pub(super) const NO_DATABASE: DatabaseId = DatabaseId(0);
+/// The database and the id of a collection.
+pub(super) type Place = (DatabaseId, CollectionId);
 
-/// The collections that move into the database `default`, with their creation times.
-pub(super) type Moved = BTreeMap<CollectionId, Timestamp>;
-
-/// Repairs every collection in the embedded form, and returns those that move.
-pub(super) fn repair(
-    there: &Keys,
-    options: &Options,
-    changes: &mut Changes,
-    findings: &mut Findings,
-) -> Moved {
-    let mut moved = Moved::new();
-    let newest = Newest::of(there);
-    let names = Names::of(there, &newest);
-    for (place, history) in histories(there) {
-        let (database, id) = place;
+/// Repairs every collection in the embedded form.
+pub(super) fn repair(plan: &mut Plan<'_>, form: CollectionForm) {
+    let newest = Newest::of(plan.there);
+    let names = Names::of(plan.there, &newest);
+    for (place, history) in histories(plan.there) {
         let Some(title) = history.plain.as_deref().and_then(embedded) else {
-            unconverted(there, place, &history, changes, findings);
+            unconverted(plan, place, &history);
             continue;
         };
-        changes.touched.insert(id);
-        let form = match database {
-            NO_DATABASE => options.form,
+        let form = match place.0 {
+            database::NONE => form,
             _ => CollectionForm::Split,
         };
-        let moves = form == CollectionForm::Database;
-        let old: Vec<Vec<u8>> = keys_of(place, &history);
-        let mut noted = findings.beside();
-        let history_of_it = BTreeMap::from([(id, history.clone())]);
-        let converted = collection::convert(form, history_of_it, &mut noted);
-        if database != NO_DATABASE {
-            // The conversion knows records outside databases only.
-            let outside = Key::Plain(Object::Collection(id)).render();
-            noted.in_database(&outside, &Key::Plain(object(place)).render());
-        }
-        if noted.has_errors() {
-            findings.take(noted);
-            changes.refused.insert(id);
-            continue;
-        }
-        let created = converted.created.get(&id).copied().unwrap_or_default();
-        let whole = Planned::of(place, converted);
-        let stray = newest.stray(there, &whole.children, id);
-        let planned = whole.without_done(there);
-        if let Some(refusal) = refusal(there, place, &history, &planned, stray, moves, &names) {
-            let (code, why) = refusal.told(&title, findings);
-            findings.error(code, &old[0], why);
-            changes.refused.insert(id);
-            continue;
-        }
-        findings.take(noted);
-        findings.warning(
-            "embedded-form",
-            &old[0],
-            format!(
-                "{title} is in the embedded form: its partitions and fields get separate keys{}",
-                if moves {
-                    ", and it moves into the database \"default\""
-                } else {
-                    ""
-                }
-            ),
-        );
-        planned.write(there, changes);
-        if moves {
-            changes.replaced.extend(old);
-            moved.insert(id, created);
-        }
+        let collection = Embedded {
+            place,
+            history: &history,
+            title,
+            form,
+        };
+        collection.repair(plan, &newest, &names);
     }
-    moved
 }
 
 /// Adds the database `default` where collections move and it is missing.
-pub(super) fn add_default_database(there: &Keys, moved: &Moved, changes: &mut Changes) {
-    let is_there = there.contains_key(&Key::Plain(Object::Database(database::DEFAULT)).render());
-    let Some(oldest) = moved.values().min().filter(|_| !is_there) else {
-        return;
-    };
-    let mut record = NewKeys::new();
-    database::stage(*oldest, &mut record);
-    let missing = record
-        .into_iter()
-        .filter(|(key, _)| !there.contains_key(key));
-    changes.visible.extend(missing);
+pub(super) fn add_default_database(plan: &mut Plan<'_>) {
+    let key = Key::Plain(Object::Database(database::DEFAULT)).render();
+    if !plan.there.contains_key(&key) {
+        let mut record = NewKeys::new();
+        database::stage(plan.moved.values().min().copied(), &mut record);
+        plan.add(record);
+    }
 }
 
-/// Names a collection whose record holds its partitions and fields; `None` for any other record, and for one
-/// that is being created or dropped.
+/// A collection in the embedded form.
+struct Embedded<'h> {
+    place: Place,
+    history: &'h RawHistory,
+    title: String,
+    /// The form that it gets.
+    form: CollectionForm,
+}
+
+impl Embedded<'_> {
+    fn moves(&self) -> bool {
+        self.form == CollectionForm::Database
+    }
+
+    /// Converts the collection, unless its record is broken or something contradicts it.
+    fn repair(&self, plan: &mut Plan<'_>, newest: &Newest<'_>, names: &Names) {
+        let id = self.place.1;
+        plan.touched.insert(id);
+        let mut noted = plan.findings.beside();
+        let converted = self.convert(&mut noted);
+        if noted.has_errors() {
+            plan.findings.take(noted);
+            plan.refused.insert(id);
+            return;
+        }
+        let created = converted.created.get(&id).copied().unwrap_or_default();
+        let all = Planned::of(self.place, converted);
+        let stray = newest.stray(plan.there, &all.children, id);
+        let planned = all.without_done(plan.there);
+        let old: Vec<_> = self.history.keys(object(self.place)).collect();
+        if let Some(refusal) = self.refusal(plan, &planned, stray, names) {
+            return plan.refuse(id, &old[0], &self.title, &refusal);
+        }
+        plan.findings.take(noted);
+        let moves = match self.moves() {
+            true => ", and it moves into the database \"default\"",
+            false => "",
+        };
+        let message = format!(
+            "{} is in the embedded form: its partitions and fields get separate keys{moves}",
+            self.title
+        );
+        plan.findings.warning("embedded-form", &old[0], message);
+        planned.write(plan);
+        if self.moves() {
+            plan.changes.replaced.extend(old);
+            plan.moved.insert(id, created);
+        }
+    }
+
+    fn convert(&self, noted: &mut Findings) -> Converted {
+        let (database, id) = self.place;
+        let history = BTreeMap::from([(id, self.history.clone())]);
+        let converted = collection::convert(self.form, history, noted);
+        if database != database::NONE {
+            // The conversion knows records outside databases only.
+            let outside = Key::Plain(Object::Collection(id)).render();
+            noted.in_database(&outside, &Key::Plain(object(self.place)).render());
+        }
+        converted
+    }
+
+    fn refusal(
+        &self,
+        plan: &Plan<'_>,
+        planned: &Planned,
+        stray: Option<Vec<u8>>,
+        names: &Names,
+    ) -> Option<Refusal> {
+        if let Some(key) = plan.conflict(planned.children.iter().chain(&planned.records)) {
+            return Some(Refusal::Conflict(key.to_vec()));
+        }
+        if self.moves() && planned.records.is_empty() {
+            // An interrupted repair wrote the new record; only the rest of the old one is deleted.
+            return None;
+        }
+        let plain = Key::Plain(object(self.place)).render();
+        let are_children_there = planned.children.is_empty();
+        let rewritten = planned.rewrites.get(&plain).filter(|_| are_children_there);
+        if let Some(readings) = two_readings(self.history, rewritten) {
+            return Some(Refusal::Readings(readings));
+        }
+        if let Some(key) = stray {
+            return Some(Refusal::Stray(key));
+        }
+        let record = self.history.plain.as_deref().filter(|_| self.moves())?;
+        let name = v2_1::collection(record).ok()?.name?;
+        let other = names.taken(database::DEFAULT, &name, self.place.1)?;
+        Some(Refusal::Name(other.to_vec()))
+    }
+}
+
+/// Returns the title of a collection whose record contains its partitions and fields; `None` for any other record,
+/// and for one that is being created or dropped.
 fn embedded(value: &[u8]) -> Option<String> {
     if is_tombstone(value) {
         return None;
@@ -113,7 +153,7 @@ fn embedded(value: &[u8]) -> Option<String> {
 
 /// Why a collection is not repaired.
 pub(super) enum Refusal {
-    /// This key holds something else than the record says.
+    /// This key contradicts the record.
     Conflict(Vec<u8>),
     /// A partition or field that is not in the record, or differs there.
     Stray(Vec<u8>),
@@ -125,7 +165,7 @@ pub(super) enum Refusal {
 
 impl Refusal {
     /// The code and text of the finding.
-    pub(super) fn told(&self, title: &str, findings: &Findings) -> (&'static str, String) {
+    pub(super) fn finding(&self, title: &str, findings: &Findings) -> (&'static str, String) {
         match self {
             Self::Conflict(key) => (
                 "two-records",
@@ -166,53 +206,16 @@ impl Refusal {
     }
 }
 
-fn refusal(
-    there: &Keys,
-    place: (DatabaseId, CollectionId),
-    history: &RawHistory,
-    planned: &Planned,
-    stray: Option<Vec<u8>>,
-    moves: bool,
-    names: &Names,
-) -> Option<Refusal> {
-    if let Some(key) = planned.conflict(there) {
-        return Some(Refusal::Conflict(key));
-    }
-    if moves && planned.records.is_empty() {
-        // An interrupted repair wrote the new record; what is left of the old one only has to go.
-        return None;
-    }
-    let plain = Key::Plain(object(place)).render();
-    let are_children_there = planned.children.is_empty();
-    let rewritten = planned.rewrites.get(&plain).filter(|_| are_children_there);
-    if let Some(readings) = two_readings(history, rewritten) {
-        return Some(Refusal::Readings(readings));
-    }
-    if let Some(key) = stray {
-        return Some(Refusal::Stray(key));
-    }
-    let record = history.plain.as_deref().filter(|_| moves)?;
-    let name = v2_1::collection(record).ok()?.name?;
-    let other = names.taken(database::DEFAULT, &name, place.1)?;
-    Some(Refusal::Name(other.to_vec()))
-}
-
 /// Refuses a collection that is embedded in its newest snapshot only, which is what 2.2.3 and later read.
-fn unconverted(
-    there: &Keys,
-    place: (DatabaseId, CollectionId),
-    history: &RawHistory,
-    changes: &mut Changes,
-    findings: &mut Findings,
-) {
+fn unconverted(plan: &mut Plan<'_>, place: Place, history: &RawHistory) {
     let newest = history.snapshots.last_key_value();
     let Some((timestamp, title)) = newest.and_then(|(at, raw)| Some((*at, embedded(raw)?))) else {
         return;
     };
     let inside = Key::Plain(Object::DatabaseCollection(database::DEFAULT, place.1)).render();
     let moved = |plain: &[u8]| patch::split_collection(plain, Some(database::DEFAULT.0)).ok();
-    let is_moved = place.0 == NO_DATABASE
-        && there.get(&inside).is_some_and(|inside| {
+    let is_moved = place.0 == database::NONE
+        && plan.there.get(&inside).is_some_and(|inside| {
             let mut plain = history.plain.iter();
             !is_tombstone(inside) && plain.all(|plain| moved(plain).as_ref() == Some(inside))
         });
@@ -221,110 +224,77 @@ fn unconverted(
     }
     if let Some(readings) = two_readings(history, None) {
         let key = Key::Snapshot(object(place), timestamp).render();
-        let (code, why) = Refusal::Readings(readings).told(&title, findings);
-        findings.error(code, &key, why);
-        changes.refused.insert(place.1);
+        plan.refuse(place.1, &key, &title, &Refusal::Readings(readings));
     }
 }
 
-/// The values of each collection, by its place, without the records that were frozen.
-fn histories(there: &Keys) -> BTreeMap<(DatabaseId, CollectionId), RawHistory> {
+/// Returns the values of each collection, without the records that were frozen.
+fn histories(there: &Keys) -> BTreeMap<Place, RawHistory> {
     let mut histories = all_histories(there);
-    // Milvus 2.3.18 and later freeze what they moved at the last timestamp, behind which nothing can be written.
+    // Milvus 2.3.18 and later freeze what they moved at the last timestamp, after which nothing can be written.
     histories.retain(|_, history| !history.snapshots.contains_key(&Timestamp::LAST));
     histories
 }
 
-/// The values of each collection, by its place.
-pub(super) fn all_histories(there: &Keys) -> BTreeMap<(DatabaseId, CollectionId), RawHistory> {
-    let place = |object| {
-        if let Object::Collection(id) = object {
-            Some((NO_DATABASE, id))
-        } else if let Object::DatabaseCollection(database, id) = object {
-            Some((database, id))
-        } else {
-            None
-        }
-    };
+/// Returns the values of each collection.
+pub(super) fn all_histories(there: &Keys) -> BTreeMap<Place, RawHistory> {
     let mut histories: BTreeMap<_, RawHistory> = BTreeMap::new();
     for (key, value) in there {
-        let key = Key::parse(key);
-        if let Key::Plain(object) = key
-            && let Some(place) = place(object)
+        if let Some((object, timestamp)) = Key::parse(key).object()
+            && let Some(place) = object.collection_record()
         {
-            histories.entry(place).or_default().plain = Some(value.clone());
-        } else if let Key::Snapshot(object, timestamp) = key
-            && let Some(place) = place(object)
-        {
-            let history = histories.entry(place).or_default();
-            history.snapshots.insert(timestamp, value.clone());
+            histories.entry(place).or_default().set(timestamp, value);
         }
     }
     histories
 }
 
-pub(super) fn object((database, id): (DatabaseId, CollectionId)) -> Object<'static> {
+pub(super) fn object((database, id): Place) -> Object<'static> {
     match database {
-        NO_DATABASE => Object::Collection(id),
+        database::NONE => Object::Collection(id),
         _ => Object::DatabaseCollection(database, id),
     }
 }
 
-/// The plain key, and those of the snapshots.
-pub(super) fn keys_of(place: (DatabaseId, CollectionId), history: &RawHistory) -> Vec<Vec<u8>> {
-    let object = object(place);
-    let snapshots = history.snapshots.keys();
-    let snapshots = snapshots.map(|timestamp| Key::Snapshot(object, *timestamp).render());
-    let plain = history.plain.iter().map(|_| Key::Plain(object).render());
-    plain.chain(snapshots).collect()
-}
-
-/// What becomes of one collection.
+/// The changes to one collection.
 struct Planned {
     /// Its partitions and fields.
     children: NewKeys,
-    /// Records that were not there.
+    /// Records that did not exist.
     records: NewKeys,
     rewrites: NewKeys,
 }
 
 impl Planned {
-    fn of(place: (DatabaseId, CollectionId), converted: Converted) -> Self {
-        let (children, records): (NewKeys, NewKeys) =
-            converted.staged.into_iter().partition(|(key, _)| {
-                matches!(
-                    Family::of(key),
-                    Family::Partition
-                        | Family::PartitionSnapshot
-                        | Family::Field
-                        | Family::FieldSnapshot
-                )
-            });
-        let there = |keys: NewKeys| -> NewKeys {
-            let moved = |(key, value): (Vec<u8>, Vec<u8>)| {
-                let parsed = Key::parse(&key);
-                if let Key::Plain(Object::Collection(_)) = parsed {
-                    (Key::Plain(object(place)).render(), value)
-                } else if let Key::Snapshot(Object::Collection(_), timestamp) = parsed {
-                    (Key::Snapshot(object(place), timestamp).render(), value)
-                } else {
-                    (key, value)
-                }
-            };
-            keys.into_iter().map(moved).collect()
+    fn of(place: Place, converted: Converted) -> Self {
+        let is_child = |key: &[u8]| {
+            matches!(
+                Family::of(key),
+                Family::Partition
+                    | Family::PartitionSnapshot
+                    | Family::Field
+                    | Family::FieldSnapshot
+            )
         };
+        let staged = converted.staged.into_iter();
+        let (children, mut records): (NewKeys, NewKeys) =
+            staged.partition(|(key, _)| is_child(key));
+        let placed = |(key, value): (Vec<u8>, Vec<u8>)| {
+            if let Some((Object::Collection(_), timestamp)) = Key::parse(&key).object() {
+                return (Key::of(object(place), timestamp).render(), value);
+            }
+            (key, value)
+        };
+        records.extend(converted.history.into_iter().map(placed));
         Self {
             children,
-            records: records
-                .into_iter()
-                .chain(there(converted.history))
-                .collect(),
-            rewrites: there(converted.rewrites),
+            records,
+            rewrites: converted.rewrites.into_iter().map(placed).collect(),
         }
     }
 
-    /// Leaves out what an interrupted repair wrote: all partitions and fields before its commit, and a moved record's
-    /// plain key behind its snapshots. Until then the snapshots take precedence over the rest of the old record.
+    /// Removes what an interrupted repair wrote: all partitions and fields before its commit, and a moved record's
+    /// plain key after its snapshots. Until then the snapshots take precedence over the rest of the old record.
     fn without_done(mut self, there: &Keys) -> Self {
         let are_there = |keys: &NewKeys| {
             let mut plain = keys
@@ -342,21 +312,11 @@ impl Planned {
         self
     }
 
-    /// A key that is there with another value than planned.
-    fn conflict(&self, there: &Keys) -> Option<Vec<u8>> {
-        let mut new = self.children.iter().chain(&self.records);
-        let other = new.find(|(key, value)| there.get(*key).is_some_and(|found| found != *value));
-        other.map(|(key, _)| key.clone())
-    }
-
-    fn write(self, there: &Keys, changes: &mut Changes) {
-        let is_new = |(key, _): &(Vec<u8>, Vec<u8>)| !there.contains_key(key);
-        changes
-            .staged
-            .extend(self.children.into_iter().filter(is_new));
-        changes
-            .visible
-            .extend(self.records.into_iter().filter(is_new));
-        changes.rewrites.extend(self.rewrites);
+    fn write(self, plan: &mut Plan<'_>) {
+        let is_new = |(key, _): &(Vec<u8>, Vec<u8>)| !plan.there.contains_key(key);
+        let children = self.children.into_iter().filter(is_new);
+        plan.changes.staged.extend(children);
+        plan.changes.rewrites.extend(self.rewrites);
+        plan.add(self.records);
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use super::super::snapshots::RawHistory;
 use super::super::{NewKeys, database, names};
-use super::{Keys, live};
+use super::{Keys, below, live, prefix_of};
 use crate::codec::{patch, v2_1, wire};
 use crate::keys::{Family, Key, Object, SNAPSHOT_PREFIX, Timestamp, is_tombstone, split_timestamp};
 use crate::model::{CollectionId, DatabaseId};
@@ -26,13 +26,10 @@ impl<'t> Newest<'t> {
             let Some((whole, timestamp)) = split_timestamp(key) else {
                 continue;
             };
-            let Some(plain) = whole.strip_prefix(SNAPSHOT_PREFIX.as_bytes()) else {
-                continue;
-            };
-            let found = (timestamp, key.as_slice(), value.as_slice());
-            let known = newest.entry(plain).or_insert(found);
-            if known.0 < timestamp {
-                *known = found;
+            if let Some(plain) = whole.strip_prefix(SNAPSHOT_PREFIX.as_bytes()) {
+                let found = (timestamp, key.as_slice(), value.as_slice());
+                let known = newest.entry(plain).or_insert(found);
+                *known = found.max(*known);
             }
         }
         Self(newest)
@@ -48,15 +45,12 @@ impl<'t> Newest<'t> {
         })
     }
 
-    /// The values of the objects whose plain keys start with `prefix`, by these keys.
-    pub(super) fn below<'n>(
-        &'n self,
-        prefix: &'n [u8],
-    ) -> impl Iterator<Item = (&'t [u8], &'t [u8])> + 'n {
-        self.0
-            .range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded))
-            .take_while(move |(plain, _)| plain.starts_with(prefix))
-            .map(|(plain, (_, _, value))| (*plain, *value))
+    /// Returns the snapshots of the objects whose plain keys start with `prefix`, by these keys.
+    pub(super) fn below(&self, prefix: Vec<u8>) -> impl Iterator<Item = (&'t [u8], Snapshot<'t>)> {
+        let range = (Bound::Included(prefix.as_slice()), Bound::Unbounded);
+        let snapshots = self.0.range::<[u8], _>(range);
+        let all = snapshots.map(|(plain, snapshot)| (*plain, *snapshot));
+        all.take_while(move |(plain, _)| plain.starts_with(&prefix))
     }
 
     /// A key of a partition or field of a collection that Milvus would read otherwise than `planned`, once the
@@ -67,26 +61,23 @@ impl<'t> Newest<'t> {
         planned: &NewKeys,
         id: CollectionId,
     ) -> Option<Vec<u8>> {
+        let planned = |key: &[u8]| planned.get(key).map(Vec::as_slice);
         for family in [Family::Partition, Family::Field] {
-            let prefix = format!("{}/{id}/", family.name()).into_bytes();
-            let plain = there
-                .range(prefix.clone()..)
-                .take_while(|(key, _)| key.starts_with(&prefix))
-                .find(|(key, value)| !is_tombstone(value) && planned.get(*key) != Some(value));
+            let prefix = prefix_of(family, id);
+            let mut plain = below(there, prefix.clone());
+            let plain =
+                plain.find(|(key, value)| !is_tombstone(value) && planned(key) != Some(*value));
             if let Some((key, _)) = plain {
-                return Some(key.clone());
+                return Some(key.to_vec());
             }
-            let mut snapshots = self
-                .0
-                .range(prefix.as_slice()..)
-                .take_while(|(plain, _)| plain.starts_with(&prefix));
+            let mut snapshots = self.below(prefix);
             let snapshot = snapshots.find(|(plain, (_, key, value))| {
-                let now = planned.get(**plain).map(Vec::as_slice);
+                let now = planned(plain);
                 let is_same = match is_tombstone(value) {
                     true => now.is_none_or(is_tombstone),
                     false => now == Some(*value),
                 };
-                !is_same && planned.get(*key).map(Vec::as_slice) != Some(*value)
+                !is_same && planned(key) != Some(*value)
             });
             if let Some((_, (_, key, _))) = snapshot {
                 return Some(key.to_vec());
@@ -164,35 +155,24 @@ impl Names {
     }
 
     fn take(&mut self, object: Object<'_>, key: &[u8], value: &[u8]) {
-        let database = if let Object::DatabaseCollection(database, _)
-        | Object::DatabaseAlias(database, _) = object
+        let (database, name, id) = if let Some((database, id)) = object.collection_record() {
+            let record = v2_1::collection(value)
+                .ok()
+                .filter(|_| !in_transition(value));
+            let Some(name) = record.and_then(|record| record.name) else {
+                return;
+            };
+            (database, name, Some(id))
+        } else if let Some((database, name)) = object.alias()
+            && !AliasInfo::decode(value).is_ok_and(|info| info.state != 0)
         {
-            database
+            (database, String::from_utf8_lossy(name).into_owned(), None)
         } else {
-            database::DEFAULT
+            return;
         };
-        let (name, id) = match object {
-            Object::Collection(id) | Object::DatabaseCollection(_, id) => {
-                if in_transition(value) {
-                    return;
-                }
-                let Ok(Some(name)) = v2_1::collection(value).map(|it| it.name) else {
-                    return;
-                };
-                (name, Some(id))
-            }
-            Object::Alias(name) | Object::DatabaseAlias(_, name) => {
-                if AliasInfo::decode(value).is_ok_and(|info| info.state != 0) {
-                    return;
-                }
-                (String::from_utf8_lossy(name).into_owned(), None)
-            }
-            Object::LegacyAlias(_)
-            | Object::DdMessageSend
-            | Object::DdOperation
-            | Object::Partition(..)
-            | Object::Field(..)
-            | Object::Database(_) => return,
+        let database = match database {
+            database::NONE => database::DEFAULT,
+            inside => inside,
         };
         let holders = self.0.entry((database, name)).or_default();
         holders.push((id, key.to_vec()));

@@ -5,20 +5,19 @@
 //! They write no other snapshot of that key at the start, so one at an earlier timestamp is a change that was made
 //! since: it is what the collection becomes again.
 
-use super::super::findings::Findings;
 use super::super::names;
 use super::super::snapshots::RawHistory;
-use super::collections::{all_histories, object};
+use super::collections::{Place, all_histories, object};
 use super::contradictions::{Names, Newest};
 use super::used::Used;
-use super::{Changes, Keys, live};
+use super::{Keys, Plan, live};
 use crate::codec::v2_1::{self, Collection};
-use crate::keys::{Key, Object, TOMBSTONE, Time, Timestamp, is_tombstone};
-use crate::model::{CollectionId, DatabaseId};
+use crate::keys::{Key, TOMBSTONE, Time, Timestamp, is_tombstone};
+use crate::model::CollectionId;
 
-pub(super) fn repair(there: &Keys, used: &Used, changes: &mut Changes, findings: &mut Findings) {
+pub(super) fn repair(plan: &mut Plan<'_>, used: &Used) {
     let mut names = None;
-    for (place, history) in all_histories(there) {
+    for (place, history) in all_histories(plan.there) {
         let last = history.snapshots.get(&Timestamp::LAST);
         let Some(value) = last.filter(|value| !is_tombstone(value)) else {
             continue;
@@ -33,38 +32,32 @@ pub(super) fn repair(there: &Keys, used: &Used, changes: &mut Changes, findings:
             record: &record,
         };
         match frozen.is_dropped() {
-            Some(true) => frozen.drop(changes, findings),
+            Some(true) => frozen.drop(plan),
             Some(false) => {
-                let names = names.get_or_insert_with(|| Names::of(there, &Newest::of(there)));
-                frozen.thaw(names, changes, findings);
+                let names =
+                    names.get_or_insert_with(|| Names::of(plan.there, &Newest::of(plan.there)));
+                frozen.thaw(plan, names);
             }
             // Milvus deletes a plain key some time after the collection was dropped, and its parts with it.
-            None if !is_used(there, used, place.1) => frozen.drop(changes, findings),
+            None if !is_used(plan.there, used, place.1) => frozen.drop(plan),
             // The missing key is reported when the result is checked.
             None => {}
         }
     }
 }
 
-/// Whether anything of a collection is left but its record.
+/// Returns whether a collection has more than its record.
 fn is_used(there: &Keys, used: &Used, id: CollectionId) -> bool {
-    let mut parts = live(there).filter_map(|(object, ..)| match object {
-        Object::Partition(of, _) | Object::Field(of, _) => Some(of),
-        Object::Collection(_)
-        | Object::DatabaseCollection(..)
-        | Object::Alias(_)
-        | Object::DatabaseAlias(..)
-        | Object::LegacyAlias(_)
-        | Object::DdMessageSend
-        | Object::DdOperation
-        | Object::Database(_) => None,
-    });
-    used.has_partitions(id) || parts.any(|of| of == id)
+    let parts = live(there).filter(|(object, ..)| object.collection_record().is_none());
+    used.has_partitions(id)
+        || parts
+            .map(|(object, ..)| object)
+            .any(|part| part.collection() == Some(id))
 }
 
 /// A record with a snapshot at the largest timestamp.
 struct Frozen<'t> {
-    place: (DatabaseId, CollectionId),
+    place: Place,
     history: &'t RawHistory,
     /// The value of that snapshot.
     value: &'t [u8],
@@ -90,51 +83,46 @@ impl Frozen<'_> {
         self.history.plain.as_deref().map(is_tombstone)
     }
 
-    fn drop(&self, changes: &mut Changes, findings: &mut Findings) {
-        changes.dropped.insert(self.place.1);
+    fn drop(&self, plan: &mut Plan<'_>) {
+        plan.dropped.insert(self.place.1);
         if self
             .history
             .plain
-            .as_deref()
+            .as_ref()
             .is_some_and(|plain| !is_tombstone(plain))
         {
-            let plain = Key::Plain(object(self.place)).render();
-            changes.rewrites.insert(plain, TOMBSTONE.to_vec());
+            self.rewrite(plan, TOMBSTONE);
         }
-        let title = names::collection_of(self.record);
-        findings.warning(
-            "dropped-collection-returned",
-            &self.key(),
-            format!(
-                "{title} was dropped, and Milvus 2.3.18, 2.4.5 and later bring it back at every start, because a snapshot \
-                 at the largest timestamp hides its tombstone; the snapshot is deleted, and the collection stays dropped"
-            ),
+        let message = format!(
+            "{} was dropped, and Milvus 2.3.18, 2.4.5 and later bring it back at every start, because a snapshot \
+             at the largest timestamp hides its tombstone; the snapshot is deleted, and the collection stays dropped",
+            names::collection_of(self.record)
         );
-        changes.replaced.insert(self.key());
+        plan.findings
+            .warning("dropped-collection-returned", &self.key(), message);
+        plan.changes.replaced.insert(self.key());
     }
 
-    fn thaw(&self, names: &Names, changes: &mut Changes, findings: &mut Findings) {
-        let title = names::collection_of(self.record);
+    fn thaw(&self, plan: &mut Plan<'_>, names: &Names) {
         let later = self.later().filter(|(_, later)| *later != self.value);
         let taken = later.and_then(|(_, later)| self.taken(later, names));
         let (current, what) = match (later, taken) {
-            (Some((time, later)), None) => (
-                later,
-                format!(
-                    "The change of {} becomes visible again{}",
+            (Some((time, later)), None) => {
+                let change = format!(
+                    "{} becomes visible again{}",
                     when(time),
                     self.renamed(later)
-                ),
-            ),
-            (Some((time, later)), Some(other)) => (
-                self.value,
-                format!(
-                    "The change of {} is lost{}, because {} has the same name",
-                    when(time),
-                    self.renamed(later),
-                    findings.name(other)
-                ),
-            ),
+                );
+                (later, format!("The change of {change}"))
+            }
+            (Some((time, later)), Some(other)) => {
+                let change = format!("{} is lost{}", when(time), self.renamed(later));
+                let other = plan.findings.name(other);
+                (
+                    self.value,
+                    format!("The change of {change}, because {other} has the same name"),
+                )
+            }
             (None, _) => (
                 self.value,
                 "The record stays as Milvus reads it now".to_owned(),
@@ -142,26 +130,28 @@ impl Frozen<'_> {
         };
         // An interrupted repair has written the new snapshot.
         if self.later().is_none_or(|(_, later)| later != current) {
-            let time = self
+            let newest = self
                 .later()
-                .map_or(self.record.create_time, |(time, _)| time)
-                .next();
-            let key = Key::Snapshot(object(self.place), time).render();
-            changes.visible.insert(key, current.to_vec());
+                .map_or(self.record.create_time, |(time, _)| time);
+            let key = Key::Snapshot(object(self.place), newest.next()).render();
+            plan.changes.visible.insert(key, current.to_vec());
         }
         if self.history.plain.as_deref() != Some(current) {
-            let plain = Key::Plain(object(self.place)).render();
-            changes.rewrites.insert(plain, current.to_vec());
+            self.rewrite(plan, current);
         }
-        findings.warning(
-            "frozen-record",
-            &self.key(),
-            format!(
-                "{title} has a snapshot at the largest timestamp, as Milvus 2.3.18, 2.4.5 and later write it: changes of \
-                 the collection are lost at the next start. The snapshot is replaced by one that can be followed. {what}"
-            ),
+        let message = format!(
+            "{} has a snapshot at the largest timestamp, as Milvus 2.3.18, 2.4.5 and later write it: changes of \
+             the collection are lost at the next start. The snapshot is replaced by one that can be followed. {what}",
+            names::collection_of(self.record)
         );
-        changes.replaced.insert(self.key());
+        plan.findings.warning("frozen-record", &self.key(), message);
+        plan.changes.replaced.insert(self.key());
+    }
+
+    /// Sets the plain key.
+    fn rewrite(&self, plan: &mut Plan<'_>, value: &[u8]) {
+        let plain = Key::Plain(object(self.place)).render();
+        plan.changes.rewrites.insert(plain, value.to_vec());
     }
 
     /// The key of another object that has the name which a later change gave the collection.

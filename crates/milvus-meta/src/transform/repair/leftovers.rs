@@ -2,33 +2,28 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::findings::Findings;
-use super::super::names::{self, CollectionNames};
-use super::{Changes, Keys, living_collections, names_of};
+use super::super::names;
+use super::{Keys, Plan, below, live, names_of};
 use crate::codec::{v2_1, v2_2};
 use crate::keys::{Family, Key};
 use crate::model::{CollectionId, ReplicaId};
 use crate::plural::{agree, counted};
 
-pub(super) fn repair(there: &Keys, changes: &mut Changes, findings: &mut Findings) {
-    let mut living = living_collections(there);
-    living.retain(|id| !changes.dropped.contains(id));
-    let names = names_of(there);
-    replicas(there, (&living, &names), changes, findings);
-    loads(there, &living, changes, findings);
-    unread(there, changes, findings);
+pub(super) fn repair(plan: &mut Plan<'_>) {
+    let records = live(plan.there).filter_map(|(object, ..)| object.collection_record());
+    let ids = records.map(|(_, id)| id);
+    let living = ids.filter(|id| !plan.dropped.contains(id)).collect();
+    replicas(plan, &living);
+    loads(plan, &living);
+    unread(plan);
 }
 
-/// Replicas of 2.1 that a loaded collection needs get the key of 2.2; the old keys go.
-fn replicas(
-    there: &Keys,
-    (living, names): (&BTreeSet<CollectionId>, &CollectionNames),
-    changes: &mut Changes,
-    findings: &mut Findings,
-) {
-    let legacy = legacy_replicas(there);
+/// Replicas of 2.1 that a loaded collection needs get the key of 2.2; the old keys are deleted.
+fn replicas(plan: &mut Plan<'_>, living: &BTreeSet<CollectionId>) {
+    let names = names_of(plan.there);
+    let legacy = legacy_replicas(plan.there);
     let (mut loaded, mut served) = (BTreeSet::new(), BTreeSet::new());
-    for (key, value) in there {
+    for (key, value) in plan.there {
         let parsed = Key::parse(key);
         // An interrupted repair has moved it.
         let is_moved = || legacy.iter().any(|it| it.new == *key && it.value == *value);
@@ -45,19 +40,21 @@ fn replicas(
         let is_needed = loaded.contains(&collection)
             && living.contains(&collection)
             && !served.contains(&collection);
-        findings.warning(
-            "legacy-replica",
-            replica.old,
-            format!(
-                "replica {} of {} has a key of 2.1, which Milvus 2.2 reads at every start; it is {}",
-                replica.id,
-                names::collection(names, collection),
-                if is_needed { "moved to a key of 2.2" } else { "deleted" }
-            ),
+        let message = format!(
+            "replica {} of {} has a key of 2.1, which Milvus 2.2 reads at every start; it is {}",
+            replica.id,
+            names::collection(&names, collection),
+            if is_needed {
+                "moved to a key of 2.2"
+            } else {
+                "deleted"
+            }
         );
-        changes.replaced.insert(replica.old.to_vec());
-        if is_needed && there.get(&replica.new) != Some(&replica.value) {
-            changes.visible.insert(replica.new, replica.value);
+        plan.findings
+            .warning("legacy-replica", replica.old, message);
+        plan.changes.replaced.insert(replica.old.to_vec());
+        if is_needed && !plan.has(&replica.new, &replica.value) {
+            plan.changes.visible.insert(replica.new, replica.value);
         }
     }
 }
@@ -72,11 +69,8 @@ struct LegacyReplica<'t> {
 }
 
 fn legacy_replicas(there: &Keys) -> Vec<LegacyReplica<'_>> {
-    let prefix = Family::QueryReplica.prefix();
-    let below = there
-        .range(prefix.clone().into_bytes()..)
-        .take_while(|(key, _)| key.starts_with(prefix.as_bytes()));
-    let read = below.filter_map(|(key, value)| {
+    let all = below(there, Family::QueryReplica.prefix().into_bytes());
+    let read = all.filter_map(|(key, value)| {
         let Key::QueryReplica(_) = Key::parse(key) else {
             return None;
         };
@@ -92,35 +86,25 @@ fn legacy_replicas(there: &Keys) -> Vec<LegacyReplica<'_>> {
     read.collect()
 }
 
-/// The load state and replicas of collections of which no record is left.
-fn loads(
-    there: &Keys,
-    living: &BTreeSet<CollectionId>,
-    changes: &mut Changes,
-    findings: &mut Findings,
-) {
-    for key in there.keys() {
-        let (Key::CollectionLoadInfo(id) | Key::PartitionLoadInfo(id, _) | Key::Replica(id, _)) =
+/// Deletes the load state and replicas of collections without a record.
+fn loads(plan: &mut Plan<'_>, living: &BTreeSet<CollectionId>) {
+    for key in plan.there.keys() {
+        if let Key::CollectionLoadInfo(id) | Key::PartitionLoadInfo(id, _) | Key::Replica(id, _) =
             Key::parse(key)
-        else {
-            continue;
-        };
-        if living.contains(&id) {
-            continue;
+            && !living.contains(&id)
+        {
+            let message =
+                format!("load state of collection {id}, which does not exist; it is deleted");
+            plan.findings.warning("orphan", key, message);
+            plan.changes.replaced.insert(key.clone());
         }
-        findings.warning(
-            "orphan",
-            key,
-            format!("load state of collection {id}, which does not exist; it is deleted"),
-        );
-        changes.replaced.insert(key.clone());
     }
 }
 
-/// Load state and last operation of 2.1: no release of 2.2 reads them.
-fn unread(there: &Keys, changes: &mut Changes, findings: &mut Findings) {
+/// Deletes the load state and last operation of 2.1, which no release of 2.2 reads.
+fn unread(plan: &mut Plan<'_>) {
     let mut found: BTreeMap<Family, (u64, &[u8])> = BTreeMap::new();
-    for key in there.keys() {
+    for key in plan.there.keys() {
         let family = Family::of(key);
         if matches!(
             family,
@@ -131,17 +115,17 @@ fn unread(there: &Keys, changes: &mut Changes, findings: &mut Findings) {
                 | Family::DdOperationSnapshot
         ) {
             found.entry(family).or_insert((0, key)).0 += 1;
-            changes.replaced.insert(key.clone());
+            plan.changes.replaced.insert(key.clone());
         }
     }
     for (family, (count, first)) in found {
-        let name = family.name();
         let message = format!(
-            "{} of 2.1 {} left below {name} (first here), which no release of 2.2 reads; the repair deletes {}",
+            "{} of 2.1 {} left below {} (first here), which no release of 2.2 reads; the repair deletes {}",
             counted(count, "key"),
             agree(count, "is", "are"),
+            family.name(),
             agree(count, "it", "them")
         );
-        findings.notice("leftover", first, message);
+        plan.findings.notice("leftover", first, message);
     }
 }

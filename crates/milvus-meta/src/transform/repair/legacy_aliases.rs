@@ -3,30 +3,24 @@
 use std::collections::BTreeMap;
 
 use super::super::collection::Converted;
-use super::super::findings::Findings;
 use super::super::names::{self, CollectionNames};
 use super::super::snapshots::RawHistory;
 use super::super::{CollectionForm, alias, database};
 use super::aliases::collection_of;
-use super::collections::Moved;
 use super::contradictions::{Names, Newest};
-use super::{Changes, Keys, live};
+use super::{Keys, Plan, live};
 use crate::codec::v2_1;
 use crate::keys::{Key, Object, is_tombstone};
 use crate::model::{CollectionId, DatabaseId};
 
-pub(super) fn repair(there: &Keys, moved: &Moved, changes: &mut Changes, findings: &mut Findings) {
-    let histories = histories(there);
+pub(super) fn repair(plan: &mut Plan<'_>) {
+    let histories = histories(plan.there);
     if histories.is_empty() {
         return;
     }
-    let collections = Collections::of(there, moved);
-    for (name, history) in histories {
-        let legacy = Legacy {
-            name: &name,
-            history: &history,
-        };
-        legacy.settle(there, &collections, changes, findings);
+    let collections = Collections::of(plan);
+    for (name, history) in &histories {
+        Legacy { name, history }.repair(plan, &collections);
     }
 }
 
@@ -39,26 +33,18 @@ struct Collections {
 }
 
 impl Collections {
-    fn of(there: &Keys, moved: &Moved) -> Self {
+    fn of(plan: &Plan<'_>) -> Self {
         let mut databases = BTreeMap::new();
         let mut converted = Converted::default();
-        for (object, _, value) in live(there) {
-            let (database, id) = match object {
-                Object::Collection(id) if moved.contains_key(&id) => (database::DEFAULT, id),
-                Object::Collection(id) => (DatabaseId(0), id),
-                Object::DatabaseCollection(database, id) => (database, id),
-                Object::LegacyAlias(_)
-                | Object::DdMessageSend
-                | Object::DdOperation
-                | Object::Partition(..)
-                | Object::Field(..)
-                | Object::Alias(_)
-                | Object::DatabaseAlias(..)
-                | Object::Database(_) => continue,
-            };
-            let Ok(record) = v2_1::collection(value) else {
+        for (object, _, value) in live(plan.there) {
+            let (Some((mut database, id)), Ok(record)) =
+                (object.collection_record(), v2_1::collection(value))
+            else {
                 continue;
             };
+            if database == database::NONE && plan.moved.contains_key(&id) {
+                database = database::DEFAULT;
+            }
             databases.insert(id, database);
             converted.created.insert(id, record.create_time);
             if let Some(name) = &record.name {
@@ -67,9 +53,9 @@ impl Collections {
             converted.live.insert(id, record);
         }
         Self {
-            names: super::names_of(there),
+            names: super::names_of(plan.there),
             databases,
-            taken: Names::of(there, &Newest::of(there)),
+            taken: Names::of(plan.there, &Newest::of(plan.there)),
             converted,
         }
     }
@@ -93,119 +79,98 @@ impl Legacy<'_> {
         values.map(|value| collection_of(value)).collect()
     }
 
-    fn settle(
-        &self,
-        there: &Keys,
-        collections: &Collections,
-        changes: &mut Changes,
-        findings: &mut Findings,
-    ) {
+    /// Deletes the keys of 2.1, and carries the alias over if 2.2 does not have it.
+    fn repair(&self, plan: &mut Plan<'_>, collections: &Collections) {
         let title = format!("alias {:?}", String::from_utf8_lossy(self.name));
+        let plain = self.plain();
         let Some(value) = self.value().filter(|value| !is_tombstone(value)) else {
             let message =
                 format!("{title}, which was dropped, still has keys of 2.1; they are deleted");
-            findings.notice("leftover", &self.plain(), message);
-            changes.removed.extend(self.keys());
+            plan.findings.notice("leftover", &plain, message);
+            plan.changes.removed.extend(self.keys());
             return;
         };
         // What cannot be read is reported when the result is checked.
         let Ok(record) = v2_1::alias(value) else {
             return;
         };
-        let wanted = record.collection;
-        let named = names::collection(&collections.names, wanted);
-        let current = self.current(there);
-        if let Some(first) = current.first() {
-            if current.contains(&Some(wanted)) {
-                let message = format!(
-                    "{title} of {named} still has keys of 2.1, which Milvus 2.2 takes for a collection; they are deleted"
-                );
-                findings.warning("legacy-alias", &self.plain(), message);
-                changes.removed.extend(self.keys());
-            } else {
-                let other = first.map_or_else(
-                    || "dropped".to_owned(),
-                    |id| format!("of {}", names::collection(&collections.names, id)),
-                );
-                findings.error(
-                    "two-records",
-                    &self.plain(),
-                    contradiction(&title, &named, &other),
-                );
-            }
-            return;
-        }
-        let Some(database) = collections.databases.get(&wanted) else {
+        let named = names::collection(&collections.names, record.collection);
+        let current = self.current(plan.there);
+        if current.contains(&Some(record.collection)) {
+            let message = format!(
+                "{title} of {named} still has keys of 2.1, which Milvus 2.2 takes for a collection; they are deleted"
+            );
+            plan.findings.warning("legacy-alias", &plain, message);
+            plan.changes.removed.extend(self.keys());
+        } else if let Some(other) = current.first() {
+            let other = other.map_or_else(
+                || "dropped".to_owned(),
+                |id| format!("of {}", names::collection(&collections.names, id)),
+            );
+            let message = contradiction(&title, &named, &other);
+            plan.findings.error("two-records", &plain, message);
+        } else if let Some(database) = collections.databases.get(&record.collection) {
+            self.carry(
+                plan,
+                collections,
+                (*database, record.collection),
+                &title,
+                &named,
+            );
+        } else {
             let message = format!(
                 "{title} has keys of 2.1 and refers to {named}, which does not exist; they are deleted, because Milvus 2.2 \
                  takes them for a collection"
             );
-            findings.notice("alias-without-collection", &self.plain(), message);
-            changes.removed.extend(self.keys());
-            return;
-        };
+            plan.findings
+                .notice("alias-without-collection", &plain, message);
+            plan.changes.removed.extend(self.keys());
+        }
+    }
+
+    /// Writes the alias for 2.2, unless another object of 2.2 has its name.
+    fn carry(
+        &self,
+        plan: &mut Plan<'_>,
+        collections: &Collections,
+        (database, collection): (DatabaseId, CollectionId),
+        title: &str,
+        named: &str,
+    ) {
         let name = String::from_utf8_lossy(self.name);
-        if let Some(other) = collections.taken.taken_from_alias(&name, wanted) {
+        let plain = self.plain();
+        if let Some(other) = collections.taken.taken_from_alias(&name, collection) {
             let message = format!(
                 "{title} of {named} cannot be carried over: {} has the same name. Rename or drop one of the two in \
                  Milvus, then run the repair again",
-                findings.name(other)
+                plan.findings.name(other)
             );
-            findings.error("name-taken", &self.plain(), message);
-            return;
+            return plan.findings.error("name-taken", &plain, message);
         }
-        self.carry(
-            there,
-            (*database, &title, &named),
-            &collections.converted,
-            (changes, findings),
-        );
-    }
-
-    fn carry(
-        &self,
-        there: &Keys,
-        (database, title, named): (DatabaseId, &str, &str),
-        converted: &Converted,
-        (changes, findings): (&mut Changes, &mut Findings),
-    ) {
         let form = match database {
-            DatabaseId(0) => CollectionForm::Split,
+            database::NONE => CollectionForm::Split,
             _ => CollectionForm::Database,
         };
         let mut history = self.history.clone();
         history.plain = self.value().map(<[u8]>::to_vec);
-        let mut noted = findings.beside();
+        let mut noted = plan.findings.beside();
         let aliases = BTreeMap::from([(self.name.to_vec(), history)]);
-        let new = alias::convert(form, aliases, converted, &mut noted);
-        let is_other =
-            |(key, value): (&Vec<u8>, &Vec<u8>)| there.get(key).is_some_and(|it| it != value);
-        if noted.has_errors()
-            || !matches!(database, DatabaseId(0) | database::DEFAULT)
-            || new.iter().any(is_other)
-        {
-            findings.error(
-                "two-records",
-                &self.plain(),
-                contradiction(title, named, "another one"),
-            );
-            return;
+        let new = alias::convert(form, aliases, &collections.converted, &mut noted);
+        let is_other_database = !matches!(database, database::NONE | database::DEFAULT);
+        if noted.has_errors() || is_other_database || plan.conflict(new.iter()).is_some() {
+            let message = contradiction(title, named, "another one");
+            return plan.findings.error("two-records", &plain, message);
         }
-        findings.take(noted);
-        findings.warning(
-            "legacy-alias",
-            &self.plain(),
-            format!(
-                "{title} of {named} has keys of 2.1 only, which Milvus 2.2 takes for a collection; it is carried over, and \
-                 they are deleted. Milvus 2.2 keeps no trace of an alias for long after it was dropped: if this one was \
-                 dropped on 2.2, drop it again after the repair"
-            ),
+        plan.findings.take(noted);
+        let message = format!(
+            "{title} of {named} has keys of 2.1 only, which Milvus 2.2 takes for a collection; it is carried over, and \
+             they are deleted. Milvus 2.2 keeps no trace of an alias for long after it was dropped: if this one was \
+             dropped on 2.2, drop it again after the repair"
         );
-        changes
-            .visible
-            .extend(new.into_iter().filter(|(key, _)| !there.contains_key(key)));
-        // They are the source until the new keys are there.
-        changes.replaced.extend(self.keys());
+        plan.findings.warning("legacy-alias", &plain, message);
+        plan.add(new);
+        // They are the source until the new keys are written.
+        plan.changes.replaced.extend(self.keys());
     }
 
     /// The value that 2.1 reads; without a plain key that of the newest snapshot, which later releases read.
@@ -220,11 +185,7 @@ impl Legacy<'_> {
     }
 
     fn keys(&self) -> impl Iterator<Item = Vec<u8>> {
-        let object = Object::LegacyAlias(self.name);
-        let snapshots = self.history.snapshots.keys();
-        let snapshots = snapshots.map(move |time| Key::Snapshot(object, *time).render());
-        let plain = self.history.plain.iter().map(|_| self.plain());
-        snapshots.chain(plain)
+        self.history.keys(Object::LegacyAlias(self.name))
     }
 }
 
@@ -238,12 +199,11 @@ fn contradiction(title: &str, named: &str, other: &str) -> String {
 fn histories(there: &Keys) -> BTreeMap<Vec<u8>, RawHistory> {
     let mut histories: BTreeMap<Vec<u8>, RawHistory> = BTreeMap::new();
     for (key, value) in there {
-        let key = Key::parse(key);
-        if let Key::Plain(Object::LegacyAlias(name)) = key {
-            histories.entry(name.to_vec()).or_default().set(None, value);
-        } else if let Key::Snapshot(Object::LegacyAlias(name), time) = key {
-            let history = histories.entry(name.to_vec()).or_default();
-            history.set(Some(time), value);
+        if let Some((Object::LegacyAlias(name), timestamp)) = Key::parse(key).object() {
+            histories
+                .entry(name.to_vec())
+                .or_default()
+                .set(timestamp, value);
         }
     }
     histories

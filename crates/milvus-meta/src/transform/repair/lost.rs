@@ -6,15 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message as _;
 
-use super::super::findings::Findings;
 use super::super::snapshots::{Child, Children};
-use super::super::{CollectionForm, SchemaSource, names};
-use super::collections::{Moved, NO_DATABASE, all_histories, object};
+use super::super::{CollectionForm, SchemaSource, database, names};
+use super::collections::{all_histories, object};
 use super::contradictions::{Names, Newest, in_transition};
 use super::moves::Move;
 use super::schemas::{Records, Schema};
 use super::used::Used;
-use super::{Changes, Keys};
+use super::{Keys, Plan, below, prefix_of};
 use crate::codec::v2_1::{self, Collection};
 use crate::keys::{Family, Key, Object, Timestamp, is_tombstone};
 use crate::model::{CollectionId, FieldId, PartitionId};
@@ -46,77 +45,48 @@ struct Damaged<'t> {
 }
 
 impl Lost<'_> {
-    /// Returns whether the backup was needed. Collections that move are added to `moved`.
-    pub(super) fn repair(
-        &self,
-        there: &Keys,
-        moved: &mut Moved,
-        changes: &mut Changes,
-        findings: &mut Findings,
-    ) -> bool {
-        let newest = Newest::of(there);
-        let damaged = self.damaged(there, &newest, changes);
+    /// Returns whether the backup was needed.
+    pub(super) fn repair(&self, plan: &mut Plan<'_>) -> bool {
+        let newest = Newest::of(plan.there);
+        let damaged = self.damaged(plan, &newest);
         if damaged.is_empty() {
             return false;
         }
-        let names = Names::of(there, &newest);
-        let records = Records::of(there);
-        let backup = self.source.map(|it| (it.title(), Records::of(&it.keys)));
+        let names = Names::of(plan.there, &newest);
+        let sources = Sources {
+            snapshots: Records::of(plan.there),
+            backup: self.source.map(|it| (it.title(), Records::of(&it.keys))),
+        };
         let mut needs_backup = false;
-        for mut it in damaged {
-            changes.touched.insert(it.id);
-            let moves = it.moves.take();
-            let refusal = moves
-                .as_ref()
-                .and_then(|moves| moves.refusal(there, &it.record, &names));
-            if let Some(refusal) = refusal {
-                let (code, why) = refusal.told(&names::collection_of(&it.record), findings);
-                findings.error(code, &it.key, why);
-                changes.refused.insert(it.id);
+        for it in damaged {
+            plan.touched.insert(it.id);
+            if let Some(moves) = &it.moves
+                && let Some(refusal) = moves.refusal(plan, &it.record, &names)
+            {
+                plan.refuse(it.id, &it.key, &names::collection_of(&it.record), &refusal);
                 continue;
             }
-            let is_moving = moves.is_some();
-            if let Some(moves) = moves {
-                // Also where its parts are not found: a rollback of a repair that took them from a backup makes
-                // the same plan without it.
-                moves.write(there, changes);
-                moved.insert(it.id, it.record.create_time);
-            }
-            needs_backup |= self.restore(
-                it,
-                is_moving,
-                (&records, backup.as_ref()),
-                changes,
-                findings,
-            );
+            needs_backup |= self.restore(plan, it, &sources);
         }
         needs_backup
     }
 
-    fn damaged<'t>(
-        &self,
-        there: &'t Keys,
-        newest: &Newest<'t>,
-        changes: &Changes,
-    ) -> Vec<Damaged<'t>> {
+    fn damaged<'t>(&self, plan: &Plan<'t>, newest: &Newest<'t>) -> Vec<Damaged<'t>> {
         let mut damaged = Vec::new();
-        for (place, history) in all_histories(there) {
+        for (place, history) in all_histories(plan.there) {
             let (database, id) = place;
-            let is_settled = changes.touched.contains(&id) || changes.dropped.contains(&id);
-            let Some(record) = history
-                .plain
-                .as_deref()
-                .and_then(split)
-                .filter(|_| !is_settled)
-            else {
+            let is_settled = plan.touched.contains(&id) || plan.dropped.contains(&id);
+            let plain = history.plain.as_deref().filter(|_| !is_settled);
+            let Some(record) = plain.and_then(split) else {
                 continue;
             };
-            let is_outside = database == NO_DATABASE && self.form == CollectionForm::Database;
-            let moves = is_outside
-                .then(|| Move::of(id, &record, &history))
-                .flatten();
-            let parts = Parts::of(there, newest, id);
-            if parts.are_incomplete() || moves.as_ref().is_some_and(|it| it.has_begun(there)) {
+            let is_outside = database == database::NONE && self.form == CollectionForm::Database;
+            let moves = match is_outside {
+                true => Move::of(id, &record, &history),
+                false => None,
+            };
+            let parts = Parts::of(plan.there, newest, id);
+            if parts.are_incomplete() || moves.as_ref().is_some_and(|it| it.has_begun(plan)) {
                 damaged.push(Damaged {
                     id,
                     key: Key::Plain(object(place)).render(),
@@ -129,77 +99,71 @@ impl Lost<'_> {
         damaged
     }
 
-    fn restore(
-        &self,
-        it: Damaged<'_>,
-        is_moving: bool,
-        sources: (&Records<'_>, Option<&Backup<'_>>),
-        changes: &mut Changes,
-        findings: &mut Findings,
-    ) -> bool {
+    /// Restores what is missing; returns whether it is from the backup.
+    fn restore(&self, plan: &mut Plan<'_>, mut it: Damaged<'_>, sources: &Sources<'_>) -> bool {
         let title = names::collection_of(&it.record);
-        let then = if is_moving {
-            "; the collection moves into the database \"default\""
-        } else {
-            ""
-        };
+        let mut then = "";
+        if let Some(moves) = it.moves.take() {
+            then = "; the collection moves into the database \"default\"";
+            // Also if its parts are not found: a rollback of a repair that took them from a backup makes the same
+            // plan without it.
+            moves.write(plan);
+            plan.moved.insert(it.id, it.record.create_time);
+        }
         if !it.parts.are_incomplete() {
             let text = format!(
                 "the partitions and fields of {title} were restored by an interrupted repair{then}"
             );
-            findings.notice("schema-restored", &it.key, text);
+            plan.findings.notice("schema-restored", &it.key, text);
             return false;
         }
         let what = it.parts.lacking();
-        match find(sources, (it.id, &it.record, &it.parts), self.used) {
-            Ok((origin, whole, is_of_backup)) => {
-                let restored = whole.write(it.id, &it.record, &it.parts, changes);
-                let text = told(&title, what, &restored, (&origin, is_of_backup));
-                let text = format!("{text}{then}");
-                if is_of_backup {
-                    findings.warning("schema-restored", &it.key, text);
+        match sources.find(&it, self.used) {
+            Ok(found) => {
+                let restored = found.parts.write(&it, plan);
+                let text = format!(
+                    "{title} has {what}, because a release that does not keep the embedded form altered its record: \
+                     {restored} are restored from {}",
+                    found.origin
+                );
+                if found.is_of_backup {
+                    let text = format!("{text}{SINCE_BACKUP}{then}");
+                    plan.findings.warning("schema-restored", &it.key, text);
                 } else {
-                    findings.notice("schema-restored", &it.key, text);
+                    plan.findings
+                        .notice("schema-restored", &it.key, format!("{text}{then}"));
                 }
-                is_of_backup
+                found.is_of_backup
             }
             Err(reason) => {
-                changes.refused.insert(it.id);
-                let text = refused(&title, what, (&reason, self.source));
-                findings.error("schema-lost", &it.key, text);
+                plan.refused.insert(it.id);
+                let text = self.refused(&title, what, &reason);
+                plan.findings.error("schema-lost", &it.key, text);
                 false
             }
         }
     }
-}
 
-fn told(title: &str, what: &str, restored: &str, (origin, is_of_backup): (&str, bool)) -> String {
-    let since = if is_of_backup {
-        ". Partitions that were dropped after the backup come back, without rows, and partitions without rows that \
-         were created after it are missing: create them again"
-    } else {
-        ""
-    };
-    format!(
-        "{title} has {what}, because a release that does not keep the embedded form altered its record: {restored} \
-         are restored from {origin}{since}"
-    )
-}
-
-fn refused(title: &str, what: &str, (reason, source): (&Reason, Option<&SchemaSource>)) -> String {
-    let Reason { text, is_dropped } = reason;
-    if *is_dropped {
-        return format!(
-            "{title} has {what}, and it is not restored: {text}. Drop the collection in Milvus, or restore a backup"
-        );
+    fn refused(&self, title: &str, what: &str, reason: &Reason) -> String {
+        let text = &reason.text;
+        if reason.is_dropped {
+            return format!(
+                "{title} has {what}, and it is not restored: {text}. Drop the collection in Milvus, or restore a backup"
+            );
+        }
+        let tried = self
+            .source
+            .map_or_else(String::new, |source| format!(" and {}", source.title()));
+        format!(
+            "{title} has {what}, and they cannot be restored from its snapshots{tried}: {text}. Run meta-migration repair \
+             with --from FILE, a backup from before they were lost, of any format that meta-migration reads; or drop the \
+             collection in Milvus where it is of no use"
+        )
     }
-    let tried = source.map_or_else(String::new, |source| format!(" and {}", source.title()));
-    format!(
-        "{title} has {what}, and they cannot be restored from its snapshots{tried}: {text}. Run meta-migration repair \
-         with --from FILE, a backup from before they were lost, of any format that meta-migration reads; or drop the \
-         collection in Milvus where it is of no use"
-    )
 }
+
+const SINCE_BACKUP: &str = ". Partitions that were dropped after the backup come back, without rows, and partitions \
+    without rows that were created after it are missing: create them again";
 
 /// Why a collection is not restored.
 struct Reason {
@@ -293,6 +257,7 @@ impl<'t> Parts<'t> {
     }
 }
 
+/// Returns the values of the partitions or fields of a collection.
 fn values<'t>(
     there: &'t Keys,
     newest: &Newest<'t>,
@@ -300,26 +265,22 @@ fn values<'t>(
     id: CollectionId,
 ) -> BTreeMap<i64, Values<'t>> {
     let number = |key: &[u8]| {
-        let key = Key::parse(key);
-        if let Key::Plain(Object::Partition(_, id)) = key {
-            Some(id.0)
-        } else if let Key::Plain(Object::Field(_, id)) = key {
-            Some(id.0)
+        if let Key::Plain(Object::Partition(_, PartitionId(id)) | Object::Field(_, FieldId(id))) =
+            Key::parse(key)
+        {
+            Some(id)
         } else {
             None
         }
     };
-    let prefix = format!("{}/{id}/", family.name()).into_bytes();
+    let prefix = prefix_of(family, id);
     let mut values: BTreeMap<i64, Values<'t>> = BTreeMap::new();
-    let plain = there
-        .range(prefix.clone()..)
-        .take_while(|(key, _)| key.starts_with(&prefix));
-    for (key, value) in plain {
+    for (key, value) in below(there, prefix.clone()) {
         if let Some(number) = number(key) {
             values.entry(number).or_default().plain = Some(value);
         }
     }
-    for (key, value) in newest.below(&prefix) {
+    for (key, (_, _, value)) in newest.below(prefix) {
         if let Some(number) = number(key) {
             values.entry(number).or_default().newest = Some(value);
         }
@@ -327,46 +288,65 @@ fn values<'t>(
     values
 }
 
-type Backup<'k> = (&'k str, Records<'k>);
+/// Where lost partitions and fields may be found.
+struct Sources<'k> {
+    snapshots: Records<'k>,
+    /// The title and the records of the backup.
+    backup: Option<(&'k str, Records<'k>)>,
+}
 
-/// The first source that holds everything, with the complete partitions and fields, and whether it is the backup.
-///
-/// Of the snapshots and of the backup only the newest record counts: what contradicts it may be that something was
-/// dropped since an older one.
-fn find(
-    (records, backup): (&Records<'_>, Option<&Backup<'_>>),
-    (id, record, parts): (CollectionId, &Collection, &Parts<'_>),
-    used: &Used,
-) -> Result<(String, Whole, bool), Reason> {
-    let mut first = None;
-    let of_backup = backup.map(|(title, records)| records.in_backup(title, id, record));
-    let own = Schema {
-        origin: "the snapshots of its partitions and fields".to_owned(),
-        partitions: Children::new(),
-        fields: Children::new(),
-    };
-    let all = (records
-        .in_snapshots(id, record)
-        .into_iter()
-        .take(1)
-        .map(|it| (it, false)))
-    .chain(of_backup.into_iter().flatten().take(1).map(|it| (it, true)))
-    .chain([(own, false)]);
-    for (schema, is_of_backup) in all {
-        let is_own = schema.fields.is_empty();
-        match Whole::of(&schema, id, parts, used) {
-            Ok(whole) => return Ok((schema.origin, whole, is_of_backup)),
-            Err(reason) if reason.is_dropped => return Err(reason),
-            // The newest one tells most.
-            Err(reason) if !is_own => {
-                first.get_or_insert_with(|| {
-                    Reason::of(format!("{}: {}", schema.origin, reason.text))
-                });
+/// The complete partitions and fields of a collection, and where they were found.
+struct Found {
+    parts: Whole,
+    origin: String,
+    is_of_backup: bool,
+}
+
+impl Sources<'_> {
+    /// Returns what the first source that contains everything has.
+    ///
+    /// Of the snapshots and of the backup only the newest record counts: what contradicts it may be that something was
+    /// dropped since an older one.
+    fn find(&self, it: &Damaged<'_>, used: &Used) -> Result<Found, Reason> {
+        let snapshots = self.snapshots.in_snapshots(it.id, &it.record);
+        let backup = self.backup.iter();
+        let backup = backup.flat_map(|(title, records)| {
+            records
+                .in_backup(title, it.id, &it.record)
+                .into_iter()
+                .take(1)
+        });
+        let own = Schema {
+            origin: "the snapshots of its partitions and fields".to_owned(),
+            partitions: Children::new(),
+            fields: Children::new(),
+        };
+        let all = (snapshots.into_iter().take(1).map(|schema| (schema, false)))
+            .chain(backup.map(|schema| (schema, true)))
+            .chain([(own, false)]);
+        let mut first = None;
+        for (schema, is_of_backup) in all {
+            let is_own = schema.fields.is_empty();
+            match Whole::of(&schema, it.id, &it.parts, used) {
+                Ok(parts) => {
+                    return Ok(Found {
+                        parts,
+                        origin: schema.origin,
+                        is_of_backup,
+                    });
+                }
+                Err(reason) if reason.is_dropped => return Err(reason),
+                // The newest one is the most informative.
+                Err(reason) if !is_own => {
+                    first.get_or_insert_with(|| {
+                        Reason::of(format!("{}: {}", schema.origin, reason.text))
+                    });
+                }
+                Err(_) => {}
             }
-            Err(_) => {}
         }
+        Err(first.unwrap_or_else(|| Reason::of("no record that holds them is left")))
     }
-    Err(first.unwrap_or_else(|| Reason::of("no record that holds them is left")))
 }
 
 /// All partitions and fields of a collection.
@@ -376,8 +356,8 @@ struct Whole {
 }
 
 impl Whole {
-    /// Adds what a schema has to what is there. Nothing that is there may contradict it, and nothing that other records
-    /// refer to may be missing.
+    /// Adds the content of a schema to the existing parts. No existing part may contradict it, and nothing that other
+    /// records refer to may be missing.
     fn of(
         schema: &Schema,
         id: CollectionId,
@@ -386,15 +366,15 @@ impl Whole {
     ) -> Result<Self, Reason> {
         let fields = all_fields(schema, parts)?;
         let partitions = all_partitions(schema, parts)?;
-        let is_gone = |id: &i64| {
-            parts.unfiled.contains(id) || parts.partitions.get(id).is_some_and(Values::is_dropped)
-        };
         if let Some(field) = used.missing_field(id, |field| fields.contains_key(&field.0)) {
             return Err(Reason::of(format!(
                 "it does not have field {field}, to which segments, indexes or the load state refer"
             )));
         }
-        let is_known = |it: PartitionId| partitions.contains_key(&it.0) || is_gone(&it.0);
+        let is_dropped = |id: &i64| {
+            parts.unfiled.contains(id) || parts.partitions.get(id).is_some_and(Values::is_dropped)
+        };
+        let is_known = |it: PartitionId| partitions.contains_key(&it.0) || is_dropped(&it.0);
         if let Some(partition) = used.missing_partition(id, is_known) {
             return Err(Reason::of(format!(
                 "it does not have partition {partition}, to which segments or the load state refer"
@@ -403,48 +383,46 @@ impl Whole {
         Ok(Self { partitions, fields })
     }
 
-    /// Writes what is missing and says how much it is.
-    fn write(
-        self,
-        id: CollectionId,
-        record: &Collection,
-        parts: &Parts<'_>,
-        changes: &mut Changes,
-    ) -> String {
-        let partitions = self.partitions.into_iter().map(|(number, child)| {
-            let values = parts.partitions.get(&number).copied().unwrap_or_default();
-            (Object::Partition(id, PartitionId(number)), child, values)
-        });
-        let fields = self.fields.into_iter().map(|(number, child)| {
-            let values = parts.fields.get(&number).copied().unwrap_or_default();
-            (Object::Field(id, FieldId(number)), child, values)
-        });
-        let mut write = |parts: &mut dyn Iterator<Item = (Object<'static>, Child, Values<'_>)>| {
-            let mut count = 0_usize;
-            for (object, child, values) in parts.filter(|(.., values)| values.plain.is_none()) {
-                count += 1;
-                if values.newest.is_none() {
-                    let created = [child.created, record.create_time, Timestamp(1)];
-                    let time = created.into_iter().find(|time| time.0 > 0);
-                    let key = Key::Snapshot(object, time.unwrap_or_default()).render();
-                    changes.visible.insert(key, child.value.clone());
-                }
-                changes
-                    .visible
-                    .insert(Key::Plain(object).render(), child.value);
-            }
-            count
-        };
-        let (partitions, fields) = (
-            write(&mut partitions.into_iter()),
-            write(&mut fields.into_iter()),
-        );
+    /// Writes what is missing and returns how much it is.
+    fn write(self, it: &Damaged<'_>, plan: &mut Plan<'_>) -> String {
+        let partition = |id| Object::Partition(it.id, PartitionId(id));
+        let partitions = write(self.partitions, &it.parts.partitions, partition, it, plan);
+        let field = |id| Object::Field(it.id, FieldId(id));
+        let fields = write(self.fields, &it.parts.fields, field, it, plan);
         format!(
             "{} and {}",
             counted(fields, "field"),
             counted(partitions, "partition")
         )
     }
+}
+
+/// Writes the children without a plain key, with a snapshot if they have none; returns their number.
+fn write(
+    children: Children,
+    existing: &BTreeMap<i64, Values<'_>>,
+    object: impl Fn(i64) -> Object<'static>,
+    it: &Damaged<'_>,
+    plan: &mut Plan<'_>,
+) -> usize {
+    let mut count = 0;
+    for (id, child) in children {
+        let values = existing.get(&id).copied().unwrap_or_default();
+        if values.plain.is_some() {
+            continue;
+        }
+        count += 1;
+        if values.newest.is_none() {
+            let created = [child.created, it.record.create_time, Timestamp(1)];
+            let time = created.into_iter().find(|time| time.0 > 0);
+            let key = Key::Snapshot(object(id), time.unwrap_or_default()).render();
+            plan.changes.visible.insert(key, child.value.clone());
+        }
+        plan.changes
+            .visible
+            .insert(Key::Plain(object(id)).render(), child.value);
+    }
+    count
 }
 
 fn all_fields(schema: &Schema, parts: &Parts<'_>) -> Result<Children, Reason> {
@@ -481,13 +459,9 @@ fn all_partitions(schema: &Schema, parts: &Parts<'_>) -> Result<Children, Reason
     all.retain(|id, _| !parts.unfiled.contains(id));
     for (partition, values) in &parts.partitions {
         match values.live() {
-            Some(value) => {
-                all.insert(*partition, own(value));
-            }
-            None => {
-                all.remove(partition);
-            }
-        }
+            Some(value) => all.insert(*partition, own(value)),
+            None => all.remove(partition),
+        };
     }
     if all.is_empty() {
         return Err(Reason::of("it does not have a partition"));
@@ -509,10 +483,7 @@ fn all_partitions(schema: &Schema, parts: &Parts<'_>) -> Result<Children, Reason
     Ok(all)
 }
 
-/// A partition or field that is there: its snapshot is, or is written by itself.
+/// Returns an existing partition or field: its snapshot exists, too, or is written separately.
 fn own(value: &[u8]) -> Child {
-    Child {
-        value: value.to_vec(),
-        created: Timestamp::default(),
-    }
+    Child::new(value, Timestamp::default())
 }

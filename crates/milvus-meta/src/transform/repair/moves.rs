@@ -3,9 +3,9 @@
 
 use super::super::snapshots::RawHistory;
 use super::super::{NewKeys, database};
-use super::collections::{NO_DATABASE, Refusal, keys_of};
+use super::Plan;
+use super::collections::Refusal;
 use super::contradictions::Names;
-use super::{Changes, Keys};
 use crate::codec::patch;
 use crate::codec::v2_1::Collection;
 use crate::keys::{Key, Object, TOMBSTONE, Timestamp, is_tombstone};
@@ -19,7 +19,7 @@ pub(super) struct Move {
 }
 
 impl Move {
-    /// `None` where a value is no record, and for what Milvus never leaves outside a database.
+    /// Plans a move; `None` if a value is no record, and for what Milvus never leaves outside a database.
     pub(super) fn of(id: CollectionId, record: &Collection, history: &RawHistory) -> Option<Self> {
         if history.snapshots.contains_key(&Timestamp::LAST) {
             return None;
@@ -42,51 +42,47 @@ impl Move {
         Some(Self {
             id,
             new,
-            old: keys_of((NO_DATABASE, id), history),
+            old: history.keys(Object::Collection(id)).collect(),
         })
     }
 
-    /// Whether an interrupted repair has begun it.
-    pub(super) fn has_begun(&self, there: &Keys) -> bool {
-        let is_there = |(key, value): (&Vec<u8>, &Vec<u8>)| there.get(key) == Some(value);
-        self.new.iter().any(is_there)
+    /// Returns whether an interrupted repair has begun it.
+    pub(super) fn has_begun(&self, plan: &Plan<'_>) -> bool {
+        self.new.iter().any(|(key, value)| plan.has(key, value))
     }
 
-    /// Why it is impossible.
+    /// Returns why it is impossible.
     pub(super) fn refusal(
         &self,
-        there: &Keys,
+        plan: &Plan<'_>,
         record: &Collection,
         names: &Names,
     ) -> Option<Refusal> {
-        let mut new = self.new.iter();
-        let other = new.find(|(key, value)| there.get(*key).is_some_and(|found| found != *value));
         // An interrupted repair deletes old snapshots after it wrote the new record.
-        if let Some((key, _)) = other.filter(|_| !self.is_written(there)) {
-            return Some(Refusal::Conflict(key.clone()));
+        if let Some(key) = plan
+            .conflict(self.new.iter())
+            .filter(|_| !self.is_written(plan))
+        {
+            return Some(Refusal::Conflict(key.to_vec()));
         }
         let name = record.name.as_deref()?;
         let taken = names.taken(database::DEFAULT, name, self.id)?;
         Some(Refusal::Name(taken.to_vec()))
     }
 
-    pub(super) fn write(self, there: &Keys, changes: &mut Changes) {
-        if !self.is_written(there) {
-            let missing = self
-                .new
-                .into_iter()
-                .filter(|(key, _)| !there.contains_key(key));
-            changes.visible.extend(missing);
+    pub(super) fn write(self, plan: &mut Plan<'_>) {
+        if !self.is_written(plan) {
+            plan.add(self.new);
         }
-        changes.replaced.extend(self.old);
+        plan.changes.replaced.extend(self.old);
     }
 
-    /// Whether the new plain key is there, which is written last.
-    fn is_written(&self, there: &Keys) -> bool {
+    /// Returns whether the new plain key exists, which is written last.
+    fn is_written(&self, plan: &Plan<'_>) -> bool {
         let plain = Object::DatabaseCollection(database::DEFAULT, self.id);
         let plain = Key::Plain(plain).render();
-        there
+        self.new
             .get(&plain)
-            .is_some_and(|value| self.new.get(&plain) == Some(value))
+            .is_some_and(|value| plan.has(&plain, value))
     }
 }

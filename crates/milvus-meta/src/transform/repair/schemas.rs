@@ -8,7 +8,7 @@ use prost::Message as _;
 
 use super::super::snapshots::{Child, Children};
 use super::super::{field, partition};
-use super::Keys;
+use super::{Keys, below, prefix_of};
 use crate::codec::v2_1::{self, Collection};
 use crate::keys::{Family, Key, Object, Time, Timestamp, is_tombstone};
 use crate::model::CollectionId;
@@ -36,17 +36,13 @@ impl<'k> Records<'k> {
     pub(super) fn of(keys: &'k Keys) -> Self {
         let mut records: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for (key, value) in keys.iter().filter(|(_, value)| !is_tombstone(value)) {
-            let key = Key::parse(key);
-            let mut record = |object, time| {
-                if let Object::Collection(id) | Object::DatabaseCollection(_, id) = object {
-                    let record = (time, value.as_slice());
-                    records.entry(id).or_default().push(record);
-                }
-            };
-            if let Key::Plain(object) = key {
-                record(object, None);
-            } else if let Key::Snapshot(object, time) = key {
-                record(object, Some(time));
+            if let Some((object, time)) = Key::parse(key).object()
+                && let Some((_, id)) = object.collection_record()
+            {
+                records
+                    .entry(id)
+                    .or_default()
+                    .push((time, value.as_slice()));
             }
         }
         Self { keys, records }
@@ -124,42 +120,29 @@ impl<'k> Records<'k> {
             return None;
         }
         let (mut partitions, mut fields) = (Children::new(), Children::new());
-        for (key, value) in self.below(Family::Partition, id) {
+        for (key, value) in self.live(Family::Partition, id) {
             let Key::Plain(Object::Partition(_, partition)) = Key::parse(key) else {
                 continue;
             };
             let info = PartitionInfo::decode(value).ok()?;
             let created = Timestamp(info.partition_created_timestamp);
             if info.state == 0 {
-                partitions.insert(partition.0, child(value, created));
+                partitions.insert(partition.0, Child::new(value, created));
             }
         }
-        for (key, value) in self.below(Family::Field, id) {
+        for (key, value) in self.live(Family::Field, id) {
             let Key::Plain(Object::Field(_, field)) = Key::parse(key) else {
                 continue;
             };
             FieldSchema::decode(value).ok()?;
-            fields.insert(field.0, child(value, record.create_time));
+            fields.insert(field.0, Child::new(value, record.create_time));
         }
         (!partitions.is_empty() && !fields.is_empty()).then_some((partitions, fields))
     }
 
-    /// The live plain keys of one kind.
-    fn below(&self, family: Family, id: CollectionId) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let prefix = format!("{}/{id}/", family.name()).into_bytes();
-        let from = prefix.clone();
-        self.keys
-            .range(from..)
-            .take_while(move |(key, _)| key.starts_with(&prefix))
-            .filter(|(_, value)| !is_tombstone(value))
-            .map(|(key, value)| (key.as_slice(), value.as_slice()))
-    }
-}
-
-fn child(value: &[u8], created: Timestamp) -> Child {
-    Child {
-        value: value.to_vec(),
-        created,
+    /// Returns the live plain keys of one kind.
+    fn live(&self, family: Family, id: CollectionId) -> impl Iterator<Item = (&[u8], &[u8])> {
+        below(self.keys, prefix_of(family, id)).filter(|(_, value)| !is_tombstone(value))
     }
 }
 

@@ -5,10 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message as _;
 
-use super::super::findings::Findings;
-use super::super::names::{self, CollectionNames};
+use super::super::names;
 use super::super::segment_index::PlaceholderIds;
-use super::Changes;
+use super::{Plan, names_of};
 use crate::codec::patch;
 use crate::keys::Key;
 use crate::model::{BuildId, CollectionId, IndexId, PartitionId, SegmentId};
@@ -47,11 +46,11 @@ pub(super) struct SegmentIndexes {
     numbered: BTreeMap<Segment, BuildId>,
 }
 
-/// What becomes of those of one index that have build id 0.
+/// The segment indexes of one index that have build id 0.
 #[derive(Debug, Default)]
 struct Counts {
     numbered: u64,
-    left_out: u64,
+    skipped: u64,
     first: Vec<u8>,
 }
 
@@ -87,27 +86,16 @@ impl SegmentIndexes {
         }
     }
 
-    /// Gives every segment index a separate build id, or leaves it out.
-    pub(super) fn repair(
-        mut self,
-        names: &CollectionNames,
-        changes: &mut Changes,
-        findings: &mut Findings,
-    ) {
+    /// Gives every segment index a separate build id, or skips it.
+    pub(super) fn repair(mut self, plan: &mut Plan<'_>) {
         let without_build = std::mem::take(&mut self.without_build);
         if !without_build.is_empty() {
-            self.number(without_build, names, changes, findings);
+            self.number(without_build, plan);
         }
-        self.separate(names, changes, findings);
+        self.separate(plan);
     }
 
-    fn number(
-        &self,
-        without_build: BTreeMap<Segment, Vec<u8>>,
-        names: &CollectionNames,
-        changes: &mut Changes,
-        findings: &mut Findings,
-    ) {
+    fn number(&self, without_build: BTreeMap<Segment, Vec<u8>>, plan: &mut Plan<'_>) {
         let others = self.rows.iter().filter(|row| !self.is_numbered(row));
         let built: BTreeSet<(Segment, IndexId)> =
             others.map(|row| (row.segment, row.index)).collect();
@@ -122,7 +110,7 @@ impl SegmentIndexes {
             if count.first.is_empty() {
                 count.first.clone_from(&key);
             }
-            changes.replaced.insert(key);
+            plan.changes.replaced.insert(key);
             if record.deleted || built.contains(&(segment, IndexId(record.index_id))) {
                 continue;
             }
@@ -132,31 +120,31 @@ impl SegmentIndexes {
                 count.numbered += 1;
                 placeholders.insert(segment, value);
             } else {
-                count.left_out += 1;
+                count.skipped += 1;
             }
         }
         for (segment, build) in self.numbers(&placeholders) {
             let value = placeholders.get(&segment);
-            if let Some(Ok(value)) =
-                value.map(|value| patch::segment_index_with_build(value, build.0))
-            {
-                changes.visible.insert(key_of(segment, build), value);
+            let numbered = value.map(|value| patch::segment_index_with_build(value, build.0));
+            if let Some(Ok(value)) = numbered {
+                plan.changes.visible.insert(key_of(segment, build), value);
             }
         }
+        let names = names_of(plan.there);
         for ((collection, index), count) in counts {
+            let skipped = match count.skipped {
+                0 => String::new(),
+                skipped => format!(
+                    ", {skipped} are skipped, because their files belong to an unknown build. {CREATE_AGAIN}"
+                ),
+            };
             let message = format!(
                 "segment indexes of index {index} of {} have build id 0, and Milvus 2.2 knows only one of them: {} get \
-                 separate build ids{}",
-                names::collection(names, collection),
-                count.numbered,
-                match count.left_out {
-                    0 => String::new(),
-                    left_out => format!(
-                        ", {left_out} are left out, because their files belong to an unknown build. {CREATE_AGAIN}"
-                    ),
-                }
+                 separate build ids{skipped}",
+                names::collection(&names, collection),
+                count.numbered
             );
-            findings.warning("build-id-0", &count.first, message);
+            plan.findings.warning("build-id-0", &count.first, message);
         }
     }
 
@@ -190,25 +178,24 @@ impl SegmentIndexes {
         missing.map(|(segment, _)| (segment, free.next())).collect()
     }
 
-    /// Of several segments under one build Milvus reads the last; the others are left out.
-    fn separate(mut self, names: &CollectionNames, changes: &mut Changes, findings: &mut Findings) {
+    /// Of several segments with the same build, Milvus reads the last; the others are skipped.
+    fn separate(mut self, plan: &mut Plan<'_>) {
+        let names = names_of(plan.there);
         self.rows.sort_unstable_by_key(|row| row.build);
-        for rows in self.rows.chunk_by(|left, right| left.build == right.build) {
-            if rows.len() < 2 {
-                continue;
-            }
+        let by_build = self.rows.chunk_by(|left, right| left.build == right.build);
+        for rows in by_build.filter(|rows| rows.len() > 1) {
             let winner = rows.iter().map(Row::key).max().unwrap_or_default();
             for row in rows.iter().filter(|row| row.key() != winner) {
                 let message = format!(
                     "segment {} of {} has build {}, and so does {}, which Milvus 2.2 reads last and which is kept. \
-                     This one is left out. {CREATE_AGAIN}",
+                     This one is skipped. {CREATE_AGAIN}",
                     row.segment.2,
-                    names::collection(names, row.segment.0),
+                    names::collection(&names, row.segment.0),
                     row.build,
-                    findings.name(&winner)
+                    plan.findings.name(&winner)
                 );
-                findings.warning("shared-build", &row.key(), message);
-                changes.replaced.insert(row.key());
+                plan.findings.warning("shared-build", &row.key(), message);
+                plan.changes.replaced.insert(row.key());
             }
         }
     }

@@ -1,116 +1,77 @@
 //! Objects whose plain key has no snapshot: Milvus 2.2.3 and later read snapshots only, and 2.2.0 does not start on a
 //! tombstone without one.
 
-use super::super::findings::Findings;
-use super::{Changes, Keys};
+use super::{Keys, Plan, below, live};
 use crate::keys::{Key, Object, SNAPSHOT_PREFIX, Timestamp, is_tombstone, split_timestamp};
 use crate::model::CollectionId;
 use crate::proto::v2_2::etcd::{AliasInfo, CollectionInfo, PartitionInfo};
 use prost::Message as _;
 
-pub(super) fn repair(there: &Keys, changes: &mut Changes, findings: &mut Findings) {
-    for (key, value) in there {
+pub(super) fn repair(plan: &mut Plan<'_>) {
+    for (key, value) in plan.there {
         let Key::Plain(object) = Key::parse(key) else {
             continue;
         };
-        let is_done = changes.goes(key) || changes.rewrites.contains_key(key);
-        if !has_history(object)
-            || is_done
-            || is_refused(object, changes)
-            || has_snapshot(there, key)
-        {
+        let collection = object.collection();
+        let has_history = collection.is_some() || object.alias().is_some();
+        let is_refused = collection.is_some_and(|id| plan.refused.contains(&id));
+        let is_done = plan.deletes(key) || plan.changes.rewrites.contains_key(key);
+        if !has_history || is_done || is_refused || has_snapshot(plan.there, key) {
             continue;
         }
         if is_tombstone(value) {
             if !matches!(object, Object::Collection(_)) {
                 let message = "a tombstone without any snapshot, on which Milvus 2.2.0 does not start; it is deleted";
-                findings.warning("lone-tombstone", key, message);
-                changes.replaced.insert(key.clone());
+                plan.findings.warning("lone-tombstone", key, message);
+                plan.changes.replaced.insert(key.clone());
             }
             continue;
         }
-        let Some(created) = created(there, object, value) else {
-            continue;
-        };
-        let message = "it has no snapshot, so Milvus 2.2.3 and later do not see it; one is written at its creation \
-                       time";
-        findings.warning("snapshot-missing", key, message);
-        changes
-            .visible
-            .insert(Key::Snapshot(object, created).render(), value.clone());
-    }
-}
-
-fn is_refused(object: Object<'_>, changes: &Changes) -> bool {
-    match object {
-        Object::Collection(id)
-        | Object::DatabaseCollection(_, id)
-        | Object::Partition(id, _)
-        | Object::Field(id, _) => changes.refused.contains(&id),
-        Object::Alias(_)
-        | Object::DatabaseAlias(..)
-        | Object::LegacyAlias(_)
-        | Object::DdMessageSend
-        | Object::DdOperation
-        | Object::Database(_) => false,
-    }
-}
-
-fn has_history(object: Object<'_>) -> bool {
-    match object {
-        Object::Collection(_)
-        | Object::DatabaseCollection(..)
-        | Object::Partition(..)
-        | Object::Field(..)
-        | Object::Alias(_)
-        | Object::DatabaseAlias(..) => true,
-        Object::LegacyAlias(_)
-        | Object::DdMessageSend
-        | Object::DdOperation
-        | Object::Database(_) => false,
+        if let Some(created) = created(plan.there, object, value) {
+            let message = "it has no snapshot, so Milvus 2.2.3 and later do not see it; one is written at its creation \
+                           time";
+            plan.findings.warning("snapshot-missing", key, message);
+            let snapshot = Key::Snapshot(object, created).render();
+            plan.changes.visible.insert(snapshot, value.clone());
+        }
     }
 }
 
 fn has_snapshot(there: &Keys, plain: &[u8]) -> bool {
-    let mut prefix = SNAPSHOT_PREFIX.as_bytes().to_vec();
-    prefix.extend_from_slice(plain);
-    let whole = prefix.clone();
-    prefix.extend_from_slice(b"_ts");
-    let mut below = there
-        .range(prefix.clone()..)
-        .take_while(|(key, _)| key.starts_with(&prefix));
-    below.any(|(key, _)| split_timestamp(key).is_some_and(|(object, _)| object == whole))
+    let whole = [SNAPSHOT_PREFIX.as_bytes(), plain].concat();
+    let mut snapshots = below(there, [&whole, &b"_ts"[..]].concat());
+    snapshots.any(|(key, _)| split_timestamp(key).is_some_and(|(object, _)| object == whole))
 }
 
-/// When an object was created; `None` if neither its record nor its collection's contains the time.
+/// Returns when an object was created; `None` if neither its record nor its collection's contains the time.
 pub(super) fn created(there: &Keys, object: Object<'_>, value: &[u8]) -> Option<Timestamp> {
     let known = |time: u64| (time != 0).then_some(Timestamp(time));
     let of = |id: CollectionId| {
-        let records = there.iter().filter(|(key, value)| {
-            let key = Key::parse(key);
-            let is_its = matches!(key, Key::Plain(Object::Collection(found) | Object::DatabaseCollection(_, found)) if found == id);
-            is_its && !is_tombstone(value)
-        });
-        let mut times =
-            records.filter_map(|(_, value)| CollectionInfo::decode(value.as_slice()).ok());
+        let is_its = |object: Object<'_>| {
+            object
+                .collection_record()
+                .is_some_and(|(_, found)| found == id)
+        };
+        let records = live(there).filter(|(object, ..)| is_its(*object));
+        let mut times = records.filter_map(|(_, _, value)| CollectionInfo::decode(value).ok());
         times.find_map(|info| known(info.create_time))
     };
-    match object {
-        Object::Collection(_) | Object::DatabaseCollection(..) => {
-            known(CollectionInfo::decode(value).ok()?.create_time)
-        }
-        Object::Partition(collection, _) => {
-            let info = PartitionInfo::decode(value).ok()?;
-            known(info.partition_created_timestamp).or_else(|| of(collection))
-        }
-        Object::Field(collection, _) => of(collection),
-        Object::Alias(_) | Object::DatabaseAlias(..) => {
-            let info = AliasInfo::decode(value).ok()?;
-            known(info.created_time).or_else(|| of(CollectionId(info.collection_id)))
-        }
-        Object::LegacyAlias(_)
-        | Object::DdMessageSend
-        | Object::DdOperation
-        | Object::Database(_) => None,
+    if object.collection_record().is_some() {
+        return known(CollectionInfo::decode(value).ok()?.create_time);
     }
+    if object.alias().is_some() {
+        let info = AliasInfo::decode(value).ok()?;
+        return known(info.created_time).or_else(|| of(CollectionId(info.collection_id)));
+    }
+    let collection = object.collection()?;
+    let created = if let Object::Partition(..) = object {
+        known(
+            PartitionInfo::decode(value)
+                .ok()?
+                .partition_created_timestamp,
+        )
+    } else {
+        None
+    };
+    created.or_else(|| of(collection))
 }
