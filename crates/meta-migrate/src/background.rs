@@ -6,6 +6,17 @@ use tokio::task::JoinHandle;
 
 use crate::error::EngineErrorKind;
 
+/// Runs work that blocks on a separate thread.
+///
+/// # Errors
+/// [`EngineErrorKind::Worker`] if it panicked.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, EngineErrorKind> {
+    let outcome = tokio::task::spawn_blocking(work).await;
+    outcome.map_err(|error| EngineErrorKind::Worker(error.to_string()))
+}
+
 /// A task that is aborted when this is dropped.
 #[derive(Debug)]
 pub(super) struct Background<T>(JoinHandle<T>);

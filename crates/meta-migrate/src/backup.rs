@@ -10,9 +10,7 @@ use meta_store::{RangeRequest, Store, StoreErrorKind};
 use milvus_meta::entry::{Entry, printable};
 use milvus_meta::keys::MetaRoot;
 
-use crate::context::ReadRevision;
-use crate::context::Retries;
-use crate::context::RunContext;
+use crate::context::{Etcd, ReadRevision, Retries};
 use crate::error::{EngineError, EngineErrorKind, while_doing};
 use crate::fence::{LockWait, Waits};
 use crate::fingerprint::Filter;
@@ -49,14 +47,14 @@ pub async fn backup<S: Store>(
     options: &BackupOptions,
     environment: &Environment,
 ) -> Result<BackupReport, EngineError> {
-    let ctx = environment.ctx(&options.root, &options.limits);
+    let etcd = environment.etcd(store, &options.root, &options.limits);
     let save = async {
         if options.refuse_sessions {
-            sessions::wait_until_gone(store, ctx, options.waits.sessions).await?;
+            sessions::wait_until_gone(etcd, options.waits.sessions).await?;
         }
-        let mut retries = Retries::new(ctx);
+        let mut retries = Retries::new(etcd.ctx);
         loop {
-            match save_once(store, options, environment).await {
+            match save_once(etcd, options).await {
                 Err(failure) if retries.again_after(&failure) => {}
                 outcome => return outcome,
             }
@@ -66,18 +64,16 @@ pub async fn backup<S: Store>(
 }
 
 async fn save_once<S: Store>(
-    store: &S,
+    etcd: Etcd<'_, S>,
     options: &BackupOptions,
-    environment: &Environment,
 ) -> Result<BackupReport, EngineErrorKind> {
-    let ctx = environment.ctx(&options.root, &options.limits);
-    let before = Witness::of_free_lock(store, ctx, options.waits).await?;
-    if let Some(unfinished) = before.unfinished(&options.root) {
-        environment.observer.note(&unfinished);
+    let before = Witness::of_free_lock(etcd, options.waits).await?;
+    if let Some(unfinished) = before.unfinished(etcd.root) {
+        etcd.observer.note(&unfinished);
     }
-    let job = BackupJob::start(&options.target, &options.root, before.read_revision);
-    let captured = capture(store, options, ctx, &before, &job).await;
-    environment.observer.phase_finished();
+    let job = BackupJob::start(&options.target, etcd.root, before.read_revision);
+    let captured = capture(etcd, options, &before, &job).await;
+    etcd.observer.phase_finished();
     match captured {
         Ok(skipped_leased) => {
             job.seal(skipped_leased).await;
@@ -90,19 +86,18 @@ async fn save_once<S: Store>(
     }
 }
 
-/// Passes all entries to the job; returns the number of leased keys that were left out.
+/// Passes all entries to the job; returns the number of leased keys that were skipped.
 async fn capture<S: Store>(
-    store: &S,
+    etcd: Etcd<'_, S>,
     options: &BackupOptions,
-    ctx: RunContext<'_>,
     before: &Witness,
     job: &BackupJob,
 ) -> Result<u64, EngineErrorKind> {
-    let root = &options.root;
-    let filter = Filter::all(root);
+    let filter = Filter::all(etcd.root);
     let mut skipped_leased = 0;
-    let mut pages = Pages::begin(store, ctx, root.range(), before.read_revision.revision).await?;
-    ctx.observer.phase_started("backup", Some(pages.keys()));
+    let (range, revision) = (etcd.root.range(), before.read_revision.revision);
+    let mut pages = Pages::begin(etcd.store, etcd.ctx, range, revision).await?;
+    etcd.observer.phase_started("backup", Some(pages.keys()));
     while let Some(mut page) = pages.next().await? {
         page.retain(|entry| {
             skipped_leased += u64::from(filter.skips_leased(entry));
@@ -112,9 +107,9 @@ async fn capture<S: Store>(
             break;
         }
     }
-    before.check(store, ctx).await?;
+    before.check(etcd).await?;
     if options.refuse_sessions {
-        sessions::wait_until_gone(store, ctx, Duration::ZERO).await?;
+        sessions::wait_until_gone(etcd, Duration::ZERO).await?;
     }
     Ok(skipped_leased)
 }
@@ -128,18 +123,12 @@ struct Witness {
 }
 
 impl Witness {
-    async fn read<S: Store>(store: &S, ctx: RunContext<'_>) -> Result<Self, EngineErrorKind> {
-        let RunContext { root, limits, .. } = ctx;
-        let lock = read(
-            store,
-            limits.retry_timeout,
-            RangeRequest::key(root.lock_key()),
-        )
-        .await
-        .map_err(while_doing("reading the lock"))?;
-        let key = root.journal_key();
-        let journal = match read(store, limits.retry_timeout, RangeRequest::key(key.clone())).await
-        {
+    async fn read<S: Store>(etcd: Etcd<'_, S>) -> Result<Self, EngineErrorKind> {
+        let request = RangeRequest::key(etcd.root.lock_key());
+        let lock = etcd.read(request, "reading the lock").await?;
+        let key = etcd.root.journal_key();
+        let request = RangeRequest::key(key.clone());
+        let journal = match read(etcd.store, etcd.limits.retry_timeout, request).await {
             Ok(found) => found.entries.into_iter().next(),
             // The journal is outside the meta root, where the user may have no permission.
             Err(error) if error.kind == StoreErrorKind::Denied => None,
@@ -179,37 +168,34 @@ impl Witness {
     }
 
     async fn of_free_lock<S: Store>(
-        store: &S,
-        ctx: RunContext<'_>,
+        etcd: Etcd<'_, S>,
         waits: Waits,
     ) -> Result<Self, EngineErrorKind> {
         let mut waiting = LockWait::new(waits.lock);
         loop {
-            let found = Self::read(store, ctx).await?;
+            let found = Self::read(etcd).await?;
             let Some(lock) = &found.lock else {
                 return Ok(found);
             };
             waiting
-                .wait(store, ctx, lock, found.read_revision.revision)
+                .wait(etcd, lock, found.read_revision.revision)
                 .await?;
         }
     }
 
     /// Fails if a migration was started during the backup: the file would be taken for a backup of
     /// the current metadata.
-    async fn check<S: Store>(&self, store: &S, ctx: RunContext<'_>) -> Result<(), EngineErrorKind> {
-        let now = Self::read(store, ctx).await?;
+    async fn check<S: Store>(&self, etcd: Etcd<'_, S>) -> Result<(), EngineErrorKind> {
+        let now = Self::read(etcd).await?;
         if let Some(lock) = &now.lock {
-            let holder = sessions::describe(store, ctx.root, lock)
-                .await
-                .map_err(while_doing("reading the lock's lease"))?;
+            let holder = sessions::describe_lock(etcd, lock).await?;
             return Err(EngineErrorKind::Locked(holder));
         }
         if now.written() == self.written() {
             return Ok(());
         }
         Err(EngineErrorKind::JournalChanged {
-            key: printable(&ctx.root.journal_key()),
+            key: printable(&etcd.root.journal_key()),
         })
     }
 }

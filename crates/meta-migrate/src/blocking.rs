@@ -7,6 +7,7 @@ use meta_store::{Compare, Op, Store, StoreErrorKind, Txn};
 use milvus_meta::finding::Finding;
 use milvus_meta::keys::{KeyRange, MetaRoot};
 
+use crate::context::Etcd;
 use crate::error::{EngineError, EngineErrorKind, while_doing};
 use crate::journal_store::JournalStore;
 use crate::limits::Limits;
@@ -34,11 +35,12 @@ pub async fn blocking<S: Store>(
     environment: &Environment,
 ) -> Result<Vec<Finding>, EngineError> {
     let plan = &planned.report;
+    let etcd = environment.etcd(store, root, limits);
     let ask = async {
-        let journal_store = JournalStore::load(store, root, limits).await?;
+        let journal_store = JournalStore::load(etcd).await?;
         let phase = journal_store.phase();
         let mut found = Vec::new();
-        if let Some(holder) = lock_holder(store, root, limits).await? {
+        if let Some(holder) = lock_holder(etcd).await? {
             found.push(lock_held(&holder));
         }
         let writes = plan.put + plan.rewrite + plan.delete > 0;
@@ -47,19 +49,12 @@ pub async fn blocking<S: Store>(
             return Ok(found);
         }
         if phase == Some(Phase::Restoring) {
-            let backup = journal_store
-                .journal()
-                .and_then(|journal| journal.backup.as_ref());
-            found.push(unfinished_restore(
-                root,
-                backup.map(|backup| backup.path.as_str()),
-            ));
+            let backup = journal_store.backup().map(|backup| backup.path.as_str());
+            found.push(unfinished_restore(root, backup));
         }
-        let (live, _) = sessions::list(store, root, limits.retry_timeout)
-            .await
-            .map_err(while_doing("reading the sessions"))?;
+        let (live, _) = sessions::registered(etcd).await?;
         found.extend(live.iter().map(live_session));
-        let permission = write_permission(store, root, limits).await?;
+        let permission = write_permission(etcd).await?;
         let may_write = permission.is_none();
         found.extend(permission);
         let staged = phase.is_some_and(Phase::is_before_commit);
@@ -79,7 +74,7 @@ pub async fn blocking<S: Store>(
             Err(failure) => return Err(failure),
         }
         if may_probe {
-            found.extend(request_limits(store, root, limits, planned).await?);
+            found.extend(request_limits(etcd, planned).await?);
         }
         found.sort();
         Ok::<_, EngineErrorKind>(found)
@@ -117,38 +112,24 @@ fn unfinished_restore(root: &MetaRoot, backup: Option<&str>) -> Finding {
 
 /// Returns findings about requests that exceed etcd's limits, without writing.
 async fn request_limits<S: Store>(
-    store: &S,
-    root: &MetaRoot,
-    limits: &Limits,
+    etcd: Etcd<'_, S>,
     planned: &Planned,
 ) -> Result<Vec<Finding>, EngineErrorKind> {
+    let largest = &planned.largest;
+    let checks = [
+        largest.check_entry(etcd).await,
+        largest.check_commit(etcd).await,
+    ];
     let mut found = Vec::new();
-    match planned
-        .largest
-        .check_entry(store, root, limits.retry_timeout)
-        .await
-    {
-        Ok(()) => {}
-        Err(failure) => {
-            let EngineErrorKind::EntryTooLarge { key, .. } = &failure else {
-                return Err(failure);
-            };
+    for failure in checks.into_iter().filter_map(Result::err) {
+        if let EngineErrorKind::EntryTooLarge { key, .. } = &failure {
             let message = format!("{failure}: raise --max-request-bytes of etcd");
             found.push(Finding::error("entry-too-large", key, message));
-        }
-    }
-    match planned
-        .largest
-        .check_commit(store, root, limits.retry_timeout)
-        .await
-    {
-        Ok(()) => {}
-        Err(failure) => {
-            let EngineErrorKind::CommitTooLarge { operations } = &failure else {
-                return Err(failure);
-            };
+        } else if let EngineErrorKind::CommitTooLarge { operations } = &failure {
             let message = format!("{failure}: start etcd with --max-txn-ops={operations} or more");
             found.push(Finding::error("commit-too-large", b"", message));
+        } else {
+            return Err(failure);
         }
     }
     Ok(found)
@@ -156,11 +137,8 @@ async fn request_limits<S: Store>(
 
 /// Checks that the user may write all keys of a migration, with a comparison that never holds: etcd
 /// checks the permissions of a transaction before its comparisons.
-async fn write_permission<S: Store>(
-    store: &S,
-    root: &MetaRoot,
-    limits: &Limits,
-) -> Result<Option<Finding>, EngineErrorKind> {
+async fn write_permission<S: Store>(etcd: Etcd<'_, S>) -> Result<Option<Finding>, EngineErrorKind> {
+    let root = etcd.root;
     let txn = Txn {
         compares: vec![Compare::CreateRevision(root.lock_key(), -1)],
         ops: vec![
@@ -168,7 +146,7 @@ async fn write_permission<S: Store>(
             Op::Delete(KeyRange::single(root.journal_key())),
         ],
     };
-    match retry::write(store, limits.retry_timeout, &txn).await {
+    match retry::write(etcd.store, etcd.limits.retry_timeout, &txn).await {
         Err(error) if error.kind == StoreErrorKind::Denied => {
             let message = format!(
                 "the etcd user may not write below {}/ ({}); grant it: etcdctl role grant-permission ROLE \

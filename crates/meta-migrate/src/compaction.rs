@@ -4,7 +4,8 @@
 use meta_store::{ClusterStatus, Store};
 use milvus_meta::keys::MetaRoot;
 
-use crate::context::newest_revision;
+use crate::Environment;
+use crate::context::Etcd;
 use crate::error::{EngineError, EngineErrorKind, while_doing};
 use crate::limits::Limits;
 use crate::retry::with_retry;
@@ -40,24 +41,20 @@ pub async fn compact<S: Store>(
     root: &MetaRoot,
     limits: &Limits,
 ) -> Result<Compacted, EngineError> {
-    run(store, root, limits)
-        .await
-        .map_err(EngineError::before_writing)
+    // A member answers late while it is defragmented: no progress is shown, and nothing is cancelled.
+    let environment = Environment::silent();
+    let etcd = environment.etcd(store, root, limits);
+    run(etcd).await.map_err(EngineError::before_writing)
 }
 
-async fn run<S: Store>(
-    store: &S,
-    root: &MetaRoot,
-    limits: &Limits,
-) -> Result<Compacted, EngineErrorKind> {
-    let (running, _) = sessions::list(store, root, limits.retry_timeout)
-        .await
-        .map_err(while_doing("looking for registered components"))?;
+async fn run<S: Store>(etcd: Etcd<'_, S>) -> Result<Compacted, EngineErrorKind> {
+    let store = etcd.store;
+    let (running, _) = sessions::registered(etcd).await?;
     if !running.is_empty() {
         return Err(EngineErrorKind::Sessions(running));
     }
-    let before = cluster_status(store, limits).await?;
-    let revision = newest_revision(store, root, limits).await?;
+    let before = cluster_status(etcd).await?;
+    let revision = etcd.newest_revision().await?;
     store
         .compact(revision)
         .await
@@ -75,7 +72,7 @@ async fn run<S: Store>(
             .await
             .map_err(while_doing(format!("defragmenting {}", member.endpoint)))?;
     }
-    let after = cluster_status(store, limits).await?;
+    let after = cluster_status(etcd).await?;
     let members = members
         .into_iter()
         .map(|member| MemberSizes {
@@ -91,11 +88,8 @@ async fn run<S: Store>(
     Ok(Compacted { revision, members })
 }
 
-async fn cluster_status<S: Store>(
-    store: &S,
-    limits: &Limits,
-) -> Result<ClusterStatus, EngineErrorKind> {
-    with_retry(limits.retry_timeout, || store.status())
+async fn cluster_status<S: Store>(etcd: Etcd<'_, S>) -> Result<ClusterStatus, EngineErrorKind> {
+    with_retry(etcd.limits.retry_timeout, || etcd.store.status())
         .await
         .map_err(while_doing("reading the status of etcd"))
 }

@@ -12,8 +12,7 @@ use milvus_meta::release::Release;
 use milvus_meta::transform::{CollectionForm, Options, Task};
 use milvus_meta::verify::{Checker, Context, INTERRUPTED};
 
-use crate::context::RunContext;
-use crate::context::newest_revision;
+use crate::context::Etcd;
 use crate::error::EngineErrorKind;
 use crate::fingerprint::Filter;
 use crate::journal_store::{JournalStore, task_of};
@@ -57,24 +56,23 @@ impl Survey {
 
 /// Reads everything below the meta root and checks it.
 pub(super) async fn survey<S: Store>(
-    store: &S,
-    ctx: RunContext<'_>,
+    etcd: Etcd<'_, S>,
     context: Context,
 ) -> Result<Survey, EngineErrorKind> {
-    let filter = Filter::all(ctx.root);
+    let filter = Filter::all(etcd.root);
     let keeps_history = context.recorded == Some(CollectionForm::Embedded);
-    let mut checker = Checker::within(ctx.root.clone(), context);
-    let mut detector = LayoutDetector::new(ctx.root.clone());
-    let revision = newest_revision(store, ctx.root, ctx.limits).await?;
-    let range = ctx.root.range();
-    let mut pages = Pages::begin(store, ctx, range, revision).await?;
-    ctx.observer.phase_started("check", Some(pages.keys()));
+    let mut checker = Checker::within(etcd.root.clone(), context);
+    let mut detector = LayoutDetector::new(etcd.root.clone());
+    let revision = etcd.newest_revision().await?;
+    let range = etcd.root.range();
+    let mut pages = Pages::begin(etcd.store, etcd.ctx, range, revision).await?;
+    etcd.observer.phase_started("check", Some(pages.keys()));
     while let Some(page) = pages.next().await? {
         for entry in page.iter().filter(|entry| filter.keeps(entry)) {
             checker.push(entry);
             detector.push(entry);
         }
-        ctx.observer.phase_finished();
+        etcd.observer.phase_finished();
     }
     let mut checked = checker.finish();
     if keeps_history {
@@ -85,14 +83,13 @@ pub(super) async fn survey<S: Store>(
 
 /// Returns the errors that would remain after a repair, or after merging both layouts.
 pub(super) async fn result_findings<S: Store>(
-    store: &S,
-    ctx: RunContext<'_>,
+    etcd: Etcd<'_, S>,
     filter: &Filter,
     reading: &Reading,
     options: &Options,
 ) -> Result<Vec<Finding>, EngineErrorKind> {
     match (options.task, reading.layout) {
-        (Task::Repair, Layout::V2_1) => return Ok(vec![to_be_migrated(ctx.root)]),
+        (Task::Repair, Layout::V2_1) => return Ok(vec![to_be_migrated(etcd.root)]),
         (Task::Repair, Layout::V2_2 | Layout::Staged | Layout::Mixed)
         | (Task::Migration, Layout::Mixed) => {}
         (Task::Repair, Layout::Empty) | (Task::Migration, _) => {
@@ -100,11 +97,11 @@ pub(super) async fn result_findings<S: Store>(
         }
     }
     let context = context_of(options, None);
-    let checker = || Checker::within(ctx.root.clone(), context.clone());
+    let checker = || Checker::within(etcd.root.clone(), context.clone());
     let (mut before, mut after) = (checker(), checker());
     let overlay = reading.migration.overlay();
     let revision = reading.read_revision.revision;
-    let mut pages = Pages::begin(store, ctx, ctx.root.range(), revision).await?;
+    let mut pages = Pages::begin(etcd.store, etcd.ctx, etcd.root.range(), revision).await?;
     while let Some(page) = pages.next().await? {
         for entry in page.into_iter().filter(|entry| filter.keeps(entry)) {
             before.push(&entry);
@@ -207,15 +204,14 @@ pub(super) fn context(target: Option<&Release>, journal: Option<&Journal>) -> Co
 
 /// Checks the metadata for a migration; returns the layout and the findings.
 pub(super) async fn check<S: Store>(
-    store: &S,
-    ctx: RunContext<'_>,
+    etcd: Etcd<'_, S>,
     options: &Options,
     journal_store: &JournalStore,
 ) -> Result<(Layout, Vec<Finding>), EngineErrorKind> {
     let context = context_of(options, journal_store.journal());
-    let survey = survey(store, ctx, context).await?;
+    let survey = survey(etcd, context).await?;
     let layout = survey.detector.layout();
-    Ok((layout, survey.findings(ctx.root, journal_store.journal())))
+    Ok((layout, survey.findings(etcd.root, journal_store.journal())))
 }
 
 /// Returns whether a finding is about the form for a release, not about leftovers of 2.1.

@@ -1,6 +1,8 @@
 //! The parameters of a run, and the revision that it reads.
 
-use meta_store::{RangeRequest, Store, StoreErrorKind};
+use std::ops::Deref;
+
+use meta_store::{RangeRequest, RangeResponse, Store, StoreErrorKind};
 use milvus_meta::keys::MetaRoot;
 
 use crate::RunId;
@@ -19,6 +21,55 @@ pub(super) struct RunContext<'a> {
     pub(super) observer: &'a dyn Observer,
     pub(super) holder: &'a str,
     pub(super) run: &'a RunId,
+}
+
+/// etcd as a run accesses it: the store, and the parameters of the run.
+pub(super) struct Etcd<'a, S: Store> {
+    pub(super) store: &'a S,
+    pub(super) ctx: RunContext<'a>,
+}
+
+impl<S: Store> Clone for Etcd<'_, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S: Store> Copy for Etcd<'_, S> {}
+
+impl<'a, S: Store> Deref for Etcd<'a, S> {
+    type Target = RunContext<'a>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.ctx
+    }
+}
+
+impl<S: Store> Etcd<'_, S> {
+    /// Sends a read with retries; `action` describes it in an error.
+    pub(super) async fn read(
+        &self,
+        request: RangeRequest,
+        action: impl Into<String>,
+    ) -> Result<RangeResponse, EngineErrorKind> {
+        read(self.store, self.limits.retry_timeout, request)
+            .await
+            .map_err(while_doing(action))
+    }
+
+    pub(super) async fn newest_revision(&self) -> Result<i64, EngineErrorKind> {
+        Ok(self.newest().await?.revision)
+    }
+
+    /// Returns the newest revision and the id of the cluster.
+    pub(super) async fn newest(&self) -> Result<ReadRevision, EngineErrorKind> {
+        let request = RangeRequest::key(self.root.journal_key()).count_only();
+        let response = self.read(request, "reading the newest revision").await?;
+        Ok(ReadRevision {
+            revision: response.revision,
+            cluster: response.cluster,
+        })
+    }
 }
 
 /// Counts how often a read at one revision may be restarted at a newer one.
@@ -72,30 +123,4 @@ pub(super) fn cluster_id(cluster: u64) -> String {
         0 => String::new(),
         known => format!("{known:x}"),
     }
-}
-
-pub(super) async fn newest_revision<S: Store>(
-    store: &S,
-    root: &MetaRoot,
-    limits: &Limits,
-) -> Result<i64, EngineErrorKind> {
-    newest(store, root, limits)
-        .await
-        .map(|read_revision| read_revision.revision)
-}
-
-/// Returns the newest revision and the id of the cluster.
-pub(super) async fn newest<S: Store>(
-    store: &S,
-    root: &MetaRoot,
-    limits: &Limits,
-) -> Result<ReadRevision, EngineErrorKind> {
-    let request = RangeRequest::key(root.journal_key()).count_only();
-    let response = read(store, limits.retry_timeout, request)
-        .await
-        .map_err(while_doing("reading the newest revision"))?;
-    Ok(ReadRevision {
-        revision: response.revision,
-        cluster: response.cluster,
-    })
 }

@@ -7,7 +7,6 @@ use milvus_meta::entry::Entry;
 use milvus_meta::keys::{KeyRange, MetaRoot};
 
 use crate::Environment;
-use crate::context::newest_revision;
 use crate::error::{EngineError, EngineErrorKind};
 use crate::limits::Limits;
 use crate::throughput::pages::Pages;
@@ -25,11 +24,11 @@ pub async fn entries<S: Store>(
     environment: &Environment,
     mut visit: impl FnMut(Entry) -> ControlFlow<()>,
 ) -> Result<i64, EngineError> {
-    let ctx = environment.ctx(root, limits);
+    let etcd = environment.etcd(store, root, limits);
     let read = async {
-        let revision = newest_revision(store, root, limits).await?;
+        let revision = etcd.newest_revision().await?;
         for range in ranges {
-            let mut pages = Pages::begin(store, ctx, range.clone(), revision).await?;
+            let mut pages = Pages::begin(store, etcd.ctx, range.clone(), revision).await?;
             while let Some(page) = pages.next().await? {
                 for entry in page {
                     if visit(entry).is_break() {

@@ -14,7 +14,7 @@ use milvus_meta::entry::{Entry, printable};
 use milvus_meta::keys::{KeyRange, MetaRoot};
 
 use crate::background::Background;
-use crate::context::RunContext;
+use crate::context::{Etcd, RunContext};
 use crate::error::{EngineErrorKind, while_doing};
 use crate::retry::{read, with_retry};
 use crate::sessions;
@@ -55,27 +55,18 @@ impl LockWait {
     /// Waits until `lock`, read at `revision`, has changed. Fails when the deadline has passed.
     pub(super) async fn wait<S: Store>(
         &mut self,
-        store: &S,
-        ctx: RunContext<'_>,
+        etcd: Etcd<'_, S>,
         lock: &Entry,
         revision: i64,
     ) -> Result<(), EngineErrorKind> {
-        let RunContext {
-            root,
-            stop,
-            observer,
-            ..
-        } = ctx;
-        let holder = sessions::describe(store, root, lock)
-            .await
-            .map_err(while_doing("reading the lock's lease"))?;
+        let holder = sessions::describe_lock(etcd, lock).await?;
         let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(EngineErrorKind::Locked(holder));
         }
         if !self.is_reported {
             self.is_reported = true;
-            observer.note(&format!(
+            etcd.observer.note(&format!(
                 "waiting up to {} for the lock {} of {} ({})",
                 sessions::up_to(left),
                 holder.key,
@@ -83,9 +74,10 @@ impl LockWait {
                 holder.ending()
             ));
         }
-        let change = store.wait_for_change(KeyRange::single(root.lock_key()), revision);
+        let lock = KeyRange::single(etcd.root.lock_key());
+        let change = etcd.store.wait_for_change(lock, revision);
         tokio::select! {
-            signal = stop.wait() => return Err(EngineErrorKind::Interrupted(signal)),
+            signal = etcd.stop.wait() => return Err(EngineErrorKind::Interrupted(signal)),
             outcome = timeout(left, change) => {
                 if let Ok(Err(error)) = outcome && !error.is_transient() {
                     return Err(while_doing("watching the lock")(error));
@@ -99,32 +91,25 @@ impl LockWait {
 impl<S: Store> Fence<S> {
     /// Acquires the lock, waiting for another holder's lease to end.
     pub(super) async fn acquire(
-        store: &S,
-        ctx: RunContext<'_>,
+        etcd: Etcd<'_, S>,
         wait: Duration,
     ) -> Result<Self, EngineErrorKind> {
-        let RunContext { root, limits, .. } = ctx;
         let mut waiting = LockWait::new(wait);
         loop {
-            if let Some((lease, create_revision)) = try_acquire(store, ctx).await? {
-                let renewing = keep_alive(store.clone(), lease, limits.lock_ttl);
+            if let Some((lease, create_revision)) = try_acquire(etcd).await? {
+                let renewing = keep_alive(etcd.store.clone(), lease, etcd.limits.lock_ttl);
                 return Ok(Self {
-                    store: store.clone(),
-                    root: root.clone(),
+                    store: etcd.store.clone(),
+                    root: etcd.root.clone(),
                     lease,
                     create_revision,
                     _keep_alive: Background::start(renewing),
                 });
             }
-            let held = read(
-                store,
-                limits.retry_timeout,
-                RangeRequest::key(root.lock_key()),
-            )
-            .await
-            .map_err(while_doing("reading the lock"))?;
+            let request = RangeRequest::key(etcd.root.lock_key());
+            let held = etcd.read(request, "reading the lock").await?;
             if let Some(lock) = held.entries.first() {
-                waiting.wait(store, ctx, lock, held.revision).await?;
+                waiting.wait(etcd, lock, held.revision).await?;
             }
         }
     }
@@ -183,16 +168,9 @@ impl<S: Store> Fence<S> {
 
 /// Tries to acquire the lock once. Returns the lease and the revision at which the lock key was
 /// created, or `None` if another run holds the lock.
-async fn try_acquire<S: Store>(
-    store: &S,
-    ctx: RunContext<'_>,
-) -> Result<Option<(i64, i64)>, EngineErrorKind> {
-    let RunContext {
-        root,
-        limits,
-        holder,
-        ..
-    } = ctx;
+async fn try_acquire<S: Store>(etcd: Etcd<'_, S>) -> Result<Option<(i64, i64)>, EngineErrorKind> {
+    let Etcd { store, ctx } = etcd;
+    let RunContext { root, limits, .. } = ctx;
     let lease = with_retry(limits.retry_timeout, || store.lease_grant(limits.lock_ttl))
         .await
         .map_err(|error| {
@@ -207,7 +185,7 @@ async fn try_acquire<S: Store>(
         compares: vec![Compare::CreateRevision(key.clone(), 0)],
         ops: vec![Op::Put {
             key: key.clone().into(),
-            value: lock_value(holder).into(),
+            value: lock_value(ctx.holder).into(),
             lease,
         }],
     };
@@ -216,9 +194,9 @@ async fn try_acquire<S: Store>(
         Ok(_) => {}
         Err(error) if error.applied == Applied::Unknown => {
             // The reply was lost: the key shows whether this run holds the lock.
-            let held = read(store, limits.retry_timeout, RangeRequest::key(key))
-                .await
-                .map_err(while_doing("reading the lock"))?;
+            let held = etcd
+                .read(RangeRequest::key(key), "reading the lock")
+                .await?;
             if let Some(entry) = held.entries.first().filter(|entry| entry.lease == lease) {
                 return Ok(Some((lease, entry.create_revision)));
             }

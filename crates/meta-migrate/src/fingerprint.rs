@@ -1,7 +1,6 @@
 //! Detects changes by other programs: a hash over the keys and last revisions of everything read.
 
 use std::hash::{DefaultHasher, Hasher};
-use std::time::Duration;
 
 use meta_store::Store;
 use meta_store::scan::{PageLimits, Scan};
@@ -10,6 +9,7 @@ use milvus_meta::keys::{Family, KeyRange, MetaRoot};
 use milvus_meta::plural::counted;
 use milvus_meta::transform::staged_family_ranges;
 
+use crate::context::Etcd;
 use crate::error::{EngineErrorKind, while_doing};
 use crate::retry::RetryingStore;
 
@@ -126,17 +126,13 @@ impl Fingerprint {
 
 /// Reads the keys again and describes what changed since; `None` if nothing did.
 pub(super) async fn changed_since<S: Store>(
-    store: &S,
+    etcd: Etcd<'_, S>,
     filter: &Filter,
     before: &Fingerprint,
     revision: i64,
-    retry_timeout: Duration,
 ) -> Result<Option<String>, EngineErrorKind> {
-    let mut now = Fingerprint::default();
-    let mut newer = None;
-    let range = filter.root.range();
-    let mut pages =
-        KeyPages::begin(store, range, &family_starts(&filter.root), retry_timeout).await?;
+    let (mut now, mut newer) = (Fingerprint::default(), None);
+    let mut pages = KeyPages::begin(etcd, etcd.root.range(), &family_starts(etcd.root)).await?;
     while let Some(page) = pages.next().await? {
         for entry in page.iter().filter(|entry| filter.keeps(entry)) {
             now.add(entry);
@@ -164,12 +160,11 @@ pub(super) struct KeyPages<S: Store>(Scan<RetryingStore<S>>);
 impl<S: Store> KeyPages<S> {
     /// Starts reading at the newest revision; `cuts` as in [`Scan::in_parts`].
     pub(super) async fn begin(
-        store: &S,
+        etcd: Etcd<'_, S>,
         range: KeyRange,
         cuts: &[Vec<u8>],
-        retry_timeout: Duration,
     ) -> Result<Self, EngineErrorKind> {
-        let retrying = RetryingStore::new(store.clone(), retry_timeout);
+        let retrying = RetryingStore::new(etcd.store.clone(), etcd.limits.retry_timeout);
         let limits = PageLimits {
             keys_only: true,
             ..PageLimits::default()

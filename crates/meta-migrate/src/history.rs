@@ -13,9 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::journal::{Journal, Phase};
 
+use crate::Environment;
 use crate::clock::now;
-use crate::context::RunContext;
-use crate::error::{EngineError, EngineErrorKind, while_doing};
+use crate::context::{Etcd, RunContext};
+use crate::error::{EngineError, EngineErrorKind};
 use crate::journal_store::{JournalStore, task_of};
 use crate::limits::Limits;
 use crate::retry::{read, write};
@@ -73,24 +74,17 @@ pub async fn history<S: Store>(
     root: &MetaRoot,
     limits: &Limits,
 ) -> Result<HistoryReport, EngineError> {
-    report(store, root, limits)
-        .await
-        .map_err(EngineError::before_writing)
+    // A few keys are read: no progress is shown, and nothing is cancelled.
+    let environment = Environment::silent();
+    let etcd = environment.etcd(store, root, limits);
+    report(etcd).await.map_err(EngineError::before_writing)
 }
 
-async fn report<S: Store>(
-    store: &S,
-    root: &MetaRoot,
-    limits: &Limits,
-) -> Result<HistoryReport, EngineErrorKind> {
-    let journal_store = JournalStore::load(store, root, limits).await?;
-    let key = root.history_key();
-    let found = read(store, limits.retry_timeout, RangeRequest::key(key.clone()))
-        .await
-        .map_err(while_doing(format!(
-            "reading the history {}",
-            printable(&key)
-        )))?;
+async fn report<S: Store>(etcd: Etcd<'_, S>) -> Result<HistoryReport, EngineErrorKind> {
+    let journal_store = JournalStore::load(etcd).await?;
+    let key = etcd.root.history_key();
+    let action = format!("reading the history {}", printable(&key));
+    let found = etcd.read(RangeRequest::key(key.clone()), action).await?;
     let value = found.entries.first().map(|entry| &*entry.value);
     let mut history = History::decode(value).map_err(|why| EngineErrorKind::History {
         key: printable(&key),
@@ -174,26 +168,22 @@ pub(super) fn restored(result: RunResult, ctx: RunContext<'_>, done: &RestoreRep
 /// Returns the operation that adds a run; none, with a note, if the history cannot be read or
 /// written. This is checked before the transaction that finishes the run, so that it cannot make
 /// that fail.
-pub(super) async fn adding<S: Store>(store: &S, ctx: RunContext<'_>, run: RunRecord) -> Vec<Op> {
-    match try_adding(store, ctx, run).await {
+pub(super) async fn adding<S: Store>(etcd: Etcd<'_, S>, run: RunRecord) -> Vec<Op> {
+    match try_adding(etcd, run).await {
         Ok(op) => vec![op],
         Err(why) => {
-            ctx.observer.note(&format!(
+            etcd.observer.note(&format!(
                 "this run is not recorded in the history {}: {why}",
-                printable(&ctx.root.history_key())
+                printable(&etcd.root.history_key())
             ));
             Vec::new()
         }
     }
 }
 
-async fn try_adding<S: Store>(
-    store: &S,
-    ctx: RunContext<'_>,
-    run: RunRecord,
-) -> Result<Op, String> {
-    let (key, retry_timeout) = (ctx.root.history_key(), ctx.limits.retry_timeout);
-    let found = read(store, retry_timeout, RangeRequest::key(key.clone()))
+async fn try_adding<S: Store>(etcd: Etcd<'_, S>, run: RunRecord) -> Result<Op, String> {
+    let (key, retry_timeout) = (etcd.root.history_key(), etcd.limits.retry_timeout);
+    let found = read(etcd.store, retry_timeout, RangeRequest::key(key.clone()))
         .await
         .map_err(|error| error.to_string())?;
     let history = History::decode(found.entries.first().map(|entry| &*entry.value))?;
@@ -201,10 +191,10 @@ async fn try_adding<S: Store>(
     // etcd checks permissions, alarms and sizes before comparisons, and this comparison never
     // holds.
     let probe = Txn {
-        compares: vec![Compare::CreateRevision(ctx.root.lock_key(), -1)],
+        compares: vec![Compare::CreateRevision(etcd.root.lock_key(), -1)],
         ops: vec![op.clone()],
     };
-    write(store, retry_timeout, &probe)
+    write(etcd.store, retry_timeout, &probe)
         .await
         .map_err(|error| error.to_string())?;
     Ok(op)

@@ -6,6 +6,8 @@ use meta_store::{RangeRequest, Store, StoreError, StoreErrorKind};
 use milvus_meta::entry::printable;
 use milvus_meta::keys::{KeyRange, MetaRoot};
 
+use crate::Environment;
+use crate::context::Etcd;
 use crate::error::{EngineError, EngineErrorKind, Instances, while_doing};
 use crate::journal_store::JournalStore;
 use crate::limits::Limits;
@@ -26,32 +28,27 @@ pub async fn require_metadata<S: Store>(
     root: &MetaRoot,
     limits: &Limits,
 ) -> Result<(), EngineError> {
-    check(store, root, limits)
-        .await
-        .map_err(EngineError::before_writing)
+    // A few keys are read: no progress is shown, and nothing is cancelled.
+    let environment = Environment::silent();
+    let etcd = environment.etcd(store, root, limits);
+    check(etcd).await.map_err(EngineError::before_writing)
 }
 
-async fn check<S: Store>(
-    store: &S,
-    root: &MetaRoot,
-    limits: &Limits,
-) -> Result<(), EngineErrorKind> {
-    let request = RangeRequest::new(root.range()).keys_only().limit(1);
-    let found = read(store, limits.retry_timeout, request)
-        .await
-        .map_err(while_doing("reading the metadata"))?;
+async fn check<S: Store>(etcd: Etcd<'_, S>) -> Result<(), EngineErrorKind> {
+    let request = RangeRequest::new(etcd.root.range()).keys_only().limit(1);
+    let found = etcd.read(request, "reading the metadata").await?;
     let is_empty = found.entries.is_empty();
     // If there is a journal, the command itself reports what it records.
-    if !is_empty || JournalStore::exists(store, root, limits).await? {
+    if !is_empty || JournalStore::exists(etcd).await? {
         return Ok(());
     }
-    let found = match search(store, limits).await {
+    let found = match search(etcd.store, etcd.limits).await {
         Ok(instances) => Some(instances),
         Err(error) if error.kind == StoreErrorKind::Denied => None,
         Err(error) => return Err(while_doing("looking for Milvus instances")(error)),
     };
     Err(EngineErrorKind::NoMetadata {
-        root: root.clone(),
+        root: etcd.root.clone(),
         instances: found,
     })
 }

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use meta_report::BackupRef;
 use meta_report::shell::quoted;
+use milvus_meta::keys::MetaRoot;
+use milvus_meta::transform::Task;
 
 /// The newest journal format that this program reads and writes.
 pub const FORMAT: u32 = 2;
@@ -134,6 +136,41 @@ pub struct Journal {
     pub started_at: String,
     /// When the journal was last written, RFC 3339.
     pub updated_at: String,
+}
+
+impl Journal {
+    /// Creates a journal without a plan.
+    pub(crate) fn empty(root: &MetaRoot, task: Task, phase: Phase) -> Self {
+        Self {
+            format: match task {
+                Task::Migration => MIGRATION_FORMAT,
+                Task::Repair => FORMAT,
+            },
+            meta_root: root.meta_root().to_owned(),
+            run: String::new(),
+            kind: task.name().to_owned(),
+            phase,
+            tool_version: String::new(),
+            source_version: None,
+            target_version: None,
+            collection_form: String::new(),
+            segment_form: String::new(),
+            on_broken_record: String::new(),
+            plan_digest: String::new(),
+            cluster_id: String::new(),
+            capture_revision: 0,
+            staged_since: 0,
+            counts: Counts::default(),
+            backup: None,
+            committed_revision: 0,
+            keep_extra: false,
+            families: Vec::new(),
+            keys_expected: 0,
+            keys_when_done: 0,
+            started_at: String::new(),
+            updated_at: String::new(),
+        }
+    }
 }
 
 /// A journal that this program cannot act on.

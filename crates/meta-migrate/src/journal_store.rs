@@ -3,17 +3,19 @@
 
 use std::fmt::Display;
 use std::str::FromStr;
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
 use crate::journal::{Journal, Phase};
-use meta_store::{Applied, Compare, Op, RangeRequest, Store, StoreError, Txn};
+use meta_report::BackupRef;
+use meta_store::{Applied, Compare, Op, RangeRequest, Store, StoreError, Txn, TxnResponse};
 use milvus_meta::entry::printable;
-use milvus_meta::keys::MetaRoot;
+use milvus_meta::keys::{KeyRange, MetaRoot};
 use milvus_meta::transform::{Options, Task};
 
-use crate::context::cluster_id;
-use crate::error::{EngineErrorKind, while_doing};
+use crate::context::{Etcd, cluster_id};
+use crate::error::{EngineErrorKind, WriteState, while_doing};
 use crate::fence::Fence;
 use crate::fingerprint::Filter;
 use crate::guards::Guards;
@@ -41,58 +43,55 @@ struct Sent {
 }
 
 impl JournalStore {
-    pub(super) async fn load<S: Store>(
-        store: &S,
-        root: &MetaRoot,
-        limits: &Limits,
-    ) -> Result<Self, EngineErrorKind> {
-        let key = root.journal_key();
-        let response = read(store, limits.retry_timeout, RangeRequest::key(key.clone()))
-            .await
-            .map_err(while_doing(format!(
-                "reading the journal {}",
-                printable(&key)
-            )))?;
+    pub(super) async fn load<S: Store>(etcd: Etcd<'_, S>) -> Result<Self, EngineErrorKind> {
+        let (root, key) = (etcd.root, etcd.root.journal_key());
+        let action = format!("reading the journal {}", printable(&key));
+        let response = etcd.read(RangeRequest::key(key.clone()), action).await?;
         let cluster_id = cluster_id(response.cluster);
-        let Some(entry) = response.entries.first() else {
-            return Ok(Self {
-                key,
-                cluster_id,
-                mod_revision: 0,
-                journal: None,
-                in_doubt: false,
-            });
-        };
-        let journal = Journal::of(root.meta_root(), &entry.value).map_err(|source| {
-            EngineErrorKind::Journal {
-                key: printable(&key),
-                source,
-            }
-        })?;
-        Ok(Self {
+        let mut found = Self {
             key,
             cluster_id,
-            mod_revision: entry.mod_revision,
-            journal: Some(journal),
+            mod_revision: 0,
+            journal: None,
             in_doubt: false,
-        })
+        };
+        if let Some(entry) = response.entries.first() {
+            let journal = Journal::of(root.meta_root(), &entry.value);
+            found.journal = Some(journal.map_err(|source| EngineErrorKind::Journal {
+                key: printable(&found.key),
+                source,
+            })?);
+            found.mod_revision = entry.mod_revision;
+        }
+        Ok(found)
     }
 
     /// Returns whether there is a journal, readable or not.
-    pub(super) async fn exists<S: Store>(
-        store: &S,
-        root: &MetaRoot,
-        limits: &Limits,
-    ) -> Result<bool, EngineErrorKind> {
-        let request = RangeRequest::key(root.journal_key()).count_only();
-        let response = read(store, limits.retry_timeout, request)
-            .await
-            .map_err(while_doing("reading the journal"))?;
+    pub(super) async fn exists<S: Store>(etcd: Etcd<'_, S>) -> Result<bool, EngineErrorKind> {
+        let request = RangeRequest::key(etcd.root.journal_key()).count_only();
+        let response = etcd.read(request, "reading the journal").await?;
         Ok(response.count > 0)
     }
 
     pub(super) fn journal(&self) -> Option<&Journal> {
         self.journal.as_ref()
+    }
+
+    /// Returns the recorded backup.
+    pub(super) fn backup(&self) -> Option<&BackupRef> {
+        self.journal.as_ref()?.backup.as_ref()
+    }
+
+    /// Returns the revision at which the recorded run last read its source; 0 without a journal.
+    pub(super) fn capture_revision(&self) -> i64 {
+        let journal = self.journal.as_ref();
+        journal.map_or(0, |journal| journal.capture_revision)
+    }
+
+    /// Returns the journal of an interrupted restore.
+    pub(super) fn restoring(&self) -> Option<&Journal> {
+        let journal = self.journal.as_ref();
+        journal.filter(|journal| journal.phase == Phase::Restoring)
     }
 
     pub(super) fn phase(&self) -> Option<Phase> {
@@ -174,11 +173,23 @@ impl JournalStore {
         self.in_doubt
     }
 
+    /// Replaces the failure of a run by its cause if another run took over.
+    pub(super) async fn explained<T, S: Store>(
+        &self,
+        outcome: Result<T, EngineErrorKind>,
+        fence: &Fence<S>,
+        written: WriteState,
+    ) -> Result<T, EngineErrorKind> {
+        match outcome {
+            Ok(done) => Ok(done),
+            Err(failure) => Err(self.guards(fence).explain(failure, written).await),
+        }
+    }
+
     /// Writes the next state of the journal together with `ops` and returns the statistics.
     /// Requires the fence, `compares` and the journal's own revision to hold.
     pub(super) async fn advance<S: Store>(
         &mut self,
-        store: &S,
         fence: &Fence<S>,
         limits: &Limits,
         next: Journal,
@@ -189,7 +200,7 @@ impl JournalStore {
         compares.extend(self.guards(fence).compares());
         ops.push(Op::put(self.key.clone(), value.clone()));
         let txn = Txn { compares, ops };
-        let sent = self.send(store, fence, limits, &txn, Some(&value)).await?;
+        let sent = self.send(fence, limits, &txn, Some(&value)).await?;
         self.mod_revision = sent.revision;
         self.journal = Some(next);
         Ok(WriteStats {
@@ -200,19 +211,30 @@ impl JournalStore {
         })
     }
 
+    /// Writes only the next state of the journal.
+    pub(super) async fn record<S: Store>(
+        &mut self,
+        fence: &Fence<S>,
+        limits: &Limits,
+        next: Journal,
+    ) -> Result<(), EngineErrorKind> {
+        let (compares, ops) = (Vec::new(), Vec::new());
+        self.advance(fence, limits, next, compares, ops).await?;
+        Ok(())
+    }
+
     /// Deletes the journal together with `ops`.
     pub(super) async fn clear<S: Store>(
         &mut self,
-        store: &S,
         fence: &Fence<S>,
         limits: &Limits,
         mut ops: Vec<Op>,
     ) -> Result<(), EngineErrorKind> {
         let compares = self.guards(fence).compares();
-        let range = milvus_meta::keys::KeyRange::single(self.key.clone());
+        let range = KeyRange::single(self.key.clone());
         ops.push(Op::Delete(range));
         let txn = Txn { compares, ops };
-        self.send(store, fence, limits, &txn, None).await?;
+        self.send(fence, limits, &txn, None).await?;
         self.mod_revision = 0;
         self.journal = None;
         Ok(())
@@ -222,33 +244,19 @@ impl JournalStore {
     /// whether the transaction was applied.
     async fn send<S: Store>(
         &mut self,
-        store: &S,
         fence: &Fence<S>,
         limits: &Limits,
         txn: &Txn,
         wanted: Option<&[u8]>,
     ) -> Result<Sent, EngineErrorKind> {
-        let deadline = Instant::now() + limits.retry_timeout;
-        let mut pause = limits.retry_timeout / 200;
-        let mut unknown = false;
-        let error = loop {
-            match store.txn(txn.clone()).await {
-                Ok(response) if response.succeeded => {
-                    return Ok(Sent {
-                        revision: response.revision,
-                        deleted: response.deleted,
-                    });
-                }
-                Ok(_) => break None,
-                Err(error) => {
-                    unknown |= error.applied == Applied::Unknown;
-                    if !error.is_transient() || Instant::now() + pause >= deadline {
-                        break Some(error);
-                    }
-                    sleep(pause).await;
-                    pause *= 2;
-                }
+        let (error, unknown) = match attempt(fence.store(), limits.retry_timeout, txn).await {
+            (Ok(response), _) if response.succeeded => {
+                return Ok(Sent {
+                    revision: response.revision,
+                    deleted: response.deleted,
+                });
             }
+            (outcome, unknown) => (outcome.err(), unknown),
         };
         if let Some(error) = error.clone().filter(|_| !unknown) {
             return Err(self.refused(error));
@@ -256,21 +264,14 @@ impl JournalStore {
         // Without a reply, the transaction may even be applied after the journal is read.
         let late = error.as_ref().is_none_or(StoreError::is_transient);
         self.in_doubt = unknown && late;
-        let found = read(
-            store,
-            limits.retry_timeout,
-            RangeRequest::key(self.key.clone()),
-        )
-        .await
-        .map_err(|error| StoreError {
-            applied: if unknown {
-                Applied::Unknown
-            } else {
-                error.applied
-            },
-            ..error
-        })
-        .map_err(while_doing("reading the journal back"))?;
+        let request = RangeRequest::key(self.key.clone());
+        let found = read(fence.store(), limits.retry_timeout, request).await;
+        let found = found.map_err(|mut error| {
+            if unknown {
+                error.applied = Applied::Unknown;
+            }
+            while_doing("reading the journal back")(error)
+        })?;
         let entry = found.entries.first();
         if entry.map(|entry| &*entry.value) == wanted {
             self.in_doubt = false;
@@ -306,12 +307,34 @@ impl JournalStore {
                 "finding out why the journal could not be written",
             ))?;
         Ok(lost.unwrap_or_else(|| EngineErrorKind::SourceChanged {
-            revision: self
-                .journal
-                .as_ref()
-                .map_or(0, |journal| journal.capture_revision),
+            revision: self.capture_revision(),
             what: "a key that the commit depends on".to_owned(),
         }))
+    }
+}
+
+/// Sends a transaction until etcd answers, rejects it permanently, or the timeout ends. Returns
+/// whether a lost reply leaves open if it was applied, too.
+async fn attempt<S: Store>(
+    store: &S,
+    retry_timeout: Duration,
+    txn: &Txn,
+) -> (Result<TxnResponse, StoreError>, bool) {
+    let deadline = Instant::now() + retry_timeout;
+    let mut pause = retry_timeout / 200;
+    let mut unknown = false;
+    loop {
+        match store.txn(txn.clone()).await {
+            Ok(response) => return (Ok(response), unknown),
+            Err(error) => {
+                unknown |= error.applied == Applied::Unknown;
+                if !error.is_transient() || Instant::now() + pause >= deadline {
+                    return (Err(error), unknown);
+                }
+                sleep(pause).await;
+                pause *= 2;
+            }
+        }
     }
 }
 

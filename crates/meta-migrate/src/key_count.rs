@@ -5,25 +5,23 @@ use milvus_meta::entry::Entry;
 use milvus_meta::keys::{KeyRange, MetaRoot};
 use milvus_meta::transform::staged_family_ranges;
 
-use crate::error::{EngineErrorKind, while_doing};
+use crate::context::Etcd;
+use crate::error::EngineErrorKind;
 use crate::fingerprint::Filter;
-use crate::limits::Limits;
-use crate::retry::read;
 
 /// Returns the number of keys below the meta root at a revision, without the keys below `session/`
 /// and this program's records.
 pub(super) async fn keys<S: Store>(
-    store: &S,
-    root: &MetaRoot,
+    etcd: Etcd<'_, S>,
     revision: i64,
-    limits: &Limits,
 ) -> Result<u64, EngineErrorKind> {
-    let all = count(store, root.range(), revision, limits).await?;
-    let sessions = count(store, root.range_below("session/"), revision, limits).await?;
+    let root = etcd.root;
+    let all = count(etcd, root.range(), revision).await?;
+    let sessions = count(etcd, root.range_below("session/"), revision).await?;
     let mut found = all.saturating_sub(sessions);
     for record in root.record_keys() {
         if root.range().contains(&record) {
-            let record = count(store, KeyRange::single(record), revision, limits).await?;
+            let record = count(etcd, KeyRange::single(record), revision).await?;
             found = found.saturating_sub(record);
         }
     }
@@ -31,14 +29,13 @@ pub(super) async fn keys<S: Store>(
 }
 
 pub(super) async fn in_ranges<S: Store>(
-    store: &S,
+    etcd: Etcd<'_, S>,
     ranges: &[KeyRange],
     revision: i64,
-    limits: &Limits,
 ) -> Result<u64, EngineErrorKind> {
     let mut keys = 0;
     for range in ranges {
-        keys += count(store, range.clone(), revision, limits).await?;
+        keys += count(etcd, range.clone(), revision).await?;
     }
     Ok(keys)
 }
@@ -51,6 +48,7 @@ pub(super) struct KeyCounter<'a> {
     staged: Vec<KeyRange>,
     keys: u64,
     leased: u64,
+    skipped_leased: u64,
 }
 
 impl<'a> KeyCounter<'a> {
@@ -64,6 +62,7 @@ impl<'a> KeyCounter<'a> {
             staged: staged_family_ranges(root),
             keys: 0,
             leased: 0,
+            skipped_leased: 0,
         }
     }
 
@@ -82,6 +81,8 @@ impl<'a> KeyCounter<'a> {
             let staged = inside.filter(|entry| self.filter.is_staged(entry)).count();
             self.keys += u64::try_from(staged).unwrap_or(u64::MAX);
         }
+        let skipped = page.iter().filter(|entry| self.filter.skips_leased(entry));
+        self.skipped_leased += u64::try_from(skipped.count()).unwrap_or(u64::MAX);
         let is_inside = |entry: &Entry| {
             self.filter.is_staged(entry)
                 || self.ranges.iter().any(|range| range.contains(&entry.key))
@@ -96,6 +97,11 @@ impl<'a> KeyCounter<'a> {
         all.saturating_sub(self.keys)
     }
 
+    /// Returns how many keys are not saved because of their lease.
+    pub(super) fn skipped_leased(&self) -> u64 {
+        self.skipped_leased
+    }
+
     /// Returns how many of the source keys have a lease.
     pub(super) fn leased(&self) -> u64 {
         self.leased
@@ -103,14 +109,11 @@ impl<'a> KeyCounter<'a> {
 }
 
 async fn count<S: Store>(
-    store: &S,
+    etcd: Etcd<'_, S>,
     range: KeyRange,
     revision: i64,
-    limits: &Limits,
 ) -> Result<u64, EngineErrorKind> {
     let request = RangeRequest::new(range).count_only().at(revision);
-    let response = read(store, limits.retry_timeout, request)
-        .await
-        .map_err(while_doing("counting keys"))?;
+    let response = etcd.read(request, "counting keys").await?;
     Ok(u64::try_from(response.count).unwrap_or(0))
 }

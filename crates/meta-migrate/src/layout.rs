@@ -7,25 +7,17 @@ use milvus_meta::keys::MetaRoot;
 use milvus_meta::layout::Layout;
 use milvus_meta::layout::LayoutDetector;
 
-use crate::Environment;
-use crate::context::newest_revision;
+use crate::context::Etcd;
 use crate::error::EngineErrorKind;
 use crate::fingerprint::Filter;
-use crate::limits::Limits;
 use crate::throughput::pages::Pages;
 
 /// Reads everything below the meta root and detects its layout.
-pub(super) async fn detect<S: Store>(
-    store: &S,
-    root: &MetaRoot,
-    limits: &Limits,
-    environment: &Environment,
-) -> Result<LayoutDetector, EngineErrorKind> {
-    let filter = Filter::all(root);
-    let mut detector = LayoutDetector::new(root.clone());
-    let revision = newest_revision(store, root, limits).await?;
-    let mut pages =
-        Pages::begin(store, environment.ctx(root, limits), root.range(), revision).await?;
+pub(super) async fn detect<S: Store>(etcd: Etcd<'_, S>) -> Result<LayoutDetector, EngineErrorKind> {
+    let filter = Filter::all(etcd.root);
+    let mut detector = LayoutDetector::new(etcd.root.clone());
+    let revision = etcd.newest_revision().await?;
+    let mut pages = Pages::begin(etcd.store, etcd.ctx, etcd.root.range(), revision).await?;
     while let Some(page) = pages.next().await? {
         page.iter()
             .filter(|entry| filter.keeps(entry))

@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use context::RunContext;
+use context::{Etcd, RunContext};
+use meta_store::Store;
 use milvus_meta::keys::MetaRoot;
 
 mod background;
@@ -95,6 +96,16 @@ impl Environment {
             holder: "test".to_owned(),
             run: RunId::of_now(),
         }
+    }
+
+    fn etcd<'a, S: Store>(
+        &'a self,
+        store: &'a S,
+        root: &'a MetaRoot,
+        limits: &'a Limits,
+    ) -> Etcd<'a, S> {
+        let ctx = self.ctx(root, limits);
+        Etcd { store, ctx }
     }
 
     fn ctx<'a>(&'a self, root: &'a MetaRoot, limits: &'a Limits) -> RunContext<'a> {

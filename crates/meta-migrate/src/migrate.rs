@@ -21,8 +21,7 @@ use milvus_meta::transform::{
 };
 
 use crate::completeness::{self, context_of, has_2_1_run, is_form, survey};
-use crate::context::Retries;
-use crate::context::RunContext;
+use crate::context::{Etcd, Retries};
 use crate::error::{EngineError, EngineErrorKind, WriteState};
 use crate::fence::{Fence, Waits};
 use crate::journal_store::JournalStore;
@@ -114,14 +113,11 @@ pub async fn migrate<S: Store>(
         outcome = run.carry_out() => outcome,
         signal = stop.overdue() => Err(EngineErrorKind::Interrupted(signal)),
     };
-    let outcome = match outcome {
-        Ok(report) => Ok(report),
-        Err(failure) => {
-            let guards = run.journal_store.guards(&run.fence);
-            let failure = guards.explain(failure, run.written).await;
-            Err(run.error(failure))
-        }
-    };
+    let outcome = run
+        .journal_store
+        .explained(outcome, &run.fence, run.written)
+        .await;
+    let outcome = outcome.map_err(|failure| run.error(failure));
     run.fence.release().await;
     outcome
 }
@@ -150,11 +146,11 @@ async fn not_entered<S: Store>(
     );
     let mut error = EngineError::before_writing(failure);
     if is_rejected
-        && let Ok(journal_store) = JournalStore::load(store, &options.root, &options.limits).await
+        && let Ok(journal_store) =
+            JournalStore::load(environment.etcd(store, &options.root, &options.limits)).await
     {
         error.phase = journal_store.phase();
-        let journal = journal_store.journal();
-        error.backup = journal.and_then(|journal| journal.backup.clone());
+        error.backup = journal_store.backup().cloned();
     }
     Err(error)
 }
@@ -165,11 +161,11 @@ async fn enter<S: Store>(
     options: &MigrateOptions,
     environment: &Environment,
 ) -> Result<Fence<S>, EngineErrorKind> {
-    let ctx = environment.ctx(&options.root, &options.limits);
-    sessions::wait_until_gone(store, ctx, options.waits.sessions).await?;
-    let fence = Fence::acquire(store, ctx, options.waits.lock).await?;
+    let etcd = environment.etcd(store, &options.root, &options.limits);
+    sessions::wait_until_gone(etcd, options.waits.sessions).await?;
+    let fence = Fence::acquire(etcd, options.waits.lock).await?;
     // A component may have registered while this run waited for the lock.
-    if let Err(failure) = sessions::wait_until_gone(store, ctx, Duration::ZERO).await {
+    if let Err(failure) = sessions::wait_until_gone(etcd, Duration::ZERO).await {
         fence.release().await;
         return Err(failure);
     }
@@ -182,16 +178,16 @@ async fn already_migrated<S: Store>(
     options: &MigrateOptions,
     environment: &Environment,
 ) -> Result<bool, EngineErrorKind> {
-    let journal_store = JournalStore::load(store, &options.root, &options.limits).await?;
+    let etcd = environment.etcd(store, &options.root, &options.limits);
+    let journal_store = JournalStore::load(etcd).await?;
     if !matches!(journal_store.phase(), None | Some(Phase::Done)) {
         return Ok(false);
     }
-    if let Some(holder) = sessions::lock_holder(store, &options.root, &options.limits).await? {
+    if let Some(holder) = sessions::lock_holder(etcd).await? {
         return Err(EngineErrorKind::Locked(holder));
     }
-    let ctx = environment.ctx(&options.root, &options.limits);
     let wanted = options.transform_options();
-    let (layout, findings) = completeness::check(store, ctx, &wanted, &journal_store).await?;
+    let (layout, findings) = completeness::check(etcd, &wanted, &journal_store).await?;
     if layout != Layout::V2_2 {
         return Ok(false);
     }
@@ -257,21 +253,21 @@ impl<'a, S: Store> Run<'a, S> {
         fence: Fence<S>,
         started: Instant,
     ) -> Result<Self, EngineErrorKind> {
-        let journal_store = match JournalStore::load(store, &options.root, &options.limits).await {
-            Ok(journal_store) => journal_store,
-            Err(failure) => {
-                fence.release().await;
-                return Err(failure);
-            }
-        };
+        let journal_store =
+            match JournalStore::load(environment.etcd(store, &options.root, &options.limits)).await
+            {
+                Ok(journal_store) => journal_store,
+                Err(failure) => {
+                    fence.release().await;
+                    return Err(failure);
+                }
+            };
         Ok(Self {
             store,
             options,
             environment,
             fence,
-            backup: journal_store
-                .journal()
-                .and_then(|journal| journal.backup.clone()),
+            backup: journal_store.backup().cloned(),
             resumed: journal_store
                 .phase()
                 .is_some_and(|phase| phase != Phase::Done),
@@ -290,9 +286,9 @@ impl<'a, S: Store> Run<'a, S> {
         })
     }
 
-    fn ctx(&self) -> RunContext<'a> {
-        self.environment
-            .ctx(&self.options.root, &self.options.limits)
+    fn etcd(&self) -> Etcd<'a, S> {
+        let (root, limits) = (&self.options.root, &self.options.limits);
+        self.environment.etcd(self.store, root, limits)
     }
 
     fn error(&self, failure: EngineErrorKind) -> EngineError {
@@ -307,7 +303,7 @@ impl<'a, S: Store> Run<'a, S> {
 
     async fn carry_out(&mut self) -> Result<MigrateReport, EngineErrorKind> {
         let mut machine = self.begin().await?;
-        let mut retries = Retries::new(self.ctx());
+        let mut retries = Retries::new(self.etcd().ctx);
         while machine.step() != Step::Finished {
             if let Some(signal) = self.environment.stop.requested() {
                 return Err(EngineErrorKind::Interrupted(signal));
@@ -367,10 +363,9 @@ impl<'a, S: Store> Run<'a, S> {
             let root = &self.options.root;
             let options = self.options.transform_options();
             let context = context_of(&options, self.journal_store.journal());
-            let found = survey(self.store, self.ctx(), context).await?;
+            let found = survey(self.etcd(), context).await?;
             let shown = found.detector.layout();
-            let unchanged =
-                unchanged_since_done(self.store, self.ctx(), &self.journal_store).await?;
+            let unchanged = unchanged_since_done(self.etcd(), &self.journal_store).await?;
             // An embedded collection without index or alias looks the same in both layouts, so
             // metadata that was not written to since the migration counts as migrated. Keys in both
             // layouts are left to `prepare`.

@@ -1,6 +1,5 @@
 //! The use cases that work on backup files without etcd. All of them block.
 
-use std::cmp::Ordering;
 use std::ops::ControlFlow;
 
 use meta_backup::{Backup, Coverage, Header};
@@ -259,33 +258,21 @@ impl BackupSource {
             if sessions.contains(&entry.key) {
                 continue;
             }
-            loop {
-                let order = head
-                    .as_ref()
-                    .map_or(Ordering::Greater, |wanted| wanted.key.cmp(&entry.key));
-                match (order, head.take()) {
-                    (Ordering::Less, Some(wanted)) => {
-                        collector.add(&Diff::Missing(wanted));
-                        head = next()?;
-                        continue;
-                    }
-                    (Ordering::Equal, Some(wanted)) => {
-                        if wanted.value != entry.value {
-                            let mod_revision = entry.mod_revision;
-                            collector.add(&Diff::Different {
-                                wanted,
-                                found: entry.value,
-                                mod_revision,
-                            });
-                        }
-                        head = next()?;
-                    }
-                    (_, wanted) => {
-                        head = wanted;
-                        collector.add(&Diff::Extra(entry));
-                    }
-                }
-                break;
+            while let Some(wanted) = head.take_if(|wanted| wanted.key < entry.key) {
+                collector.add(&Diff::Missing(wanted));
+                head = next()?;
+            }
+            let Some(wanted) = head.take_if(|wanted| wanted.key == entry.key) else {
+                collector.add(&Diff::Extra(entry));
+                continue;
+            };
+            head = next()?;
+            if wanted.value != entry.value {
+                collector.add(&Diff::Different {
+                    wanted,
+                    found: entry.value,
+                    mod_revision: entry.mod_revision,
+                });
             }
         }
         while let Some(wanted) = head.take() {

@@ -43,7 +43,8 @@ pub async fn plan<S: Store>(
     environment: &Environment,
 ) -> Result<Planned, EngineError> {
     let make = async {
-        let journal_store = JournalStore::load(store, root, limits).await?;
+        let etcd = environment.etcd(store, root, limits);
+        let journal_store = JournalStore::load(etcd).await?;
         let staged = journal_store.phase().is_some_and(Phase::is_before_commit);
         let filter = if staged {
             journal_store.source_filter(root)
@@ -60,11 +61,10 @@ pub async fn plan<S: Store>(
                 source_bytes: 0,
             });
         }
-        let ctx = environment.ctx(root, limits);
-        let mut reading = read_source(store, ctx, &filter, options, None).await?;
+        let mut reading = read_source(etcd, &filter, options, None).await?;
         let mut checked = None;
         if options.task == Task::Migration && reading.layout == Layout::V2_2 {
-            let (_, findings) = completeness::check(store, ctx, options, &journal_store).await?;
+            let (_, findings) = completeness::check(etcd, options, &journal_store).await?;
             if staged || completeness::has_2_1_run(&findings) {
                 reading.layout = Layout::Mixed;
             } else {
@@ -72,8 +72,7 @@ pub async fn plan<S: Store>(
             }
         }
         let mut report = plan_of(&reading, root, journal_store.journal());
-        let blocking =
-            completeness::result_findings(store, ctx, &filter, &reading, options).await?;
+        let blocking = completeness::result_findings(etcd, &filter, &reading, options).await?;
         report.findings.extend(checked.unwrap_or(blocking));
         report.findings.sort();
         if staged && report.layout == Layout::V2_1 {

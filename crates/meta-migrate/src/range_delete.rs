@@ -4,9 +4,9 @@ use meta_store::Store;
 use milvus_meta::entry::Entry;
 use milvus_meta::keys::{KeyRange, successor};
 
+use crate::context::Etcd;
 use crate::error::EngineErrorKind;
 use crate::fingerprint::KeyPages;
-use crate::limits::Limits;
 
 /// The deletions for a set of ranges at a revision.
 pub(super) struct Deletes {
@@ -20,15 +20,14 @@ pub(super) struct Deletes {
 /// Plans the deletion of the keys in the ranges that were last written at revision `known` or
 /// before.
 pub(super) async fn plan_deletes<S: Store>(
-    store: &S,
+    etcd: Etcd<'_, S>,
     ranges: &[KeyRange],
     known: i64,
-    limits: &Limits,
 ) -> Result<Deletes, EngineErrorKind> {
     let (mut runs, mut newer) = (DeleteRanges::default(), Vec::new());
     let mut revision = i64::MAX;
     for range in ranges {
-        let mut pages = KeyPages::begin(store, range.clone(), &[], limits.retry_timeout).await?;
+        let mut pages = KeyPages::begin(etcd, range.clone(), &[]).await?;
         // A write between the reads of two ranges is newer than the older revision.
         revision = revision.min(pages.revision());
         while let Some(page) = pages.next().await? {
@@ -37,7 +36,7 @@ pub(super) async fn plan_deletes<S: Store>(
                     runs.keep();
                     newer.push(entry);
                 } else {
-                    runs.delete(&entry.key, limits.delete_keys_max);
+                    runs.delete(&entry.key, etcd.limits.delete_keys_max);
                 }
             }
         }

@@ -4,13 +4,12 @@
 //! comparisons. So the transaction is sent with an additional comparison that never holds: the
 //! server applies its configured limits, and nothing is written.
 
-use std::time::Duration;
-
 use meta_store::{Compare, Op, Store, StoreErrorKind, Txn};
 use milvus_meta::keys::{KeyRange, MetaRoot};
 use milvus_meta::transform::{Migration, Put, Task};
 
 use crate::commit::{removal_ops, source_compares};
+use crate::context::Etcd;
 use crate::error::{EngineErrorKind, while_doing};
 use crate::guards;
 use crate::retry;
@@ -43,12 +42,10 @@ impl Largest {
     /// Checks whether the server accepts the largest entry.
     pub(super) async fn check_entry<S: Store>(
         &self,
-        store: &S,
-        root: &MetaRoot,
-        timeout: Duration,
+        etcd: Etcd<'_, S>,
     ) -> Result<(), EngineErrorKind> {
         match &self.entry {
-            Some(put) => check_entry(store, root, timeout, &put.key, &put.value).await,
+            Some(put) => check_entry(etcd, &put.key, &put.value).await,
             None => Ok(()),
         }
     }
@@ -56,17 +53,15 @@ impl Largest {
     /// Checks whether the server accepts the commit in one transaction.
     pub(super) async fn check_commit<S: Store>(
         &self,
-        store: &S,
-        root: &MetaRoot,
-        timeout: Duration,
+        etcd: Etcd<'_, S>,
     ) -> Result<(), EngineErrorKind> {
         if self.commit.is_empty() {
             return Ok(());
         }
-        let compares = source_compares(root, self.task, 0);
-        let comparisons = compares.len() + guards::never(root).len();
+        let compares = source_compares(etcd.root, self.task, 0);
+        let comparisons = compares.len() + guards::never(etcd.root).len();
         let operations = self.commit.len().max(comparisons);
-        match refusal(store, root, timeout, compares, self.commit.clone()).await? {
+        match refusal(etcd, compares, self.commit.clone()).await? {
             Some(_) => Err(EngineErrorKind::CommitTooLarge { operations }),
             None => Ok(()),
         }
@@ -75,16 +70,14 @@ impl Largest {
 
 /// Checks whether the server accepts an entry in a separate transaction.
 pub(super) async fn check_entry<S: Store>(
-    store: &S,
-    root: &MetaRoot,
-    timeout: Duration,
+    etcd: Etcd<'_, S>,
     key: &[u8],
     value: &[u8],
 ) -> Result<(), EngineErrorKind> {
     let ops = vec![Op::put(key.to_vec(), value.to_vec())];
     // An overwriting put compares that the key is unchanged.
     let compares = vec![Compare::ChangedBefore(KeyRange::single(key), 1)];
-    match refusal(store, root, timeout, compares, ops).await? {
+    match refusal(etcd, compares, ops).await? {
         Some(StoreErrorKind::TooLarge) => Err(EngineErrorKind::EntryTooLarge {
             key: key.to_vec(),
             bytes: key.len() + value.len(),
@@ -95,14 +88,18 @@ pub(super) async fn check_entry<S: Store>(
 
 /// Sends a transaction that cannot succeed and returns the limit for which the server rejects it.
 async fn refusal<S: Store>(
-    store: &S,
-    root: &MetaRoot,
-    timeout: Duration,
+    etcd: Etcd<'_, S>,
     mut compares: Vec<Compare>,
     ops: Vec<Op>,
 ) -> Result<Option<StoreErrorKind>, EngineErrorKind> {
-    compares.extend(guards::never(root));
-    match retry::write(store, timeout, &Txn { compares, ops }).await {
+    compares.extend(guards::never(etcd.root));
+    match retry::write(
+        etcd.store,
+        etcd.limits.retry_timeout,
+        &Txn { compares, ops },
+    )
+    .await
+    {
         Ok(_) => Ok(None),
         Err(error)
             if matches!(

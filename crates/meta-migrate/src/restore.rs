@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use crate::journal::{Journal, Phase};
+use crate::journal::Phase;
 use crate::protocol::{Backward, backward};
 use meta_backup::{Backup, Tolerance};
 use meta_report::{BackupRef, DiffReport, RestoreOutcome, RestoreReport, RunRecord, RunResult};
@@ -16,8 +16,8 @@ use milvus_meta::layout::Layout;
 use milvus_meta::plural::{agree, counted};
 use milvus_meta::transform::Task;
 
-use crate::context::RunContext;
-use crate::context::newest_revision;
+use crate::background::blocking;
+use crate::context::{Etcd, RunContext};
 use crate::error::{EngineError, EngineErrorKind, WriteState, agreed};
 use crate::fence::{Fence, Waits};
 use crate::journal_store::JournalStore;
@@ -138,36 +138,33 @@ pub async fn recorded_backup<S: Store>(
     root: &MetaRoot,
     limits: &Limits,
 ) -> Result<Option<BackupRef>, EngineError> {
-    let journal_store = JournalStore::load(store, root, limits)
+    // A single key is read: no progress is shown, and nothing is cancelled.
+    let environment = Environment::silent();
+    let journal_store = JournalStore::load(environment.etcd(store, root, limits))
         .await
         .map_err(EngineError::before_writing)?;
-    Ok(journal_store
-        .journal()
-        .and_then(|journal| journal.backup.clone()))
+    Ok(journal_store.backup().cloned())
 }
 
 /// Returns whether no other program wrote below the meta root since the journal was written.
 pub(super) async fn unchanged_since_done<S: Store>(
-    store: &S,
-    ctx: RunContext<'_>,
+    etcd: Etcd<'_, S>,
     journal_store: &JournalStore,
 ) -> Result<bool, EngineErrorKind> {
-    let refusal = data_loss::refusal(store, ctx, journal_store, &[]).await?;
+    let refusal = data_loss::refusal(etcd, journal_store, &[]).await?;
     Ok(refusal.is_none())
 }
 
 /// Returns whether an interrupted restore keeps keys that are not in its backup; the run that
 /// finishes it keeps them, too.
 fn keeps_extra(journal_store: &JournalStore) -> bool {
-    journal_store
-        .journal()
-        .is_some_and(|journal| journal.phase == Phase::Restoring && journal.keep_extra)
+    let journal = journal_store.restoring();
+    journal.is_some_and(|journal| journal.keep_extra)
 }
 
 /// Returns the families of an interrupted restore; empty for all.
 fn unfinished_families(journal_store: &JournalStore) -> Result<Vec<Family>, EngineErrorKind> {
-    let journal = journal_store.journal();
-    let journal = journal.filter(|journal| journal.phase == Phase::Restoring);
+    let journal = journal_store.restoring();
     let names = journal.map_or(&[][..], |journal| &journal.families);
     let families = names.iter().map(|name| {
         Family::by_name(name).ok_or_else(|| {
@@ -182,47 +179,47 @@ fn unfinished_families(journal_store: &JournalStore) -> Result<Vec<Family>, Engi
 
 /// Finishes an interrupted restore from the backup in the journal.
 pub(super) async fn finish_interrupted<S: Store>(
-    store: &S,
-    ctx: RunContext<'_>,
+    etcd: Etcd<'_, S>,
     fence: &Fence<S>,
     journal_store: &mut JournalStore,
 ) -> Result<(), EngineErrorKind> {
-    let backup = journal_store
-        .journal()
-        .and_then(|journal| journal.backup.clone());
+    let backup = journal_store.backup().cloned();
     let recorded = backup.as_ref().ok_or(EngineErrorKind::NoBackup)?;
     let path = PathBuf::from(&recorded.path);
     // The digest in the journal determines the content of the file.
     let tolerance = Tolerance::ALL;
-    let backup_file = desired_entries::open(path, ctx.root, Some(ctx.root), tolerance).await?;
+    let backup_file = desired_entries::open(path, etcd.root, Some(etcd.root), tolerance).await?;
     desired_entries::check_digest(&backup_file, recorded)?;
     let families = unfinished_families(journal_store)?;
     let source = Source::new(backup_file, keeps_extra(journal_store)).only(families);
-    let quota = QuotaCheck::ask(store, ctx.limits.retry_timeout);
+    let quota = QuotaCheck::ask(etcd.store, etcd.limits.retry_timeout);
     let since = since(journal_store);
-    let diff = source.diff(store, ctx, None, since, None).await?;
+    let diff = source.diff(etcd, None, since, None).await?;
     diff.check_newer(journal_store)?;
     let mut written = WriteState::Restoring;
     // The migration that follows in this process is a separate run in the history.
     let run = RunId::of_now();
-    let mut putting = Restorer {
-        store,
-        ctx: RunContext { run: &run, ..ctx },
+    let mut restorer = Restorer {
+        etcd: Etcd {
+            ctx: RunContext {
+                run: &run,
+                ..etcd.ctx
+            },
+            ..etcd
+        },
         fence,
         journal_store,
         backup,
         result: RunResult::Restored,
         written: &mut written,
     };
-    putting.run(quota, source, diff).await.map(|_| ())
+    restorer.run(quota, source, diff).await.map(|_| ())
 }
 
 /// Returns the revision at which an interrupted restore compared its backup; 0 if it is from
 /// another etcd. Differences that are newer were written by another program.
 fn since(journal_store: &JournalStore) -> i64 {
-    let compared = journal_store
-        .journal()
-        .map_or(0, |journal| journal.capture_revision);
+    let compared = journal_store.capture_revision();
     journal_store.check_revisions().map_or(0, |()| compared)
 }
 
@@ -238,11 +235,11 @@ pub async fn diff<S: Store>(
     limits: &Limits,
     environment: &Environment,
 ) -> Result<DiffReport, EngineError> {
-    let ctx = environment.ctx(root, limits);
+    let etcd = environment.etcd(store, root, limits);
     let compare = async {
         let backup = desired_entries::open(backup, root, None, limits.tolerance).await?;
         let source = Source::new(backup, false).reporting(usize::MAX);
-        let found = source.diff(store, ctx, None, 0, None).await?;
+        let found = source.diff(etcd, None, 0, None).await?;
         Ok(found.diff.unwrap_or_default())
     };
     compare.await.map_err(EngineError::before_writing)
@@ -262,9 +259,9 @@ struct Run<'a, S: Store> {
 }
 
 impl<'a, S: Store> Run<'a, S> {
-    fn ctx(&self) -> RunContext<'a> {
-        self.environment
-            .ctx(&self.options.root, &self.options.limits)
+    fn etcd(&self) -> Etcd<'a, S> {
+        let (root, limits) = (&self.options.root, &self.options.limits);
+        self.environment.etcd(self.store, root, limits)
     }
 
     /// Computes the changes, without the lock and without a write.
@@ -277,31 +274,17 @@ impl<'a, S: Store> Run<'a, S> {
             return Ok(RestoreReport::default());
         }
         let backup = self.open(&journal_store).await?;
-        let refusal = if self.options.accept_loss {
-            None
-        } else {
-            data_loss::refusal(
-                self.store,
-                self.ctx(),
-                &journal_store,
-                &self.options.families,
-            )
-            .await?
+        let (etcd, families) = (self.etcd(), &self.options.families);
+        let refusal = match self.options.accept_loss {
+            true => None,
+            false => data_loss::refusal(etcd, &journal_store, families).await?,
         };
-        let keep_extra = self.options.keep_extra || keeps_extra(&journal_store);
         let reference = backup.summary().reference();
-        let source = Source::new(backup, keep_extra)
-            .only(self.families(&journal_store)?)
+        let source = self
+            .source(backup, &journal_store)?
             .reporting(DIFF_KEYS_MAX);
-        let diff = source
-            .diff(
-                self.store,
-                self.ctx(),
-                None,
-                since(&journal_store),
-                Some(&journal_store),
-            )
-            .await?;
+        let since = since(&journal_store);
+        let diff = source.diff(etcd, None, since, Some(&journal_store)).await?;
         let report = diff.planned();
         self.diff = Some(report.clone());
         self.check_gap(&diff, &reference, &journal_store)?;
@@ -335,11 +318,11 @@ impl<'a, S: Store> Run<'a, S> {
 
     /// Waits for components and other runs, then takes the lock.
     async fn enter(&mut self) -> Result<Fence<S>, EngineErrorKind> {
-        let (ctx, waits) = (self.ctx(), self.options.waits);
+        let (etcd, waits) = (self.etcd(), self.options.waits);
         // An error reports the phase and the backup.
         self.load().await?;
-        sessions::wait_until_gone(self.store, ctx, waits.sessions).await?;
-        Fence::acquire(self.store, ctx, waits.lock).await
+        sessions::wait_until_gone(etcd, waits.sessions).await?;
+        Fence::acquire(etcd, waits.lock).await
     }
 
     /// Deletes the staged keys; the 2.1 metadata is unchanged.
@@ -351,17 +334,13 @@ impl<'a, S: Store> Run<'a, S> {
         let staged = self.staged(journal_store).await?;
         self.confirm(&staged.report).await?;
         self.written = WriteState::Staged;
-        match unstage::unstage(self.store, self.ctx(), fence, journal_store, staged).await {
-            Ok(report) => Ok(report),
-            Err(failure) => Err(journal_store
-                .guards(fence)
-                .explain(failure, self.written)
-                .await),
-        }
+        let outcome = unstage::unstage(self.etcd(), fence, journal_store, staged).await;
+        journal_store.explained(outcome, fence, self.written).await
     }
 
     async fn run_locked(&mut self, fence: &Fence<S>) -> Result<RestoreReport, EngineErrorKind> {
-        sessions::wait_until_gone(self.store, self.ctx(), std::time::Duration::ZERO).await?;
+        let etcd = self.etcd();
+        sessions::wait_until_gone(etcd, std::time::Duration::ZERO).await?;
         let mut journal_store = self.load().await?;
         if self.discards(&journal_store) {
             return self.unstage(fence, &mut journal_store).await;
@@ -371,23 +350,16 @@ impl<'a, S: Store> Run<'a, S> {
         }
         let backup = self.open(&journal_store).await?;
         // A single scan detects losses and computes the changes.
-        let losses = if self.options.accept_loss {
-            None
-        } else {
-            DataLoss::new(&self.options.root, &journal_store, &self.options.families)?
+        let losses = match self.options.accept_loss {
+            true => None,
+            false => DataLoss::new(etcd.root, &journal_store, &self.options.families)?,
         };
-        let keep_extra = self.options.keep_extra || keeps_extra(&journal_store);
         let reference = backup.summary().reference();
-        let source = Source::new(backup, keep_extra).only(self.families(&journal_store)?);
-        let quota = QuotaCheck::ask(self.store, self.options.limits.retry_timeout);
+        let source = self.source(backup, &journal_store)?;
+        let quota = QuotaCheck::ask(self.store, etcd.limits.retry_timeout);
+        let (losses, since) = (losses.as_ref(), since(&journal_store));
         let diff = source
-            .diff(
-                self.store,
-                self.ctx(),
-                losses.as_ref(),
-                since(&journal_store),
-                Some(&journal_store),
-            )
+            .diff(etcd, losses, since, Some(&journal_store))
             .await?;
         // At this point, all of the backup has been verified.
         let planned = diff.planned();
@@ -396,37 +368,53 @@ impl<'a, S: Store> Run<'a, S> {
         self.diff = None;
         self.backup = Some(reference);
         if planned.outcome == RestoreOutcome::Unchanged {
-            // If the backup contains the result of the migration, the migration is in effect and
-            // its journal is kept.
-            if journal_store.phase().is_some() && !self.keeps_journal(diff.layout, &journal_store) {
-                self.forget_journal(fence, &mut journal_store, &planned)
-                    .await?;
-            }
-            return Ok(RestoreReport {
-                verified: true,
-                ..planned
-            });
+            return self
+                .unchanged(fence, journal_store, diff.layout, planned)
+                .await;
         }
         self.confirm(&planned).await?;
-        let diff = self.as_confirmed(diff, &source, losses.as_ref()).await?;
-        let mut putting = Restorer {
-            store: self.store,
-            ctx: self.ctx(),
+        let diff = self.as_confirmed(diff, &source, losses).await?;
+        let mut restorer = Restorer {
+            etcd,
             fence,
             journal_store: &mut journal_store,
             backup: self.backup.clone(),
             result: self.options.command.result(),
             written: &mut self.written,
         };
-        let outcome = putting.run(quota, source, diff).await;
+        let outcome = restorer.run(quota, source, diff).await;
         self.phase = journal_store.phase();
-        match outcome {
-            Ok(report) => Ok(report),
-            Err(failure) => Err(journal_store
-                .guards(fence)
-                .explain(failure, self.written)
-                .await),
+        journal_store.explained(outcome, fence, self.written).await
+    }
+
+    /// Returns the backup, restricted to the families and keys that this run restores.
+    fn source(
+        &self,
+        backup: Backup,
+        journal_store: &JournalStore,
+    ) -> Result<Source, EngineErrorKind> {
+        let keep_extra = self.options.keep_extra || keeps_extra(journal_store);
+        let families = self.families(journal_store)?;
+        Ok(Source::new(backup, keep_extra).only(families))
+    }
+
+    /// Finishes a run without changes. If the backup contains the result of the migration, the
+    /// migration is in effect and its journal is kept.
+    async fn unchanged(
+        &mut self,
+        fence: &Fence<S>,
+        mut journal_store: JournalStore,
+        layout: Layout,
+        planned: RestoreReport,
+    ) -> Result<RestoreReport, EngineErrorKind> {
+        if journal_store.phase().is_some() && !self.keeps_journal(layout, &journal_store) {
+            self.forget_journal(fence, &mut journal_store, &planned)
+                .await?;
         }
+        Ok(RestoreReport {
+            verified: true,
+            ..planned
+        })
     }
 
     /// Deletes the journal of a migration that is already rolled back, and records the run.
@@ -438,13 +426,12 @@ impl<'a, S: Store> Run<'a, S> {
     ) -> Result<(), EngineErrorKind> {
         let run = RunRecord {
             backup: self.backup.clone(),
-            ..history::restored(self.options.command.result(), self.ctx(), planned)
+            ..history::restored(self.options.command.result(), self.etcd().ctx, planned)
         };
-        let ops = history::adding(self.store, self.ctx(), run).await;
+        let ops = history::adding(self.etcd(), run).await;
         self.written = WriteState::Restoring;
-        let outcome = journal_store
-            .clear(self.store, fence, &self.options.limits, ops)
-            .await;
+        let limits = &self.options.limits;
+        let outcome = journal_store.clear(fence, limits, ops).await;
         if !journal_store.in_doubt() {
             self.written = WriteState::Nothing;
         }
@@ -460,13 +447,10 @@ impl<'a, S: Store> Run<'a, S> {
     }
 
     async fn load(&mut self) -> Result<JournalStore, EngineErrorKind> {
-        let journal_store =
-            JournalStore::load(self.store, &self.options.root, &self.options.limits).await?;
+        let journal_store = JournalStore::load(self.etcd()).await?;
         self.phase = journal_store.phase();
         self.undoes_repair = journal_store.task() == Task::Repair;
-        self.backup = journal_store
-            .journal()
-            .and_then(|journal| journal.backup.clone());
+        self.backup = journal_store.backup().cloned();
         let is_rollback = self.options.command == RestoreCommand::Rollback;
         if is_rollback && self.undoes_repair && self.options.expects_2_1 {
             return Err(EngineErrorKind::Usage(
@@ -483,7 +467,7 @@ impl<'a, S: Store> Run<'a, S> {
     /// staged.
     async fn staged(&mut self, journal_store: &JournalStore) -> Result<Staged, EngineErrorKind> {
         let reported = self.options.dry_run.then_some(DIFF_KEYS_MAX);
-        let staged = unstage::look(self.store, self.ctx(), journal_store, reported).await?;
+        let staged = unstage::look(self.etcd(), journal_store, reported).await?;
         if !self.options.accept_loss {
             self.diff = Some(staged.report.clone());
             staged.check(journal_store)?;
@@ -503,24 +487,21 @@ impl<'a, S: Store> Run<'a, S> {
         if self.options.command != RestoreCommand::Rollback || journal_store.phase().is_some() {
             return Ok(false);
         }
-        let (root, limits) = (&self.options.root, &self.options.limits);
-        let found = layout::detect(self.store, root, limits, self.environment).await?;
+        let found = layout::detect(self.etcd()).await?;
         Ok(found.layout() == Layout::V2_1)
     }
 
     /// Opens the specified backup, or else the one in the journal.
     async fn open(&self, journal_store: &JournalStore) -> Result<Backup, EngineErrorKind> {
-        let path = match (&self.options.backup, journal_store.journal()) {
-            (Some(path), _) => path.clone(),
-            (
-                None,
-                Some(Journal {
-                    backup: Some(backup),
-                    ..
-                }),
-            ) => backup.path.clone().into(),
-            (None, Some(_) | None) => return Err(EngineErrorKind::NoBackup),
-        };
+        let recorded = journal_store
+            .backup()
+            .map(|backup| backup.path.clone().into());
+        let path: PathBuf = self
+            .options
+            .backup
+            .clone()
+            .or(recorded)
+            .ok_or(EngineErrorKind::NoBackup)?;
         // An interrupted restore may have been a restore to another root.
         let recorded = self.backup.as_ref().map(|backup| &backup.path);
         let begun = journal_store.phase() == Some(Phase::Restoring)
@@ -559,14 +540,11 @@ impl<'a, S: Store> Run<'a, S> {
         source: &Source,
         losses: Option<&DataLoss>,
     ) -> Result<Gap, EngineErrorKind> {
-        let (root, limits) = (&self.options.root, &self.options.limits);
-        let revision = confirmed.revision;
-        if newest_revision(self.store, root, limits).await? == revision {
+        let (etcd, revision) = (self.etcd(), confirmed.revision);
+        if etcd.newest_revision().await? == revision {
             return Ok(confirmed);
         }
-        let diff = source
-            .diff(self.store, self.ctx(), losses, revision, None)
-            .await?;
+        let diff = source.diff(etcd, losses, revision, None).await?;
         match diff.newer {
             0 => Ok(diff),
             keys => Err(EngineErrorKind::SourceChanged {
@@ -583,9 +561,7 @@ impl<'a, S: Store> Run<'a, S> {
     async fn confirm(&self, diff: &RestoreReport) -> Result<(), EngineErrorKind> {
         let observer = std::sync::Arc::clone(&self.environment.observer);
         let diff = diff.clone();
-        let yes = tokio::task::spawn_blocking(move || observer.confirm_restore(&diff))
-            .await
-            .map_err(|error| EngineErrorKind::Worker(error.to_string()))?;
+        let yes = blocking(move || observer.confirm_restore(&diff)).await?;
         agreed(&self.environment.stop, yes)
     }
 }

@@ -14,9 +14,8 @@ use milvus_meta::entry::{Entry, printable};
 use milvus_meta::keys::{KeyRange, MetaRoot};
 use milvus_meta::plural::counted;
 
-use crate::context::RunContext;
+use crate::context::Etcd;
 use crate::error::{EngineErrorKind, while_doing};
-use crate::limits::Limits;
 use crate::retry::read;
 
 /// The fields of a session's JSON value that are reported.
@@ -27,7 +26,7 @@ struct SessionValue {
 }
 
 /// Describes a key below `session/`.
-pub(super) async fn describe<S: Store>(
+async fn describe<S: Store>(
     store: &S,
     root: &MetaRoot,
     entry: &Entry,
@@ -88,25 +87,34 @@ pub(super) async fn list<S: Store>(
     Ok((sessions, response.revision))
 }
 
-pub(super) async fn lock_holder<S: Store>(
-    store: &S,
-    root: &MetaRoot,
-    limits: &Limits,
-) -> Result<Option<SessionReport>, EngineErrorKind> {
-    let held = read(
-        store,
-        limits.retry_timeout,
-        RangeRequest::key(root.lock_key()),
-    )
-    .await
-    .map_err(while_doing("reading the lock"))?;
-    let Some(entry) = held.entries.first() else {
-        return Ok(None);
-    };
-    let holder = describe(store, root, entry)
+/// Like [`list`], with the parameters of a run.
+pub(super) async fn registered<S: Store>(
+    etcd: Etcd<'_, S>,
+) -> Result<(Vec<SessionReport>, i64), EngineErrorKind> {
+    list(etcd.store, etcd.root, etcd.limits.retry_timeout)
         .await
-        .map_err(while_doing("reading the lock's lease"))?;
-    Ok(Some(holder))
+        .map_err(while_doing("reading the sessions"))
+}
+
+pub(super) async fn lock_holder<S: Store>(
+    etcd: Etcd<'_, S>,
+) -> Result<Option<SessionReport>, EngineErrorKind> {
+    let request = RangeRequest::key(etcd.root.lock_key());
+    let held = etcd.read(request, "reading the lock").await?;
+    match held.entries.first() {
+        Some(entry) => Ok(Some(describe_lock(etcd, entry).await?)),
+        None => Ok(None),
+    }
+}
+
+/// Describes the lock.
+pub(super) async fn describe_lock<S: Store>(
+    etcd: Etcd<'_, S>,
+    lock: &Entry,
+) -> Result<SessionReport, EngineErrorKind> {
+    describe(etcd.store, etcd.root, lock)
+        .await
+        .map_err(while_doing("reading the lock's lease"))
 }
 
 /// Formats a wait in seconds, rounded up.
@@ -117,23 +125,13 @@ pub(super) fn up_to(wait: Duration) -> String {
 
 /// Waits until no component is registered, for at most `wait`.
 pub(super) async fn wait_until_gone<S: Store>(
-    store: &S,
-    ctx: RunContext<'_>,
+    etcd: Etcd<'_, S>,
     wait: Duration,
 ) -> Result<(), EngineErrorKind> {
-    let RunContext {
-        root,
-        limits: Limits { retry_timeout, .. },
-        stop,
-        observer,
-        ..
-    } = ctx;
     let deadline = Instant::now() + wait;
     let mut reported = usize::MAX;
     loop {
-        let (sessions, revision) = list(store, root, *retry_timeout)
-            .await
-            .map_err(while_doing("reading the sessions"))?;
+        let (sessions, revision) = registered(etcd).await?;
         if sessions.is_empty() {
             return Ok(());
         }
@@ -143,7 +141,7 @@ pub(super) async fn wait_until_gone<S: Store>(
         }
         if reported != sessions.len() {
             reported = sessions.len();
-            observer.note(&format!(
+            etcd.observer.note(&format!(
                 "waiting up to {} for {} to end, the first is {} ({})",
                 up_to(left),
                 counted(sessions.len(), "session"),
@@ -151,9 +149,11 @@ pub(super) async fn wait_until_gone<S: Store>(
                 sessions[0].ending()
             ));
         }
-        let change = store.wait_for_change(root.range_below("session/"), revision);
+        let change = etcd
+            .store
+            .wait_for_change(etcd.root.range_below("session/"), revision);
         tokio::select! {
-            signal = stop.wait() => return Err(EngineErrorKind::Interrupted(signal)),
+            signal = etcd.stop.wait() => return Err(EngineErrorKind::Interrupted(signal)),
             outcome = timeout(left, change) => {
                 if let Ok(Err(error)) = outcome && !error.is_transient() {
                     return Err(while_doing("watching the sessions")(error));

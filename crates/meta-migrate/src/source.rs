@@ -8,14 +8,14 @@ use milvus_meta::keys::KeyRange;
 use milvus_meta::layout::Layout;
 use milvus_meta::transform::{Migration, Options, Task, leftover_ranges};
 
-use crate::context::{ReadRevision, Retries, RunContext, newest};
+use crate::context::{Etcd, ReadRevision, Retries};
 use crate::error::EngineErrorKind;
 use crate::fingerprint::{Filter, Fingerprint};
 use crate::key_count::KeyCounter;
 use crate::range_delete::RangeSplits;
 use crate::throughput::backup_job::{BackupJob, BackupTarget};
 use crate::throughput::pages::Pages;
-use crate::throughput::transform_job::{TransformJob, Transformed};
+use crate::throughput::transform_job::TransformJob;
 
 /// The source at one revision.
 pub(super) struct Reading {
@@ -39,15 +39,14 @@ pub(super) struct Reading {
 
 /// Reads and transforms the source. Starts again if etcd compacts the revision being read.
 pub(super) async fn read_source<S: Store>(
-    store: &S,
-    ctx: RunContext<'_>,
+    etcd: Etcd<'_, S>,
     filter: &Filter,
     options: &Options,
     backup: Option<&BackupTarget>,
 ) -> Result<Reading, EngineErrorKind> {
-    let mut retries = Retries::new(ctx);
+    let mut retries = Retries::new(etcd.ctx);
     loop {
-        match read_once(store, ctx, filter, options, backup).await {
+        match read_once(etcd, filter, options, backup).await {
             Err(failure) if retries.again_after(&failure) => {}
             outcome => return outcome,
         }
@@ -55,60 +54,50 @@ pub(super) async fn read_source<S: Store>(
 }
 
 async fn read_once<S: Store>(
-    store: &S,
-    ctx: RunContext<'_>,
+    etcd: Etcd<'_, S>,
     filter: &Filter,
     options: &Options,
     backup: Option<&BackupTarget>,
 ) -> Result<Reading, EngineErrorKind> {
     let started = Instant::now();
-    let read_revision = newest(store, ctx.root, ctx.limits).await?;
+    let read_revision = etcd.newest().await?;
     let revision = read_revision.revision;
-    let backup = backup.map(|target| BackupJob::start(target, ctx.root, read_revision));
-    let transform = TransformJob::start(ctx.root.clone(), options.clone());
+    let backup = backup.map(|target| BackupJob::start(target, etcd.root, read_revision));
+    let transform = TransformJob::start(etcd.root.clone(), options.clone());
     let mut fingerprint = Fingerprint::default();
-    let mut skipped_leased = 0;
-    let mut splits = RangeSplits::new(leftover_ranges(ctx.root), ctx.limits.delete_keys_max);
-    let mut pages = Pages::begin(store, ctx, ctx.root.range(), revision).await?;
-    ctx.observer.phase_started("read", Some(pages.keys()));
-    let mut counter = KeyCounter::new(ctx.root, filter);
+    let mut splits = RangeSplits::new(leftover_ranges(etcd.root), etcd.limits.delete_keys_max);
+    let mut pages = Pages::begin(etcd.store, etcd.ctx, etcd.root.range(), revision).await?;
+    etcd.observer.phase_started("read", Some(pages.keys()));
+    let mut counter = KeyCounter::new(etcd.root, filter);
     let mut is_saving = backup.is_some();
-    while let Some(page) = pages.next().await? {
+    while let Some(mut page) = pages.next().await? {
         counter.see(&page);
-        let mut kept = page;
-        kept.retain(|entry| {
-            skipped_leased += u64::from(filter.skips_leased(entry));
-            filter.keeps(entry)
-        });
-        for entry in &kept {
+        page.retain(|entry| filter.keeps(entry));
+        for entry in &page {
             fingerprint.add(entry);
             splits.see(&entry.key);
         }
-        let kept = Arc::new(kept);
-        transform.push(Arc::clone(&kept)).await;
+        let page = Arc::new(page);
+        transform.push(Arc::clone(&page)).await;
         // If the backup fails, the rest is read anyway: no decision is based on a part of the
         // source.
         if is_saving && let Some(job) = &backup {
-            is_saving = job.push(kept).await;
+            is_saving = job.push(page).await;
         }
     }
     if let Some(job) = &backup {
-        job.seal(skipped_leased).await;
+        job.seal(counter.skipped_leased()).await;
     }
-    ctx.observer.phase_finished();
+    etcd.observer.phase_finished();
     let read_seconds = started.elapsed().as_secs_f64();
     let transforming = Instant::now();
-    let Transformed {
-        layout,
-        evidence,
-        migration,
-    } = transform.finish().await?;
+    let done = transform.finish().await?;
     // Plain keys last: they show what an interrupted repair has not deleted yet.
-    let leftovers = migration.leftovers().iter().rev().cloned().collect();
+    let leftovers = done.migration.leftovers().iter().rev().cloned().collect();
     Ok(Reading {
-        migration,
-        layout,
-        evidence,
+        migration: done.migration,
+        layout: done.layout,
+        evidence: done.evidence,
         read_revision,
         fingerprint,
         source_keys: counter.source_keys(pages.keys()),

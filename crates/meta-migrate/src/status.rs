@@ -12,13 +12,12 @@ use milvus_meta::layout::LayoutDetector;
 
 use crate::Environment;
 use crate::completeness::{context, survey};
-use crate::context::RunContext;
-use crate::context::newest_revision;
-use crate::error::{EngineError, EngineErrorKind, while_doing};
+use crate::context::Etcd;
+use crate::error::{EngineError, EngineErrorKind};
 use crate::fingerprint::Filter;
 use crate::journal_store::JournalStore;
 use crate::limits::Limits;
-use crate::retry::{read, with_retry};
+use crate::retry::with_retry;
 use crate::throughput::pages::Pages;
 use crate::{quota, sessions};
 
@@ -50,33 +49,27 @@ pub async fn status_with_journal_error<S: Store>(
     limits: &Limits,
     environment: &Environment,
 ) -> Result<(StatusReport, Option<EngineError>), EngineError> {
-    let (report, unusable) = collect(store, root, limits, environment)
-        .await
-        .map_err(EngineError::before_writing)?;
+    let etcd = environment.etcd(store, root, limits);
+    let (report, unusable) = collect(etcd).await.map_err(EngineError::before_writing)?;
     Ok((report, unusable.map(EngineError::before_writing)))
 }
 
 async fn collect<S: Store>(
-    store: &S,
-    root: &MetaRoot,
-    limits: &Limits,
-    environment: &Environment,
+    etcd: Etcd<'_, S>,
 ) -> Result<(StatusReport, Option<EngineErrorKind>), EngineErrorKind> {
-    let (sessions, _) = sessions::list(store, root, limits.retry_timeout)
-        .await
-        .map_err(while_doing("reading the sessions"))?;
-    let lock = sessions::lock_holder(store, root, limits).await?;
-    let (journal_store, journal, unusable) = match JournalStore::load(store, root, limits).await {
+    let (sessions, _) = sessions::registered(etcd).await?;
+    let lock = sessions::lock_holder(etcd).await?;
+    let (journal_store, journal, unusable) = match JournalStore::load(etcd).await {
         Ok(journal_store) => {
             if let Err(brought) = journal_store.check_revisions() {
-                environment.observer.note(&brought.to_string());
+                etcd.observer.note(&brought.to_string());
             }
             let journal = journal_store.journal();
             let journal = journal.and_then(|journal| serde_json::to_value(journal).ok());
             (Some(journal_store), journal, None)
         }
         Err(failure @ EngineErrorKind::Journal { .. }) => {
-            (None, raw_journal(store, root, limits).await?, Some(failure))
+            (None, raw_journal(etcd).await?, Some(failure))
         }
         Err(failure) => return Err(failure),
     };
@@ -84,29 +77,21 @@ async fn collect<S: Store>(
         Some(EngineErrorKind::Journal { source, .. }) => Some(source.to_string()),
         Some(_) | None => None,
     };
-    let (families, found) = count(store, root, limits, environment).await?;
+    let (families, found) = count(etcd).await?;
     let journal_of_run = journal_store.as_ref().and_then(JournalStore::journal);
     let phase = journal_of_run.map(|journal| journal.phase);
-    let layout = match phase {
-        Some(Phase::Staging | Phase::Staged) => Layout::Staged,
-        Some(Phase::Restoring) => Layout::Mixed,
-        // Between the commit and the end of the cleanup, old keys remain, which 2.2 does not read.
-        Some(Phase::Committed | Phase::Tidying) => Layout::V2_2,
-        Some(Phase::Done) | None => found,
-    };
+    let layout = layout_in(phase, found);
     let findings = match (phase, &unusable) {
         (Some(Phase::Done) | None, None) => {
-            let ctx = environment.ctx(root, limits);
-            problems(store, ctx, layout, journal_of_run, lock.as_ref()).await?
+            problems(etcd, layout, journal_of_run, lock.as_ref()).await?
         }
         _ => Vec::new(),
     };
-    let etcd = with_retry(limits.retry_timeout, || store.status())
-        .await
-        .map_or_else(
-            |_| EtcdReport::default(),
-            |status| quota::summarize(&status),
-        );
+    let status = with_retry(etcd.limits.retry_timeout, || etcd.store.status()).await;
+    let etcd = status.map_or_else(
+        |_| EtcdReport::default(),
+        |status| quota::summarize(&status),
+    );
     let report = StatusReport {
         layout,
         families,
@@ -120,10 +105,20 @@ async fn collect<S: Store>(
     Ok((report, unusable))
 }
 
+/// Returns the layout in a phase of a run; without an unfinished run that of the keys.
+fn layout_in(phase: Option<Phase>, found: Layout) -> Layout {
+    match phase {
+        Some(Phase::Staging | Phase::Staged) => Layout::Staged,
+        Some(Phase::Restoring) => Layout::Mixed,
+        // Between the commit and the end of the cleanup, old keys remain, which 2.2 does not read.
+        Some(Phase::Committed | Phase::Tidying) => Layout::V2_2,
+        Some(Phase::Done) | None => found,
+    }
+}
+
 /// Returns the problems of metadata in the 2.2 layout; 2.1 metadata is not checked here.
 async fn problems<S: Store>(
-    store: &S,
-    ctx: RunContext<'_>,
+    etcd: Etcd<'_, S>,
     layout: Layout,
     journal: Option<&Journal>,
     lock: Option<&SessionReport>,
@@ -131,8 +126,8 @@ async fn problems<S: Store>(
     if matches!(layout, Layout::V2_1 | Layout::Staged) {
         return Ok(Vec::new());
     }
-    let found = survey(store, ctx, context(None, journal)).await?;
-    let mut findings = found.findings(ctx.root, journal);
+    let found = survey(etcd, context(None, journal)).await?;
+    let mut findings = found.findings(etcd.root, journal);
     findings.retain(|finding| finding.severity != Severity::Notice);
     if let Some(lock) = lock.filter(|lock| !lock.never_expires()) {
         let message = format!(
@@ -140,7 +135,7 @@ async fn problems<S: Store>(
             lock.address,
             lock.ending()
         );
-        findings.push(Finding::error("locked", &ctx.root.lock_key(), message));
+        findings.push(Finding::error("locked", &etcd.root.lock_key(), message));
         findings.sort();
     }
     Ok(findings)
@@ -148,14 +143,10 @@ async fn problems<S: Store>(
 
 /// Returns an unusable journal unchanged: as JSON, or as text if it is not valid JSON.
 async fn raw_journal<S: Store>(
-    store: &S,
-    root: &MetaRoot,
-    limits: &Limits,
+    etcd: Etcd<'_, S>,
 ) -> Result<Option<serde_json::Value>, EngineErrorKind> {
-    let request = RangeRequest::key(root.journal_key());
-    let found = read(store, limits.retry_timeout, request)
-        .await
-        .map_err(while_doing("reading the journal"))?;
+    let request = RangeRequest::key(etcd.root.journal_key());
+    let found = etcd.read(request, "reading the journal").await?;
     Ok(found.entries.first().map(|entry| {
         serde_json::from_slice(&entry.value)
             .unwrap_or_else(|_| String::from_utf8_lossy(&entry.value).into_owned().into())
@@ -164,20 +155,14 @@ async fn raw_journal<S: Store>(
 
 /// Counts every family and detects the layout in one pass.
 async fn count<S: Store>(
-    store: &S,
-    root: &MetaRoot,
-    limits: &Limits,
-    environment: &Environment,
+    etcd: Etcd<'_, S>,
 ) -> Result<(Vec<FamilyStatus>, Layout), EngineErrorKind> {
-    let filter = Filter::all(root);
+    let (root, filter) = (etcd.root, Filter::all(etcd.root));
     let mut families: BTreeMap<Family, FamilyStatus> = BTreeMap::new();
     let mut detector = LayoutDetector::new(root.clone());
-    let revision = newest_revision(store, root, limits).await?;
-    let mut pages =
-        Pages::begin(store, environment.ctx(root, limits), root.range(), revision).await?;
-    environment
-        .observer
-        .phase_started("read", Some(pages.keys()));
+    let revision = etcd.newest_revision().await?;
+    let mut pages = Pages::begin(etcd.store, etcd.ctx, root.range(), revision).await?;
+    etcd.observer.phase_started("read", Some(pages.keys()));
     while let Some(page) = pages.next().await? {
         for entry in &page {
             let Some(relative) = root.strip(&entry.key) else {
@@ -195,6 +180,6 @@ async fn count<S: Store>(
             }
         }
     }
-    environment.observer.phase_finished();
+    etcd.observer.phase_finished();
     Ok((families.into_values().collect(), detector.layout()))
 }

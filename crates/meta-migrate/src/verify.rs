@@ -17,17 +17,16 @@ use milvus_meta::transform::{
 use milvus_meta::verify::Context;
 
 use crate::Environment;
+use crate::background::blocking;
 use crate::completeness::{context, survey};
-use crate::context::RunContext;
-use crate::context::newest_revision;
+use crate::context::{Etcd, RunContext};
 use crate::diff::{Actual, Collector, Expected, compare};
-use crate::error::{EngineError, EngineErrorKind, while_doing};
+use crate::error::{EngineError, EngineErrorKind};
 use crate::fingerprint::Filter;
 use crate::journal_store::{JournalStore, task_of};
 use crate::key_count;
 use crate::limits::Limits;
 use crate::plan_report::unfinished_message;
-use crate::retry::read;
 use crate::sessions;
 use crate::throughput::stream::feed;
 use crate::throughput::transform_job::TransformJob;
@@ -61,18 +60,18 @@ pub async fn verify<S: Store>(
     environment: &Environment,
 ) -> Result<VerifyReport, EngineError> {
     let check = async {
-        let ctx = environment.ctx(&options.root, &options.limits);
-        let holder = sessions::lock_holder(store, ctx.root, ctx.limits).await?;
+        let etcd = environment.etcd(store, &options.root, &options.limits);
+        let holder = sessions::lock_holder(etcd).await?;
         if let Some(holder) = holder.filter(|holder| !holder.never_expires()) {
             return Err(EngineErrorKind::Locked(holder));
         }
-        let journal_store = JournalStore::load(store, ctx.root, ctx.limits).await?;
+        let journal_store = JournalStore::load(etcd).await?;
         if let Some(phase) = journal_store.phase().filter(|phase| *phase != Phase::Done) {
             let message = unfinished_message(phase, journal_store.journal());
             let mut collector = Collector::default();
             collector.push(Finding::error(
                 "unfinished",
-                &ctx.root.journal_key(),
+                &etcd.root.journal_key(),
                 message,
             ));
             return Ok(collector.report());
@@ -86,7 +85,7 @@ pub async fn verify<S: Store>(
             context,
             backup_is_optional: false,
         };
-        verify_against(store, ctx, expectation).await
+        verify_against(etcd, expectation).await
     };
     check.await.map_err(EngineError::before_writing)
 }
@@ -102,60 +101,53 @@ pub(super) struct Expectation {
 }
 
 pub(super) async fn verify_against<S: Store>(
-    store: &S,
-    ctx: RunContext<'_>,
+    etcd: Etcd<'_, S>,
     expectation: Expectation,
 ) -> Result<VerifyReport, EngineErrorKind> {
     if let Some(path) = expectation.backup {
         // An optional backup is verified first, so that it can be ignored if it is damaged.
         let optional = expectation.backup_is_optional;
-        let meta_root = ctx.root.meta_root().to_owned();
-        let tolerance = ctx.limits.tolerance;
+        let meta_root = etcd.root.meta_root().to_owned();
+        let tolerance = etcd.limits.tolerance;
         let open = move || {
             Backup::open_instance(Some(&meta_root), |root| match optional {
                 true => Backup::open_with(&path, root, tolerance),
                 false => Backup::announced(&path, root, tolerance),
             })
         };
-        let opened = tokio::task::spawn_blocking(open)
-            .await
-            .map_err(|error| EngineErrorKind::Worker(error.to_string()))?;
-        match opened {
+        match blocking(open).await? {
             Ok(backup) => {
                 let options = match expectation.options {
                     Some(options) => options,
-                    None => options_of_run(store, ctx).await?,
+                    None => options_of_run(etcd).await?,
                 };
                 let task = options.task;
-                let migration = migration_of(&backup, ctx, options).await?;
+                let migration = migration_of(&backup, etcd.ctx, options).await?;
                 // The plan of a repair is only executed if it has no errors.
                 if task == Task::Migration || !migration.has_errors() {
-                    return against_backup(store, ctx, backup, migration).await;
+                    return against_backup(etcd, backup, migration).await;
                 }
-                ctx.observer.note(
+                etcd.observer.note(
                     "the repair restored schemas from another file, so the result is checked for completeness and not \
                      compared with the backup",
                 );
             }
             Err(error) if expectation.backup_is_optional => {
-                ctx.observer.note(&format!(
+                etcd.observer.note(&format!(
                     "the backup cannot be read here, so the result is checked without it: {error}"
                 ));
             }
             Err(error) => return Err(EngineErrorKind::Backup(error)),
         }
     }
-    let journal_store = JournalStore::load(store, ctx.root, ctx.limits).await?;
-    consistency(store, ctx, expectation.context, journal_store.journal()).await
+    let journal_store = JournalStore::load(etcd).await?;
+    consistency(etcd, expectation.context, journal_store.journal()).await
 }
 
 /// Returns the options of the migration from the journal. Without one, derives the forms from the
 /// keys.
-async fn options_of_run<S: Store>(
-    store: &S,
-    ctx: RunContext<'_>,
-) -> Result<Options, EngineErrorKind> {
-    let journal_store = JournalStore::load(store, ctx.root, ctx.limits).await?;
+async fn options_of_run<S: Store>(etcd: Etcd<'_, S>) -> Result<Options, EngineErrorKind> {
+    let journal_store = JournalStore::load(etcd).await?;
     if let Some(journal) = journal_store.journal()
         && let Ok(form) = journal.collection_form.parse::<CollectionForm>()
         && let Ok(segment_form) = journal.segment_form.parse::<SegmentForm>()
@@ -171,16 +163,16 @@ async fn options_of_run<S: Store>(
             target,
         });
     }
-    let form = if holds(store, ctx, Family::DatabaseCollection).await? {
+    let form = if holds(etcd, Family::DatabaseCollection).await? {
         CollectionForm::Database
-    } else if holds(store, ctx, Family::Partition).await? {
+    } else if holds(etcd, Family::Partition).await? {
         CollectionForm::Split
     } else {
         CollectionForm::Embedded
     };
     let mut segment_form = SegmentForm::Inline;
     for kind in LogKind::ALL {
-        if holds(store, ctx, kind.family()).await? {
+        if holds(etcd, kind.family()).await? {
             segment_form = SegmentForm::Auto;
         }
     }
@@ -195,46 +187,38 @@ async fn options_of_run<S: Store>(
     })
 }
 
-async fn holds<S: Store>(
-    store: &S,
-    ctx: RunContext<'_>,
-    family: Family,
-) -> Result<bool, EngineErrorKind> {
-    let range = ctx.root.range_below(&family.prefix());
+async fn holds<S: Store>(etcd: Etcd<'_, S>, family: Family) -> Result<bool, EngineErrorKind> {
+    let range = etcd.root.range_below(&family.prefix());
     let request = RangeRequest::new(range).keys_only().limit(1);
-    let response = read(store, ctx.limits.retry_timeout, request)
-        .await
-        .map_err(while_doing(
-            "looking for the form of collections and segments",
-        ))?;
+    let action = "looking for the form of collections and segments";
+    let response = etcd.read(request, action).await?;
     Ok(!response.entries.is_empty())
 }
 
 async fn against_backup<S: Store>(
-    store: &S,
-    ctx: RunContext<'_>,
+    etcd: Etcd<'_, S>,
     backup: Backup,
     migration: Migration,
 ) -> Result<VerifyReport, EngineErrorKind> {
     let mut collector = Collector::default();
-    let revision = newest_revision(store, ctx.root, ctx.limits).await?;
-    let sessions = ctx.root.range_below("session/");
-    let filter = Filter::all(ctx.root);
+    let revision = etcd.newest_revision().await?;
+    let sessions = etcd.root.range_below("session/");
+    let filter = Filter::all(etcd.root);
     let actual = Actual {
-        store,
-        ranges: vec![ctx.root.range()],
+        store: etcd.store,
+        ranges: vec![etcd.root.range()],
         revision,
         ignore: &mut |entry| !filter.keeps(entry) || sessions.contains(&entry.key),
     };
-    let expected = migrated(backup, Arc::new(migration), ctx.root);
-    let keys = key_count::in_ranges(store, &actual.ranges, revision, ctx.limits);
-    ctx.observer.phase_started("compare", Some(keys.await?));
-    compare(expected, actual, ctx, |diff| {
+    let expected = migrated(backup, Arc::new(migration), etcd.root);
+    let keys = key_count::in_ranges(etcd, &actual.ranges, revision);
+    etcd.observer.phase_started("compare", Some(keys.await?));
+    compare(expected, actual, etcd.ctx, |diff| {
         collector.add(&diff);
         Ok(())
     })
     .await?;
-    ctx.observer.phase_finished();
+    etcd.observer.phase_finished();
     Ok(collector.report())
 }
 
@@ -287,13 +271,12 @@ fn migrated(backup: Backup, migration: Arc<Migration>, root: &MetaRoot) -> Expec
 }
 
 async fn consistency<S: Store>(
-    store: &S,
-    ctx: RunContext<'_>,
+    etcd: Etcd<'_, S>,
     context: Context,
     journal: Option<&Journal>,
 ) -> Result<VerifyReport, EngineErrorKind> {
     let form = journal.and_then(|journal| journal.collection_form.parse().ok());
-    let mut found = survey(store, ctx, context).await?;
+    let mut found = survey(etcd, context).await?;
     // The embedded form without index or alias looks the same in both layouts.
     let unfinished = journal.is_some_and(|journal| journal.phase != Phase::Done);
     let is_embedded = form == Some(CollectionForm::Embedded);
@@ -302,7 +285,7 @@ async fn consistency<S: Store>(
     {
         std::mem::take(&mut found.checked)
     } else {
-        found.findings(ctx.root, journal)
+        found.findings(etcd.root, journal)
     };
     let mut collector = Collector::default();
     for mut finding in findings {

@@ -15,7 +15,6 @@ use milvus_meta::transform::{
 
 use super::Run;
 use crate::commit::{removal_ops, source_compares};
-use crate::context::newest_revision;
 use crate::error::{EngineErrorKind, WriteState};
 use crate::journal_store::journal_options;
 use crate::range_delete::plan_deletes;
@@ -29,18 +28,13 @@ impl<S: Store> Run<'_, S> {
     /// Finishes an interrupted restore, from the backup that the journal names.
     pub(super) async fn finish_restore(&mut self) -> Result<(), EngineErrorKind> {
         self.written = WriteState::Restoring;
-        let ctx = self.ctx();
-        let recorded = self
-            .journal_store
-            .journal()
-            .and_then(|it| it.backup.as_ref());
-        if let Some(backup) = recorded {
+        if let Some(backup) = self.journal_store.backup() {
             let file = &backup.path;
-            ctx.observer.note(&format!(
+            self.environment.observer.note(&format!(
                 "a restore of {file} was interrupted: finishing it before the migration starts"
             ));
         }
-        finish_interrupted(self.store, ctx, &self.fence, &mut self.journal_store).await?;
+        finish_interrupted(self.etcd(), &self.fence, &mut self.journal_store).await?;
         // The restored backup does not contain what is migrated next.
         self.backup = None;
         self.written = WriteState::Restored;
@@ -71,7 +65,7 @@ impl<S: Store> Run<'_, S> {
             let before = std::mem::replace(&mut self.written, WriteState::InDoubt);
             let outcome = self
                 .journal_store
-                .advance(self.store, &self.fence, limits, next, compares, ops)
+                .advance(&self.fence, limits, next, compares, ops)
                 .await;
             if outcome.is_err() && !self.journal_store.in_doubt() {
                 self.written = before;
@@ -174,11 +168,11 @@ impl<S: Store> Run<'_, S> {
             on_broken_record,
             ..
         } = journal_options(journal)?;
-        let revision = newest_revision(self.store, root, &self.options.limits).await?;
+        let revision = self.etcd().newest_revision().await?;
         let mut entries: Vec<Entry> = Vec::new();
         for family in [Family::Collection, Family::CollectionSnapshot] {
             let range = root.range_below(&family.prefix());
-            let mut pages = Pages::begin(self.store, self.ctx(), range, revision).await?;
+            let mut pages = Pages::begin(self.store, self.etcd().ctx, range, revision).await?;
             while let Some(page) = pages.next().await? {
                 entries.extend(page);
             }
@@ -254,14 +248,10 @@ impl<S: Store> Run<'_, S> {
     /// keys.
     async fn remaining_deletes(&mut self) -> Result<(Vec<KeyRange>, i64), EngineErrorKind> {
         let ranges = leftover_ranges(&self.options.root);
-        let captured = self
-            .journal_store
-            .journal()
-            .map_or(0, |journal| journal.capture_revision);
+        let captured = self.journal_store.capture_revision();
         let trusted = self.journal_store.check_revisions();
         let known = if trusted.is_ok() { captured } else { i64::MAX };
-        let limits = &self.options.limits;
-        let found = plan_deletes(self.store, &ranges, known, limits).await?;
+        let found = plan_deletes(self.etcd(), &ranges, known).await?;
         if !found.ranges.is_empty() {
             trusted?;
         }

@@ -15,6 +15,7 @@ use milvus_meta::transform::PlanReport;
 use milvus_meta::transform::{Migration, Options, Task};
 
 use super::{Run, already, nothing_to_do};
+use crate::background::blocking;
 use crate::completeness::{has_2_1_run, result_findings};
 use crate::error::{EngineErrorKind, agreed};
 use crate::fingerprint::{Filter, Fingerprint};
@@ -76,7 +77,7 @@ impl<S: Store> Run<'_, S> {
         let wanted = self.options.backup.as_ref();
         let options = self.options.transform_options();
         let quota = QuotaCheck::ask(self.store, self.options.limits.retry_timeout);
-        let mut reading = read_source(self.store, self.ctx(), &filter, &options, wanted).await?;
+        let mut reading = read_source(self.etcd(), &filter, &options, wanted).await?;
         self.seconds.read = reading.read_seconds;
         self.seconds.transform = reading.transform_seconds;
         let is_repair = options.task == Task::Repair;
@@ -105,6 +106,12 @@ impl<S: Store> Run<'_, S> {
         self.confirm(&plan).await?;
         self.save(&mut reading).await?;
         self.forget_outdated_backup(&reading.fingerprint);
+        self.begin_plan(reading, plan, false);
+        Ok(None)
+    }
+
+    /// Starts to carry out a plan.
+    pub(super) fn begin_plan(&mut self, reading: Reading, plan: PlanReport, is_rest: bool) {
         self.prepared = Some(Prepared {
             migration: Arc::new(reading.migration),
             plan,
@@ -114,10 +121,9 @@ impl<S: Store> Run<'_, S> {
             source_keys: reading.source_keys,
             leased_keys: reading.leased_keys,
             deletes: reading.deletes,
-            is_rest: false,
+            is_rest,
         });
         self.own = WriteStats::default();
-        Ok(None)
     }
 
     /// Determines the layout of a reading. Returns a report if there is nothing to do.
@@ -165,7 +171,7 @@ impl<S: Store> Run<'_, S> {
     ) -> Result<PlanReport, EngineErrorKind> {
         let mut plan = plan_of(reading, &self.options.root, self.journal_store.journal());
         plan.findings
-            .extend(result_findings(self.store, self.ctx(), filter, reading, options).await?);
+            .extend(result_findings(self.etcd(), filter, reading, options).await?);
         plan.findings.sort();
         if plan.findings.iter().any(Finding::is_error) {
             return Err(EngineErrorKind::Findings(Box::new(plan)));
@@ -180,7 +186,7 @@ impl<S: Store> Run<'_, S> {
     /// Milvus must not start on it.
     async fn is_complete(&self, options: &Options) -> Result<bool, EngineErrorKind> {
         let (layout, findings) =
-            completeness::check(self.store, self.ctx(), options, &self.journal_store).await?;
+            completeness::check(self.etcd(), options, &self.journal_store).await?;
         if has_2_1_run(&findings) {
             return Ok(false);
         }
@@ -284,24 +290,17 @@ impl<S: Store> Run<'_, S> {
 
     /// Checks before staging that the server accepts the largest entry and the commit.
     async fn check_fit(&self, migration: &Migration) -> Result<(), EngineErrorKind> {
-        let root = &self.options.root;
         let backup = self.options.backup.as_ref();
         let path_bytes = backup.map_or(0, |backup| backup.path.as_os_str().len());
-        let largest = Largest::of(migration, root, path_bytes);
-        largest
-            .check_entry(self.store, root, self.options.limits.retry_timeout)
-            .await?;
-        largest
-            .check_commit(self.store, root, self.options.limits.retry_timeout)
-            .await
+        let largest = Largest::of(migration, &self.options.root, path_bytes);
+        largest.check_entry(self.etcd()).await?;
+        largest.check_commit(self.etcd()).await
     }
 
     async fn confirm(&mut self, plan: &PlanReport) -> Result<(), EngineErrorKind> {
         let asking = Instant::now();
         let (observer, plan) = (Arc::clone(&self.environment.observer), plan.clone());
-        let yes = tokio::task::spawn_blocking(move || observer.confirm_migration(&plan))
-            .await
-            .map_err(|error| EngineErrorKind::Worker(error.to_string()))?;
+        let yes = blocking(move || observer.confirm_migration(&plan)).await?;
         self.asked += asking.elapsed();
         agreed(&self.environment.stop, yes)
     }

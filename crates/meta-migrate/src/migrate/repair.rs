@@ -1,18 +1,15 @@
 //! The parts of a run that differ for a repair: after the commit, the rest of the plan is computed
 //! again from the current metadata.
 
-use std::sync::Arc;
-
 use crate::journal::Phase;
 use crate::protocol::Forward;
 use meta_report::{MigrateOutcome, MigrateReport};
 use meta_store::Store;
 
-use super::{Prepared, Run, nothing_to_do};
+use super::{Run, nothing_to_do};
 use crate::error::{EngineErrorKind, WriteState};
 use crate::fingerprint::Filter;
 use crate::source::read_source;
-use crate::throughput::writer::WriteStats;
 
 impl<S: Store> Run<'_, S> {
     /// Chooses the first step. The journal of a finished run is ignored: the keys show what needs
@@ -37,20 +34,9 @@ impl<S: Store> Run<'_, S> {
         let root = &self.options.root;
         let options = self.options.transform_options();
         let filter = Filter::all(root);
-        let reading = read_source(self.store, self.ctx(), &filter, &options, None).await?;
+        let reading = read_source(self.etcd(), &filter, &options, None).await?;
         let plan = self.planned(&filter, &reading, &options).await?;
-        self.prepared = Some(Prepared {
-            migration: Arc::new(reading.migration),
-            plan,
-            revision: reading.read_revision.revision,
-            cluster_id: reading.read_revision.cluster_id(),
-            fingerprint: reading.fingerprint,
-            source_keys: reading.source_keys,
-            leased_keys: reading.leased_keys,
-            deletes: reading.deletes,
-            is_rest: true,
-        });
-        self.own = WriteStats::default();
+        self.begin_plan(reading, plan, true);
         Ok(())
     }
 

@@ -15,7 +15,6 @@ use milvus_meta::plural::{agree, counted};
 use milvus_meta::transform::{Migration, Put, SegmentForm, SegmentRewrite, remaining_segment};
 
 use super::Run;
-use crate::context::newest_revision;
 use crate::diff::{Collector, Diff};
 use crate::error::EngineErrorKind;
 use crate::throughput::pages::Pages;
@@ -36,8 +35,7 @@ impl<S: Store> Run<'_, S> {
         }
         let observer = &*self.environment.observer;
         observer.phase_started("rewrite segments", planned);
-        let (root, limits) = (&self.options.root, &self.options.limits);
-        let revision = newest_revision(self.store, root, limits).await?;
+        let revision = self.etcd().newest_revision().await?;
         let (sender, receiver) = channel(PAGES_AHEAD);
         // The writer receives an error as well, and waits for the requests in flight before it
         // returns.
@@ -72,7 +70,7 @@ impl<S: Store> Run<'_, S> {
         revision: i64,
     ) -> Result<(), EngineErrorKind> {
         let range = self.options.root.range_below(&Family::Segment.prefix());
-        let mut pages = Pages::begin(self.store, self.ctx(), range, revision).await?;
+        let mut pages = Pages::begin(self.store, self.etcd().ctx, range, revision).await?;
         while let Some(page) = pages.next().await? {
             let ops = match &self.prepared {
                 Some(prepared) => planned(&prepared.migration, &page, prepared.revision)?,
@@ -96,10 +94,7 @@ impl<S: Store> Run<'_, S> {
     ) -> Result<Vec<Op>, EngineErrorKind> {
         let keys = self.logs_of(page, revision).await?;
         let root = &self.options.root;
-        let captured = self
-            .journal_store
-            .journal()
-            .map_or(0, |it| it.capture_revision);
+        let captured = self.journal_store.capture_revision();
         let mut ops = Vec::new();
         for entry in page {
             if let Some(Put { key, value }) = remaining_segment(root, entry, &keys) {
@@ -135,7 +130,7 @@ impl<S: Store> Run<'_, S> {
                 KeyRange::prefix(key)
             };
             let range = KeyRange::new(of(first).start, of(last).end);
-            let mut pages = Pages::begin(self.store, self.ctx(), range, revision).await?;
+            let mut pages = Pages::begin(self.store, self.etcd().ctx, range, revision).await?;
             while let Some(page) = pages.next().await? {
                 keys.extend(page.into_iter().map(|entry| (entry.key, entry.value)));
             }
@@ -155,7 +150,7 @@ impl<S: Store> Run<'_, S> {
             return Ok(());
         }
         let range = self.options.root.range_below(&Family::Segment.prefix());
-        let mut pages = Pages::begin(self.store, self.ctx(), range, revision).await?;
+        let mut pages = Pages::begin(self.store, self.etcd().ctx, range, revision).await?;
         while let Some(page) = pages.next().await? {
             for entry in page {
                 let is_done = match migration.rewritten_segment(&entry) {

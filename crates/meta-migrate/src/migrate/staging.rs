@@ -5,15 +5,13 @@ use std::time::Instant;
 
 use tokio::sync::mpsc::Receiver;
 
-use crate::journal::{Counts, FORMAT, Journal, MIGRATION_FORMAT, Phase};
+use crate::journal::{Counts, Journal, Phase};
 use meta_store::{Op, Store};
 use milvus_meta::entry::printable;
-use milvus_meta::transform::{Migration, Task, staged_family_ranges};
+use milvus_meta::transform::{Migration, staged_family_ranges};
 
 use super::{Prepared, Run};
 use crate::clock::now;
-use crate::context::RunContext;
-use crate::context::newest_revision;
 use crate::diff::{Actual, Collector, Diff, compare};
 use crate::error::{EngineErrorKind, WriteState};
 use crate::fingerprint::{Filter, changed_since};
@@ -58,14 +56,7 @@ impl<S: Store> Run<'_, S> {
         let prepared = self.prepared()?;
         let now = now();
         let journal = Journal {
-            format: match options.task {
-                Task::Migration => MIGRATION_FORMAT,
-                Task::Repair => FORMAT,
-            },
-            meta_root: options.root.meta_root().to_owned(),
             run: self.environment.run.id.clone(),
-            kind: options.task.name().to_owned(),
-            phase: Phase::Staging,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             source_version: options.source_version.as_ref().map(ToString::to_string),
             target_version: Some(options.target_version.to_string()),
@@ -83,13 +74,10 @@ impl<S: Store> Run<'_, S> {
                 segments: prepared.migration.segment_rewrites(),
             },
             backup: self.backup.clone(),
-            committed_revision: 0,
-            keep_extra: false,
-            families: Vec::new(),
             keys_expected: prepared.keys_that_stay(),
-            keys_when_done: 0,
             started_at: now.clone(),
             updated_at: now,
+            ..Journal::empty(&options.root, options.task, Phase::Staging)
         };
         let before = std::mem::replace(&mut self.written, WriteState::Staged);
         let outcome = self.advance(journal).await;
@@ -142,17 +130,11 @@ impl<S: Store> Run<'_, S> {
         next: Journal,
         ops: Vec<Op>,
     ) -> Result<(), EngineErrorKind> {
-        self.own += self
+        let (limits, compares) = (&self.options.limits, Vec::new());
+        let advance = self
             .journal_store
-            .advance(
-                self.store,
-                &self.fence,
-                &self.options.limits,
-                next,
-                Vec::new(),
-                ops,
-            )
-            .await?;
+            .advance(&self.fence, limits, next, compares, ops);
+        self.own += advance.await?;
         Ok(())
     }
 
@@ -202,7 +184,7 @@ impl<S: Store> Run<'_, S> {
         // In a complete staging, keys can only be missing. A different value is from another
         // program, so it is not overwritten.
         let was_whole = self.journal_store.phase() == Some(Phase::Staged);
-        self.compare_staged(migration, self.ctx(), |diff| {
+        self.compare_staged(migration, |diff| {
             match diff {
                 Diff::Different { .. } if was_whole => {
                     position += 1;
@@ -242,30 +224,26 @@ impl<S: Store> Run<'_, S> {
     async fn compare_staged(
         &self,
         migration: &Arc<Migration>,
-        ctx: RunContext<'_>,
         visit: impl FnMut(Diff) -> Result<(), EngineErrorKind>,
     ) -> Result<(), EngineErrorKind> {
-        let (root, limits) = (&self.options.root, &self.options.limits);
-        let revision = newest_revision(self.store, root, limits).await?;
         let filter = self.source_filter();
         let actual = Actual {
             store: self.store,
-            ranges: staged_family_ranges(root),
-            revision,
+            ranges: staged_family_ranges(&self.options.root),
+            revision: self.etcd().newest_revision().await?,
             ignore: &mut |entry| entry.lease != 0 || filter.keeps(entry),
         };
         let expected = staged_entries(Arc::clone(migration));
-        compare(expected, actual, ctx, visit).await
+        compare(expected, actual, self.etcd().ctx, visit).await
     }
 
     /// Reads the new families and collects the differences from the plan.
     pub(super) async fn collect_staged(
         &self,
         migration: &Arc<Migration>,
-        ctx: RunContext<'_>,
     ) -> Result<Collector, EngineErrorKind> {
         let mut collector = Collector::default();
-        self.compare_staged(migration, ctx, |diff| {
+        self.compare_staged(migration, |diff| {
             collector.add(&diff);
             Ok(())
         })
@@ -283,7 +261,7 @@ impl<S: Store> Run<'_, S> {
             return Ok(());
         }
         observer.phase_started("check", Some(prepared.migration.staged_count()));
-        let collected = self.collect_staged(&prepared.migration, self.ctx()).await?;
+        let collected = self.collect_staged(&prepared.migration).await?;
         observer.phase_finished();
         let report = collected.report();
         if !report.ok {
@@ -301,8 +279,7 @@ impl<S: Store> Run<'_, S> {
         &self,
         prepared: &Prepared,
     ) -> Result<bool, EngineErrorKind> {
-        let (root, limits) = (&self.options.root, &self.options.limits);
-        let now = newest_revision(self.store, root, limits).await?;
+        let now = self.etcd().newest_revision().await?;
         Ok(self.only_we_wrote(prepared, now))
     }
 
@@ -318,22 +295,10 @@ impl<S: Store> Run<'_, S> {
         if self.nobody_else_wrote(prepared).await? {
             return Ok(());
         }
-        let limits = &self.options.limits;
-        let filter = self.source_filter();
-        match changed_since(
-            self.store,
-            &filter,
-            &prepared.fingerprint,
-            prepared.revision,
-            limits.retry_timeout,
-        )
-        .await?
-        {
+        let (filter, revision) = (self.source_filter(), prepared.revision);
+        match changed_since(self.etcd(), &filter, &prepared.fingerprint, revision).await? {
             None => Ok(()),
-            Some(what) => Err(EngineErrorKind::SourceChanged {
-                revision: prepared.revision,
-                what,
-            }),
+            Some(what) => Err(EngineErrorKind::SourceChanged { revision, what }),
         }
     }
 }

@@ -16,7 +16,6 @@ use milvus_meta::transform::{Task, leftover_ranges};
 
 use super::Run;
 use crate::completeness::context_of;
-use crate::context::newest_revision;
 use crate::diff::{Actual, Collector, Diff, compare};
 use crate::error::EngineErrorKind;
 use crate::fingerprint::Filter;
@@ -55,7 +54,7 @@ impl<S: Store> Run<'_, S> {
     /// Compares the result with the backup and with the recorded number of keys. If 2.2 was started
     /// after the commit, which is allowed, neither accounts for what it wrote and deleted.
     async fn compare_with_record(&mut self) -> Result<VerifyReport, EngineErrorKind> {
-        let unchanged = unchanged_since_done(self.store, self.ctx(), &self.journal_store).await?;
+        let unchanged = unchanged_since_done(self.etcd(), &self.journal_store).await?;
         let mut backup = self.backup.as_ref();
         if backup.is_some() && !unchanged {
             self.environment.observer.note(
@@ -78,7 +77,7 @@ impl<S: Store> Run<'_, S> {
             ),
             backup_is_optional: true,
         };
-        let mut report = verify_against(self.store, self.ctx(), expectation).await?;
+        let mut report = verify_against(self.etcd(), expectation).await?;
         if !self.left_alone.is_empty() && self.is_2_2_beside_them().await? {
             report
                 .findings
@@ -99,11 +98,11 @@ impl<S: Store> Run<'_, S> {
 
     /// Returns whether the layout is 2.2 apart from the keys that are left alone.
     async fn is_2_2_beside_them(&self) -> Result<bool, EngineErrorKind> {
-        let (root, limits) = (&self.options.root, &self.options.limits);
+        let root = &self.options.root;
         let filter = Filter::all(root);
         let mut detector = LayoutDetector::new(root.clone());
-        let revision = newest_revision(self.store, root, limits).await?;
-        let mut pages = Pages::begin(self.store, self.ctx(), root.range(), revision).await?;
+        let revision = self.etcd().newest_revision().await?;
+        let mut pages = Pages::begin(self.store, self.etcd().ctx, root.range(), revision).await?;
         while let Some(page) = pages.next().await? {
             let other = |entry: &&Entry| !self.left_alone.contains(&entry.key);
             page.iter()
@@ -116,13 +115,13 @@ impl<S: Store> Run<'_, S> {
 
     /// Returns a finding if there are fewer keys than the plan leaves.
     async fn keys_gone(&mut self) -> Result<Option<Finding>, EngineErrorKind> {
-        let (root, limits) = (&self.options.root, &self.options.limits);
+        let root = &self.options.root;
         let expected = self
             .journal_store
             .journal()
             .map_or(0, |it| it.keys_expected);
-        let revision = newest_revision(self.store, root, limits).await?;
-        let found = key_count::keys(self.store, root, revision, limits).await?;
+        let revision = self.etcd().newest_revision().await?;
+        let found = key_count::keys(self.etcd(), revision).await?;
         self.counted = Some((revision, found));
         Ok((found < expected).then(|| {
             let message = format!(
@@ -137,16 +136,15 @@ impl<S: Store> Run<'_, S> {
 
     async fn compare_with_plan(&mut self) -> Result<VerifyReport, EngineErrorKind> {
         let prepared = self.prepared()?;
-        let (root, limits) = (&self.options.root, &self.options.limits);
         // The read-back before the commit is still valid if no other program has written since:
         // this run has written only to other ranges.
-        let mut revision = newest_revision(self.store, root, limits).await?;
+        let mut revision = self.etcd().newest_revision().await?;
         let only_we_wrote = self.only_we_wrote(prepared, revision);
         let mut collector = if self.is_read_back && only_we_wrote {
             Collector::default()
         } else {
-            let collector = self.collect_staged(&prepared.migration, self.ctx()).await?;
-            revision = newest_revision(self.store, root, limits).await?;
+            let collector = self.collect_staged(&prepared.migration).await?;
+            revision = self.etcd().newest_revision().await?;
             collector
         };
         self.compare_collections(revision, &mut collector).await?;
@@ -187,7 +185,7 @@ impl<S: Store> Run<'_, S> {
             revision,
             ignore: &mut |_| false,
         };
-        compare(expected, actual, self.ctx(), |diff| {
+        compare(expected, actual, self.etcd().ctx, |diff| {
             if !matches!(diff, Diff::Extra(_)) {
                 collector.add(&diff);
             }
@@ -236,7 +234,7 @@ impl<S: Store> Run<'_, S> {
         collector: &mut Collector,
     ) -> Result<u64, EngineErrorKind> {
         let prepared = self.prepared()?;
-        let (root, limits) = (&self.options.root, &self.options.limits);
+        let root = &self.options.root;
         let expected = prepared.keys_expected().map(|keys| keys + left_alone);
         if let Some(expected) = expected
             && only_we_wrote
@@ -245,7 +243,7 @@ impl<S: Store> Run<'_, S> {
         {
             return Ok(expected);
         }
-        let found = key_count::keys(self.store, root, revision, limits).await?;
+        let found = key_count::keys(self.etcd(), revision).await?;
         if Some(found) != expected {
             let message = format!(
                 "etcd holds {}, but {} were read, {} put and {} deleted",
@@ -264,18 +262,17 @@ impl<S: Store> Run<'_, S> {
     }
 
     pub(super) async fn record_done(&mut self) -> Result<(), EngineErrorKind> {
-        let (root, limits) = (&self.options.root, &self.options.limits);
-        let revision = newest_revision(self.store, root, limits).await?;
+        let revision = self.etcd().newest_revision().await?;
         let keys_when_done = match self.counted {
             Some((then, keys)) if then == revision => keys,
-            Some(_) | None => key_count::keys(self.store, root, revision, limits).await?,
+            Some(_) | None => key_count::keys(self.etcd(), revision).await?,
         };
         let next = Journal {
             keys_when_done,
             ..self.journal_in(Phase::Done)?
         };
-        let run = history::finished(&next, self.ctx());
-        let ops = history::adding(self.store, self.ctx(), run).await;
+        let run = history::finished(&next, self.etcd().ctx);
+        let ops = history::adding(self.etcd(), run).await;
         self.advance_with(next, ops).await
     }
 }

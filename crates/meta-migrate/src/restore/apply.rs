@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::journal::{Counts, FORMAT, Journal, MIGRATION_FORMAT, Phase};
+use crate::journal::{FORMAT, Journal, Phase};
 use meta_report::{BackupRef, RestoreOutcome, RestoreReport, RunRecord, RunResult};
 use meta_store::{Op, Store};
 use milvus_meta::entry::Entry;
@@ -11,9 +11,7 @@ use milvus_meta::transform::Task;
 
 use super::desired_entries::DesiredEntries;
 use super::gap::{Gap, Source};
-use crate::context::Retries;
-use crate::context::RunContext;
-use crate::context::newest_revision;
+use crate::context::{Etcd, Retries};
 use crate::diff::{Actual, Collector, Diff};
 use crate::error::{EngineErrorKind, WriteState};
 use crate::fence::Fence;
@@ -28,8 +26,7 @@ use crate::write::Write;
 
 /// Writes the changes of a restore.
 pub(super) struct Restorer<'a, S: Store> {
-    pub(super) store: &'a S,
-    pub(super) ctx: RunContext<'a>,
+    pub(super) etcd: Etcd<'a, S>,
     pub(super) fence: &'a Fence<S>,
     pub(super) journal_store: &'a mut JournalStore,
     pub(super) backup: Option<BackupRef>,
@@ -47,59 +44,62 @@ impl<S: Store> Restorer<'_, S> {
         gap: Gap,
     ) -> Result<RestoreReport, EngineErrorKind> {
         let planned = gap.planned();
-        let retry_timeout = self.ctx.limits.retry_timeout;
-        let keys = planned.put + planned.delete;
-        if let Some(warning) = quota.check(keys, gap.put_bytes).await? {
-            self.ctx.observer.note(&warning);
-        }
-        if let Some(entry) = &gap.largest {
-            request_limits::check_entry(
-                self.store,
-                self.ctx.root,
-                retry_timeout,
-                &entry.key,
-                &entry.value,
-            )
-            .await?;
-        }
-        self.record(&source, gap.revision).await?;
-        let observer = self.ctx.observer;
-        observer.phase_started("put", Some(planned.put));
         let Gap {
             image,
-            puts,
-            deletes,
+            keys,
             revision,
-            touched,
             ..
         } = gap;
+        let warning = quota
+            .check(planned.put + planned.delete, keys.put_bytes)
+            .await?;
+        if let Some(warning) = warning {
+            self.etcd.observer.note(&warning);
+        }
+        if let Some(entry) = &keys.largest {
+            request_limits::check_entry(self.etcd, &entry.key, &entry.value).await?;
+        }
+        self.record(&source, revision).await?;
+        let observer = self.etcd.observer;
+        observer.phase_started("put", Some(planned.put));
+        let (puts, touched, deletes) = (keys.puts, keys.touched, keys.deletes);
         let writes = image.stream(chosen(puts));
-        let read_back = ReadBack::new(self.store, self.ctx.limits, touched, Others::Any);
-        let writer = self.writer(*self.ctx.limits).read_at(revision);
+        let read_back = ReadBack::new(
+            self.etcd.store,
+            self.etcd.limits,
+            touched.into_ranges(),
+            Others::Any,
+        );
+        let writer = self.writer(*self.etcd.limits).read_at(revision);
         let written = read_back.along(writer, writes).await;
         observer.phase_finished();
         let (put, is_read_back) = written?;
-        let deleted = self.delete(deletes, planned.delete, revision, put).await?;
+        let deleted = self
+            .delete(deletes.into_ranges(), planned.delete, revision, put)
+            .await?;
         // Recorded again after all writes: a comparison with this record proves that none of them
         // was lost.
         self.record(&source, revision).await?;
         // Without a concurrent writer, the state read before and during the writes is still
         // current.
         let ours = i64::try_from(2 + put.txns + deleted.txns).unwrap_or(i64::MAX);
-        let (root, limits) = (self.ctx.root, self.ctx.limits);
-        let now = newest_revision(self.store, root, limits).await?;
+        let now = self.etcd.newest_revision().await?;
         // Otherwise the comparison reads everything and reports the differences.
         if now != revision.saturating_add(ours) || !is_read_back {
             self.compare(&source, &image).await?;
         }
+        self.finish(planned).await
+    }
+
+    /// Records the run in the history and deletes the journal.
+    async fn finish(&mut self, planned: RestoreReport) -> Result<RestoreReport, EngineErrorKind> {
         let run = RunRecord {
             backup: self.backup.clone(),
-            ..history::restored(self.result, self.ctx, &planned)
+            ..history::restored(self.result, self.etcd.ctx, &planned)
         };
-        let ops = history::adding(self.store, self.ctx, run).await;
-        self.journal_store
-            .clear(self.store, self.fence, self.ctx.limits, ops)
-            .await?;
+        let ops = history::adding(self.etcd, run).await;
+        let limits = self.etcd.limits;
+        self.journal_store.clear(self.fence, limits, ops).await?;
         Ok(RestoreReport {
             outcome: RestoreOutcome::Restored,
             verified: true,
@@ -112,17 +112,8 @@ impl<S: Store> Restorer<'_, S> {
     async fn record(&mut self, source: &Source, revision: i64) -> Result<(), EngineErrorKind> {
         let next = self.restoring(source, revision);
         let before = std::mem::replace(self.written, WriteState::Restoring);
-        let recorded = self
-            .journal_store
-            .advance(
-                self.store,
-                self.fence,
-                self.ctx.limits,
-                next,
-                Vec::new(),
-                Vec::new(),
-            )
-            .await;
+        let limits = self.etcd.limits;
+        let recorded = self.journal_store.record(self.fence, limits, next).await;
         if recorded.is_err() && !self.journal_store.in_doubt() {
             *self.written = before;
         }
@@ -137,8 +128,8 @@ impl<S: Store> Restorer<'_, S> {
         revision: i64,
         put: WriteStats,
     ) -> Result<WriteStats, EngineErrorKind> {
-        let limits = self.ctx.limits.for_deletes(put);
-        let observer = self.ctx.observer;
+        let limits = self.etcd.limits.for_deletes(put);
+        let observer = self.etcd.observer;
         observer.phase_started("delete", Some(keys));
         let deletes = deletes.into_iter().map(Op::Delete).map(Write::over);
         let writer = self.writer(limits).read_at(revision);
@@ -149,11 +140,11 @@ impl<S: Store> Restorer<'_, S> {
 
     fn writer(&self, limits: Limits) -> Writer<'_, S> {
         Writer::new(
-            self.store,
+            self.etcd.store,
             self.journal_store.guards(self.fence),
             limits,
-            self.ctx.stop,
-            self.ctx.observer,
+            self.etcd.stop,
+            self.etcd.observer,
         )
     }
 
@@ -164,7 +155,7 @@ impl<S: Store> Restorer<'_, S> {
         source: &Source,
         image: &DesiredEntries,
     ) -> Result<(), EngineErrorKind> {
-        let mut retries = Retries::new(self.ctx);
+        let mut retries = Retries::new(self.etcd.ctx);
         loop {
             match self.compare_once(source, image).await {
                 Err(failure) if retries.again_after(&failure) => {}
@@ -178,17 +169,16 @@ impl<S: Store> Restorer<'_, S> {
         source: &Source,
         image: &DesiredEntries,
     ) -> Result<(), EngineErrorKind> {
-        let (root, limits) = (self.ctx.root, self.ctx.limits);
         let actual = Actual {
-            store: self.store,
-            ranges: vec![root.range()],
-            revision: newest_revision(self.store, root, limits).await?,
+            store: self.etcd.store,
+            ranges: vec![self.etcd.root.range()],
+            revision: self.etcd.newest_revision().await?,
             ignore: &mut |entry| image.ignores(entry),
         };
         let expected = image.stream(|_, entry| Some(entry));
         let mut collector = Collector::default();
         source
-            .walk(self.ctx, expected, actual, |diff| {
+            .walk(self.etcd, expected, actual, |diff| {
                 if !(source.keep_extra && matches!(diff, Diff::Extra(_))) {
                     collector.add(&diff);
                 }
@@ -206,42 +196,17 @@ impl<S: Store> Restorer<'_, S> {
     /// Returns the journal for the restore, which keeps the record of the migration.
     fn restoring(&self, source: &Source, revision: i64) -> Journal {
         let now = crate::clock::now();
-        let base = self
-            .journal_store
-            .journal()
-            .cloned()
-            .unwrap_or_else(|| Journal {
-                format: MIGRATION_FORMAT,
-                meta_root: self.ctx.root.meta_root().to_owned(),
-                run: String::new(),
-                kind: Task::Migration.name().to_owned(),
-                phase: Phase::Restoring,
-                tool_version: String::new(),
-                source_version: None,
-                target_version: None,
-                collection_form: String::new(),
-                segment_form: String::new(),
-                on_broken_record: String::new(),
-                plan_digest: String::new(),
-                cluster_id: String::new(),
-                capture_revision: 0,
-                staged_since: 0,
-                counts: Counts::default(),
-                backup: None,
-                committed_revision: 0,
-                keep_extra: false,
-                families: Vec::new(),
-                keys_expected: 0,
-                keys_when_done: 0,
-                started_at: now.clone(),
-                updated_at: String::new(),
-            });
+        let recorded = self.journal_store.journal().cloned();
+        let base = recorded.unwrap_or_else(|| Journal {
+            started_at: now.clone(),
+            ..Journal::empty(self.etcd.root, Task::Migration, Phase::Restoring)
+        });
         // The migration's revisions are obsolete and may be those of another etcd. Differences from
         // the backup that are newer than this revision are from a concurrent writer.
         Journal {
-            format: match source.families.is_empty() {
-                true => base.format,
-                false => FORMAT,
+            format: match source.families[..] {
+                [] => base.format,
+                _ => FORMAT,
             },
             phase: Phase::Restoring,
             cluster_id: self.journal_store.cluster_id().to_owned(),

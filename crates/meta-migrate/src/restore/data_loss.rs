@@ -9,7 +9,7 @@ use milvus_meta::keys::{Family, KeyRange, MetaRoot};
 use milvus_meta::plural::counted;
 use milvus_meta::transform::{CollectionForm, Task, staged_family_ranges};
 
-use crate::context::RunContext;
+use crate::context::Etcd;
 use crate::error::EngineErrorKind;
 use crate::fingerprint::{Filter, KeyPages, family_starts};
 use crate::journal_store::{JournalStore, task_of};
@@ -21,12 +21,11 @@ pub(super) const EXAMPLES_MAX: usize = 5;
 /// Returns why a rollback is rejected: another program wrote below the meta root since a migration
 /// after its commit, or that is unknown.
 pub(super) async fn refusal<S: Store>(
-    store: &S,
-    ctx: RunContext<'_>,
+    etcd: Etcd<'_, S>,
     journal_store: &JournalStore,
     families: &[Family],
 ) -> Result<Option<EngineErrorKind>, EngineErrorKind> {
-    match check(store, ctx, journal_store, families).await {
+    match check(etcd, journal_store, families).await {
         Ok(()) => Ok(None),
         Err(refused @ (EngineErrorKind::WouldLose { .. } | EngineErrorKind::OtherEtcd { .. })) => {
             Ok(Some(refused))
@@ -36,22 +35,15 @@ pub(super) async fn refusal<S: Store>(
 }
 
 async fn check<S: Store>(
-    store: &S,
-    ctx: RunContext<'_>,
+    etcd: Etcd<'_, S>,
     journal_store: &JournalStore,
     families: &[Family],
 ) -> Result<(), EngineErrorKind> {
-    let root = ctx.root;
+    let root = etcd.root;
     let Some(mut losses) = DataLoss::new(root, journal_store, families)? else {
         return Ok(());
     };
-    let mut pages = KeyPages::begin(
-        store,
-        root.range(),
-        &family_starts(root),
-        ctx.limits.retry_timeout,
-    )
-    .await?;
+    let mut pages = KeyPages::begin(etcd, root.range(), &family_starts(root)).await?;
     while let Some(page) = pages.next().await? {
         page.iter().for_each(|entry| losses.see(entry));
     }

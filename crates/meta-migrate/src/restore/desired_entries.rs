@@ -9,6 +9,7 @@ use milvus_meta::entry::Entry;
 use milvus_meta::keys::{Family, KeyRange, MetaRoot};
 
 use super::old_root::OldRootSearch;
+use crate::background::blocking;
 use crate::error::EngineErrorKind;
 use crate::throughput::stream::feed;
 
@@ -22,7 +23,7 @@ pub(super) async fn open(
     tolerance: Tolerance,
 ) -> Result<Backup, EngineErrorKind> {
     let wanted = root.meta_root().to_owned();
-    let opened = tokio::task::spawn_blocking({
+    let opened = blocking({
         let (path, wanted) = (path.clone(), wanted.clone());
         let fallback = moved_from.map(|root| root.meta_root().to_owned());
         move || match fallback {
@@ -32,8 +33,7 @@ pub(super) async fn open(
             None => Backup::announced(&path, Some(&wanted), tolerance),
         }
     })
-    .await
-    .map_err(|error| EngineErrorKind::Worker(error.to_string()))?;
+    .await?;
     let backup = opened.map_err(EngineErrorKind::Backup)?;
     let found = backup.summary().meta_root.clone();
     // The official tool omits a leading slash in the header.

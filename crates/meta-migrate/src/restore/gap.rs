@@ -7,7 +7,7 @@ use meta_backup::Backup;
 use meta_report::{Change, DiffBuilder, DiffReport, OldRoot, RestoreOutcome, RestoreReport};
 use meta_store::{RangeRequest, Store};
 use milvus_meta::entry::{Entry, printable};
-use milvus_meta::keys::{Family, KeyRange};
+use milvus_meta::keys::Family;
 use milvus_meta::layout::Layout;
 use milvus_meta::layout::LayoutDetector;
 use milvus_meta::plural::{agree, counted};
@@ -17,16 +17,13 @@ use super::desired_entries::DesiredEntries;
 use super::old_root::OldRootSearch;
 use super::rewriting::Rewriting;
 use super::write_ranges::WriteRanges;
-use crate::context::Retries;
-use crate::context::RunContext;
-use crate::context::newest_revision;
+use crate::context::{Etcd, Retries, RunContext};
 use crate::diff::{Actual, Diff, Expected, compare};
-use crate::error::{EngineErrorKind, while_doing};
+use crate::error::EngineErrorKind;
 use crate::journal_store::JournalStore;
 use crate::key_count;
 use crate::observer::Silent;
 use crate::range_delete::DeleteRanges;
-use crate::retry::read;
 
 /// An open backup.
 pub(super) struct Source {
@@ -41,25 +38,11 @@ pub(super) struct Source {
 /// The differences between a backup and etcd.
 pub(super) struct Gap {
     pub(super) image: DesiredEntries,
-    /// Positions in the image of the entries to put, ascending; etcd has no other key within a
-    /// range.
-    pub(super) puts: Vec<Range<u64>>,
-    put: u64,
-    pub(super) deletes: Vec<KeyRange>,
-    deleted_keys: u64,
+    pub(super) keys: SortedKeys,
     /// Number of keys that differ from the backup and were written after a given revision.
     pub(super) newer: u64,
-    /// Number of entries to put whose keys exist with another value.
-    different: u64,
-    /// Examples of keys that would be deleted or overwritten.
-    lost: Vec<String>,
-    kept: u64,
-    pub(super) put_bytes: u64,
-    pub(super) largest: Option<Entry>,
     /// The revision of the comparison.
     pub(super) revision: i64,
-    /// The ranges that contain the entries to put.
-    pub(super) touched: Vec<KeyRange>,
     /// The layout of the backup.
     pub(super) layout: Layout,
     /// The layout of the backup together with the keys that are kept.
@@ -78,7 +61,7 @@ pub(super) struct Gap {
 impl Gap {
     /// Fails if a key would be deleted or overwritten; `why` says why its origin is unknown.
     pub(super) fn check_lost(&self, why: &'static str) -> Result<(), EngineErrorKind> {
-        let (extra, different) = (self.deleted_keys, self.different);
+        let (extra, different) = (self.keys.deleted, self.keys.different);
         if extra + different == 0 {
             return Ok(());
         }
@@ -86,7 +69,7 @@ impl Gap {
             why,
             extra,
             different,
-            examples: self.lost.clone(),
+            examples: self.keys.lost.clone(),
         })
     }
 
@@ -108,13 +91,14 @@ impl Gap {
 
     /// Fails if the kept keys would result in both layouts.
     pub(super) fn check_kept(&self) -> Result<(), EngineErrorKind> {
-        if self.kept == 0 || self.layout_after != Layout::Mixed || self.layout == Layout::Mixed {
+        if self.keys.kept == 0 || self.layout_after != Layout::Mixed || self.layout == Layout::Mixed
+        {
             return Ok(());
         }
         Err(EngineErrorKind::Usage(format!(
             "--keep-extra would keep {} of the other layout beside what the backup holds, and neither Milvus \
              2.1 nor 2.2 starts on both. Run the command without --keep-extra",
-            counted(self.kept, "key")
+            counted(self.keys.kept, "key")
         )))
     }
 
@@ -147,16 +131,16 @@ impl Gap {
 
     /// Returns the planned changes as a report.
     pub(super) fn planned(&self) -> RestoreReport {
-        let unchanged = self.put == 0 && self.deleted_keys == 0;
+        let unchanged = self.keys.put == 0 && self.keys.deleted == 0;
         RestoreReport {
             outcome: if unchanged {
                 RestoreOutcome::Unchanged
             } else {
                 RestoreOutcome::WouldRestore
             },
-            put: self.put,
-            delete: self.deleted_keys,
-            kept: self.kept,
+            put: self.keys.put,
+            delete: self.keys.deleted,
+            kept: self.keys.kept,
             backup: Some(self.image.reference()),
             families: self.families.clone(),
             diff: self.diff.clone(),
@@ -202,22 +186,21 @@ impl Source {
     /// [`EngineErrorKind::WouldLose`] if `losses` detects writes of other programs.
     pub(super) async fn diff<S: Store>(
         &self,
-        store: &S,
-        ctx: RunContext<'_>,
+        etcd: Etcd<'_, S>,
         losses: Option<&DataLoss>,
         since: i64,
         journal_store: Option<&JournalStore>,
     ) -> Result<Gap, EngineErrorKind> {
-        let mut retries = Retries::new(ctx);
+        let mut retries = Retries::new(etcd.ctx);
         loop {
             let rewriting = match journal_store {
                 Some(journal_store) => {
-                    Rewriting::new(ctx.root, journal_store, &self.backup).await?
+                    Rewriting::new(etcd.root, journal_store, &self.backup).await?
                 }
                 None => None,
             };
             match self
-                .diff_once(store, ctx, losses.cloned(), since, rewriting)
+                .diff_once(etcd, losses.cloned(), since, rewriting)
                 .await
             {
                 Err(failure) if retries.again_after(&failure) => {}
@@ -228,26 +211,22 @@ impl Source {
 
     async fn diff_once<S: Store>(
         &self,
-        store: &S,
-        ctx: RunContext<'_>,
+        etcd: Etcd<'_, S>,
         mut losses: Option<DataLoss>,
         since: i64,
         mut rewriting: Option<Rewriting>,
     ) -> Result<Gap, EngineErrorKind> {
-        let image = self.image(store, ctx).await?;
-        let revision = newest_revision(store, ctx.root, ctx.limits).await?;
-        let mut sorting = Sorting::new(ctx.root.journal_key());
-        let mut detector = LayoutDetector::new(ctx.root.clone());
-        let mut others = detector.clone();
-        // The backup together with the kept keys.
-        let mut both = detector.clone();
-        let mut newer = 0;
-        let builder = |max| DiffBuilder::new(ctx.root.clone(), max);
+        let image = self.image(etcd).await?;
+        let revision = etcd.newest_revision().await?;
+        let mut keys = SortedKeys::new(etcd.root.journal_key(), etcd.limits.delete_keys_max);
+        let mut restored = LayoutDetector::new(etcd.root.clone());
+        let (mut others, mut both, mut newer) = (restored.clone(), restored.clone(), 0);
+        let builder = |max| DiffBuilder::new(etcd.root.clone(), max);
         let mut reported = self.reported.map(builder);
         let mut old_root = image.old_root();
         let actual = Actual {
-            store,
-            ranges: vec![ctx.root.range()],
+            store: etcd.store,
+            ranges: vec![etcd.root.range()],
             revision,
             ignore: &mut |entry| {
                 losses.iter_mut().for_each(|it| it.see(entry));
@@ -259,41 +238,30 @@ impl Source {
             },
         };
         let expected = image.stream(|_, entry| Some(entry));
-        let keys_max = ctx.limits.delete_keys_max;
-        self.walk(ctx, expected, actual, |diff| {
-            let written_at = diff.odd().map(|(_, revision)| revision);
-            newer += u64::from(written_at.is_some_and(|revision| revision > since));
+        self.walk(etcd, expected, actual, |diff| {
+            newer += u64::from(diff.odd().is_some_and(|(_, written)| written > since));
             rewriting.iter_mut().for_each(|it| it.see(&diff));
             let reported = reported.iter_mut();
             reported.for_each(|it| report(it, &diff, self.keep_extra));
             if let Some(wanted) = diff.wanted() {
-                detector.push(wanted);
+                restored.push(wanted);
                 old_root.iter_mut().for_each(|it| it.see(wanted));
             }
             if self.keep_extra {
                 diff.after().inspect(|entry| both.push(entry));
             }
-            sorting.add(diff, self.keep_extra, keys_max);
+            keys.add(diff, self.keep_extra);
             Ok(())
         })
         .await?;
         losses.map_or(Ok(()), DataLoss::finish)?;
         Ok(Gap {
             image,
-            puts: sorting.puts,
-            put: sorting.put,
-            deletes: sorting.runs.into_ranges(),
-            deleted_keys: sorting.deleted_keys,
-            different: sorting.different,
-            lost: sorting.lost,
+            keys,
             newer,
-            kept: sorting.kept,
-            put_bytes: sorting.put_bytes,
-            largest: sorting.largest,
             revision,
-            touched: sorting.touched.into_ranges(),
+            layout: restored.layout(),
             layout_after: both.layout(),
-            layout: detector.layout(),
             layout_of_others: others.layout(),
             changed: rewriting.map_or_else(Vec::new, Rewriting::finish),
             diff: reported.map(DiffBuilder::finish),
@@ -303,19 +271,13 @@ impl Source {
     }
 
     /// Returns the desired entries, with the server id counter only if etcd has none.
-    async fn image<S: Store>(
-        &self,
-        store: &S,
-        ctx: RunContext<'_>,
-    ) -> Result<DesiredEntries, EngineErrorKind> {
-        let request = RangeRequest::key(ctx.root.session_id_key());
-        let response = read(store, ctx.limits.retry_timeout, request)
-            .await
-            .map_err(while_doing("reading the server id counter"))?;
+    async fn image<S: Store>(&self, etcd: Etcd<'_, S>) -> Result<DesiredEntries, EngineErrorKind> {
+        let request = RangeRequest::key(etcd.root.session_id_key());
+        let response = etcd.read(request, "reading the server id counter").await?;
         let missing = response.entries.is_empty();
         Ok(DesiredEntries::new(
             Arc::clone(&self.backup),
-            ctx.root,
+            etcd.root,
             missing,
             &self.families,
         ))
@@ -323,32 +285,32 @@ impl Source {
 
     pub(super) async fn walk<S: Store>(
         &self,
-        ctx: RunContext<'_>,
+        etcd: Etcd<'_, S>,
         expected: Expected,
         actual: Actual<'_, S>,
         mut visit: impl FnMut(Diff) -> Result<(), EngineErrorKind>,
     ) -> Result<(), EngineErrorKind> {
-        let keys = key_count::in_ranges(actual.store, &actual.ranges, actual.revision, ctx.limits);
+        let keys = key_count::in_ranges(etcd, &actual.ranges, actual.revision);
         // Both sides count as progress: if etcd is empty, reading the backup takes all the time.
         let total = keys.await?.saturating_add(self.backup.summary().entries);
-        ctx.observer.phase_started("compare", Some(total));
+        etcd.observer.phase_started("compare", Some(total));
         let mut left = total;
         let reading = RunContext {
             observer: &Silent,
-            ..ctx
+            ..etcd.ctx
         };
         let outcome = compare(expected, actual, reading, |diff| {
             let read = left.min(diff.sides());
             left -= read;
-            ctx.observer.advanced(read);
+            etcd.observer.advanced(read);
             visit(diff)
         })
         .await;
         if outcome.is_ok() {
             // The rest of the backup, such as sessions, is not compared.
-            ctx.observer.advanced(left);
+            etcd.observer.advanced(left);
         }
-        ctx.observer.phase_finished();
+        etcd.observer.phase_finished();
         outcome
     }
 }
@@ -369,43 +331,40 @@ fn report(report: &mut DiffBuilder, diff: &Diff, keep_extra: bool) {
     }
 }
 
-/// Sorts differences into keys to put, to delete and to keep.
-struct Sorting {
+/// Differences, sorted into keys to put, to delete and to keep.
+#[derive(Default)]
+pub(super) struct SortedKeys {
     journal: Vec<u8>,
     is_after_journal: bool,
-    touched: WriteRanges,
-    runs: DeleteRanges,
+    delete_keys_max: usize,
+    /// Contain the entries to put.
+    pub(super) touched: WriteRanges,
+    pub(super) deletes: DeleteRanges,
     /// Number of entries of the image so far.
     position: u64,
-    puts: Vec<Range<u64>>,
+    /// Positions in the image of the entries to put, ascending; etcd has no other key within a
+    /// range.
+    pub(super) puts: Vec<Range<u64>>,
     put: u64,
     /// Whether the previous key is put.
     joins: bool,
-    put_bytes: u64,
-    largest: Option<Entry>,
-    deleted_keys: u64,
+    pub(super) put_bytes: u64,
+    pub(super) largest: Option<Entry>,
+    /// Number of keys to delete.
+    deleted: u64,
+    /// Number of entries to put whose keys exist with another value.
     different: u64,
+    /// Examples of keys that would be deleted or overwritten.
     lost: Vec<String>,
     kept: u64,
 }
 
-impl Sorting {
-    fn new(journal: Vec<u8>) -> Self {
+impl SortedKeys {
+    fn new(journal: Vec<u8>, delete_keys_max: usize) -> Self {
         Self {
             journal,
-            is_after_journal: false,
-            touched: WriteRanges::default(),
-            runs: DeleteRanges::default(),
-            position: 0,
-            puts: Vec::new(),
-            put: 0,
-            joins: false,
-            put_bytes: 0,
-            largest: None,
-            deleted_keys: 0,
-            different: 0,
-            lost: Vec::new(),
-            kept: 0,
+            delete_keys_max,
+            ..Self::default()
         }
     }
 
@@ -415,13 +374,13 @@ impl Sorting {
         if !self.is_after_journal && key >= self.journal.as_slice() {
             self.is_after_journal = true;
             self.joins = false;
-            self.runs.keep();
+            self.deletes.keep();
         }
     }
 
     fn put(&mut self, entry: Entry) {
         self.touched.put(&entry.key);
-        self.runs.keep();
+        self.deletes.keep();
         let next = self.position + 1;
         match self.puts.last_mut() {
             Some(run) if self.joins => run.end = next,
@@ -437,7 +396,7 @@ impl Sorting {
     }
 
     /// Adds the next difference, in key order.
-    fn add(&mut self, diff: Diff, keep_extra: bool, delete_keys_max: usize) {
+    fn add(&mut self, diff: Diff, keep_extra: bool) {
         self.pass_journal(diff.key());
         self.different += u64::from(matches!(diff, Diff::Different { .. }));
         let stays = keep_extra && matches!(diff, Diff::Extra(_));
@@ -454,17 +413,17 @@ impl Sorting {
             }
             Diff::Same(_) => {
                 self.position += 1;
-                self.runs.keep();
+                self.deletes.keep();
             }
             Diff::Extra(_) if keep_extra => {
                 self.kept += 1;
-                self.runs.keep();
+                self.deletes.keep();
             }
             Diff::Extra(entry) => {
-                self.deleted_keys += 1;
-                self.runs.delete(&entry.key, delete_keys_max);
+                self.deleted += 1;
+                self.deletes.delete(&entry.key, self.delete_keys_max);
             }
-            Diff::Ignored(_) => self.runs.keep(),
+            Diff::Ignored(_) => self.deletes.keep(),
         }
         self.joins = false;
         self.touched.other();

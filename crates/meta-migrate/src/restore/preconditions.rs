@@ -157,11 +157,9 @@ impl<S: Store> Run<'_, S> {
         backup: &BackupRef,
         journal_store: &JournalStore,
     ) -> Result<(), EngineErrorKind> {
-        let unfinished = journal_store
-            .journal()
-            .filter(|journal| journal.phase == Phase::Restoring);
-        let recorded = unfinished.and_then(|journal| journal.backup.as_ref());
-        let resumes = recorded.is_some_and(|recorded| recorded.digest == backup.digest);
+        let recorded = journal_store.backup();
+        let is_saved = recorded.is_some_and(|recorded| recorded.digest == backup.digest);
+        let resumes = is_saved && journal_store.restoring().is_some();
         if resumes && !self.options.accept_loss {
             diff.check_newer(journal_store)?;
         }
@@ -178,10 +176,6 @@ impl<S: Store> Run<'_, S> {
         };
         // A repair starts with the 2.2 layout, as does a migration that carries over writes of 2.1
         // after another migration.
-        let saved = journal_store
-            .journal()
-            .and_then(|journal| journal.backup.as_ref());
-        let is_saved = saved.is_some_and(|saved| saved.digest == backup.digest);
         let is_expected = is_saved || journal_store.task() == Task::Repair;
         if is_rollback && diff.layout == Layout::V2_2 && !is_expected {
             return Err(EngineErrorKind::Usage(format!(

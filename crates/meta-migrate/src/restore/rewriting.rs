@@ -10,12 +10,13 @@ use bytes::Bytes;
 use crate::journal::{Journal, Phase};
 use meta_backup::Backup;
 use milvus_meta::entry::{Entry, printable};
-use milvus_meta::keys::{Family, Key, KeyRange, MetaRoot, Object};
+use milvus_meta::keys::{Family, Key, KeyRange, MetaRoot};
 use milvus_meta::model::CollectionId;
 use milvus_meta::transform::{
     CollectionForm, Migration, Options, Source, Task, remaining_after_commit, staged_family_ranges,
 };
 
+use crate::background::blocking;
 use crate::diff::Diff;
 use crate::error::EngineErrorKind;
 use crate::journal_store::{JournalStore, journal_options};
@@ -216,21 +217,8 @@ impl Repaired {
 
 /// Returns the collection of the key of a collection, partition or field.
 fn collection_of(root: &MetaRoot, key: &[u8]) -> Option<CollectionId> {
-    let (Key::Plain(object) | Key::Snapshot(object, _)) = Key::parse(root.strip(key)?) else {
-        return None;
-    };
-    match object {
-        Object::Collection(id)
-        | Object::DatabaseCollection(_, id)
-        | Object::Partition(id, _)
-        | Object::Field(id, _) => Some(id),
-        Object::Alias(_)
-        | Object::DatabaseAlias(..)
-        | Object::LegacyAlias(_)
-        | Object::DdMessageSend
-        | Object::DdOperation
-        | Object::Database(_) => None,
-    }
+    let (object, _) = Key::parse(root.strip(key)?).object()?;
+    object.collection()
 }
 
 fn copied(bytes: &Bytes) -> Bytes {
@@ -245,13 +233,11 @@ async fn repaired(
 ) -> Result<Repaired, EngineErrorKind> {
     let mut source = Source::new(root.clone(), options.clone());
     let (root, backup) = (root.clone(), Arc::clone(backup));
-    let planning = tokio::task::spawn_blocking(move || {
+    blocking(move || {
         for entry in backup.entries().map_err(EngineErrorKind::Backup)? {
             source.push(&entry.map_err(EngineErrorKind::Backup)?);
         }
         Ok(Repaired::of(&source.finish(), &root))
-    });
-    planning
-        .await
-        .map_err(|error| EngineErrorKind::Worker(error.to_string()))?
+    })
+    .await?
 }

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use crate::journal::{Journal, Phase};
 use meta_backup::Tolerance;
-use meta_report::{Change, DiffBuilder, RestoreOutcome, RestoreReport, RunRecord, RunResult};
+use meta_report::{
+    BackupRef, Change, DiffBuilder, RestoreOutcome, RestoreReport, RunRecord, RunResult,
+};
 use meta_store::{Op, Store};
 use milvus_meta::entry::{Entry, printable};
 use milvus_meta::keys::KeyRange;
@@ -19,15 +21,13 @@ use milvus_meta::transform::{Migration, Options, staged_family_ranges};
 use super::data_loss::EXAMPLES_MAX;
 use super::desired_entries;
 use super::gap::Source;
-use crate::context::Retries;
-use crate::context::RunContext;
+use crate::context::{Etcd, Retries};
 use crate::diff::{Actual, Diff, compare};
 use crate::error::EngineErrorKind;
 use crate::fence::Fence;
 use crate::fingerprint::{Filter, KeyPages};
 use crate::history;
-use crate::journal_store::JournalStore;
-use crate::journal_store::journal_options;
+use crate::journal_store::{JournalStore, journal_options};
 use crate::key_count;
 use crate::range_delete::DeleteRanges;
 use crate::source::read_source;
@@ -72,15 +72,14 @@ impl Staged {
 /// Computes the plan again and compares the staged keys with it. Reports the deleted keys, at most
 /// `reported` per family.
 pub(super) async fn look<S: Store>(
-    store: &S,
-    ctx: RunContext<'_>,
+    etcd: Etcd<'_, S>,
     journal_store: &JournalStore,
     reported: Option<usize>,
 ) -> Result<Staged, EngineErrorKind> {
-    let mut retries = Retries::new(ctx);
+    let mut retries = Retries::new(etcd.ctx);
     loop {
-        let changes = reported.map(|max| DiffBuilder::new(ctx.root.clone(), max));
-        match look_once(store, ctx, journal_store, changes).await {
+        let changes = reported.map(|max| DiffBuilder::new(etcd.root.clone(), max));
+        match look_once(etcd, journal_store, changes).await {
             Err(failure) if retries.again_after(&failure) => {}
             outcome => return outcome,
         }
@@ -88,126 +87,135 @@ pub(super) async fn look<S: Store>(
 }
 
 async fn look_once<S: Store>(
-    store: &S,
-    ctx: RunContext<'_>,
+    etcd: Etcd<'_, S>,
     journal_store: &JournalStore,
-    mut changes: Option<DiffBuilder>,
+    changes: Option<DiffBuilder>,
 ) -> Result<Staged, EngineErrorKind> {
     let journal = journal_store.journal().ok_or(EngineErrorKind::NoBackup)?;
     let options = journal_options(journal)?;
-    let filter = journal_store.source_filter(ctx.root);
-    let (migration, read_at) = plan_again(store, ctx, &filter, &options).await?;
+    let filter = journal_store.source_filter(etcd.root);
+    let (migration, read_at) = plan_again(etcd, &filter, &options).await?;
     let now = migration.digest().to_owned();
-    let ranges = staged_family_ranges(ctx.root);
-    let present = key_count::in_ranges(store, &ranges, read_at, ctx.limits).await?;
-    ctx.observer.phase_started("compare", Some(present));
+    let ranges = staged_family_ranges(etcd.root);
+    let present = key_count::in_ranges(etcd, &ranges, read_at).await?;
+    etcd.observer.phase_started("compare", Some(present));
     let actual = Actual {
-        store,
+        store: etcd.store,
         ranges: ranges.clone(),
         revision: read_at,
         ignore: &mut |entry| entry.lease != 0 || filter.keeps(entry),
     };
-    let (mut runs, mut keys, mut others, mut examples) =
-        (DeleteRanges::default(), 0, 0, Vec::new());
+    let mut found = Found {
+        changes,
+        ..Found::default()
+    };
     let mut ranges = ranges.into_iter().peekable();
-    compare(staged_entries(migration), actual, ctx, |diff| {
+    compare(staged_entries(migration), actual, etcd.ctx, |diff| {
         // No deletion may contain keys between two families.
         while ranges
             .next_if(|range| !range.contains(diff.key()))
             .is_some()
         {
-            runs.keep();
+            found.runs.keep();
         }
-        let is_staged = matches!(diff, Diff::Same(_));
-        match diff {
-            Diff::Missing(_) => return Ok(()),
-            Diff::Ignored(_) => {
-                runs.keep();
-                return Ok(());
-            }
-            Diff::Same(entry) | Diff::Extra(entry) | Diff::Different { wanted: entry, .. } => {
-                runs.delete(&entry.key, ctx.limits.delete_keys_max);
-                keys += 1;
-                if let Some(changes) = &mut changes {
-                    changes.add(Some(Change::Removed), &entry.key, &entry.value);
-                }
-                if !is_staged {
-                    others += 1;
-                    if examples.len() < EXAMPLES_MAX {
-                        examples.push(printable(&entry.key));
-                    }
-                }
-            }
-        }
+        found.add(diff, etcd.limits.delete_keys_max);
         Ok(())
     })
     .await?;
     // If nothing is staged, the plan is irrelevant: a repair with a backup cannot be planned again.
-    let other_plan = (keys > 0 && now != journal.plan_digest).then_some(now);
+    let other_plan = (found.keys > 0 && now != journal.plan_digest).then_some(now);
     Ok(Staged {
-        deletes: runs.into_ranges(),
+        deletes: found.runs.into_ranges(),
         read_at,
         report: RestoreReport {
             outcome: RestoreOutcome::WouldRestore,
-            delete: keys,
-            diff: changes.map(DiffBuilder::finish),
+            delete: found.keys,
+            diff: found.changes.map(DiffBuilder::finish),
             discards: true,
             ..RestoreReport::default()
         },
         other_plan,
-        others,
-        examples,
+        others: found.others,
+        examples: found.examples,
     })
+}
+
+/// The keys in the staged families so far.
+#[derive(Default)]
+struct Found {
+    runs: DeleteRanges,
+    keys: u64,
+    others: u64,
+    examples: Vec<String>,
+    changes: Option<DiffBuilder>,
+}
+
+impl Found {
+    fn add(&mut self, diff: Diff, delete_keys_max: usize) {
+        let is_staged = matches!(diff, Diff::Same(_));
+        let entry = match diff {
+            Diff::Missing(_) => return,
+            Diff::Ignored(_) => return self.runs.keep(),
+            Diff::Same(entry) | Diff::Extra(entry) | Diff::Different { wanted: entry, .. } => entry,
+        };
+        self.runs.delete(&entry.key, delete_keys_max);
+        self.keys += 1;
+        if let Some(changes) = &mut self.changes {
+            changes.add(Some(Change::Removed), &entry.key, &entry.value);
+        }
+        if !is_staged {
+            self.others += 1;
+            if self.examples.len() < EXAMPLES_MAX {
+                self.examples.push(printable(&entry.key));
+            }
+        }
+    }
 }
 
 /// Computes the plan for the 2.1 metadata without the staged keys. Returns it and the revision at
 /// which the metadata was read.
 async fn plan_again<S: Store>(
-    store: &S,
-    ctx: RunContext<'_>,
+    etcd: Etcd<'_, S>,
     filter: &Filter,
     options: &Options,
 ) -> Result<(Arc<Migration>, i64), EngineErrorKind> {
-    let reading = read_source(store, ctx, filter, options, None).await?;
+    let reading = read_source(etcd, filter, options, None).await?;
     Ok((Arc::new(reading.migration), reading.read_revision.revision))
 }
 
 /// Deletes the staged keys, then the journal.
 pub(super) async fn unstage<S: Store>(
-    store: &S,
-    ctx: RunContext<'_>,
+    etcd: Etcd<'_, S>,
     fence: &Fence<S>,
     journal_store: &mut JournalStore,
     staged: Staged,
 ) -> Result<RestoreReport, EngineErrorKind> {
     // With partly deleted keys the phase is `staging`, not `staged`, which means that all keys are
     // staged.
-    record_staging(store, ctx, fence, journal_store).await?;
-    let limits = ctx.limits.for_deletes(WriteStats::default());
-    ctx.observer
+    record_staging(etcd, fence, journal_store).await?;
+    let limits = etcd.limits.for_deletes(WriteStats::default());
+    etcd.observer
         .phase_started("discard", Some(staged.report.delete));
     let guards = journal_store.guards(fence);
-    let writer = Writer::new(store, guards, limits, ctx.stop, ctx.observer);
+    let writer = Writer::new(etcd.store, guards, limits, etcd.stop, etcd.observer);
     let deletes = staged.deletes.into_iter().map(Op::Delete);
     let deletes = deletes.map(Write::over).collect();
     let written = writer.read_at(staged.read_at).write_all(deletes).await;
-    ctx.observer.phase_finished();
+    etcd.observer.phase_finished();
     written?;
     // Recorded again after all writes: a comparison with this record proves that none of them was
     // lost.
-    record_staging(store, ctx, fence, journal_store).await?;
-    let filter = journal_store.source_filter(ctx.root);
-    expect_gone(store, ctx, &filter, staged.read_at).await?;
-    let verified = matches_backup(store, ctx, journal_store.journal()).await?;
-    let run = history::restored(RunResult::RolledBack, ctx, &staged.report);
+    record_staging(etcd, fence, journal_store).await?;
+    let filter = journal_store.source_filter(etcd.root);
+    expect_gone(etcd, &filter, staged.read_at).await?;
+    let verified = matches_backup(etcd, journal_store.backup()).await?;
+    let run = history::restored(RunResult::RolledBack, etcd.ctx, &staged.report);
     let run = RunRecord {
-        backup: journal_store
-            .journal()
-            .and_then(|journal| journal.backup.clone()),
+        backup: journal_store.backup().cloned(),
         ..run
     };
-    let ops = history::adding(store, ctx, run).await;
-    journal_store.clear(store, fence, ctx.limits, ops).await?;
+    let ops = history::adding(etcd, run).await;
+    journal_store.clear(fence, etcd.limits, ops).await?;
     Ok(RestoreReport {
         outcome: RestoreOutcome::Restored,
         verified,
@@ -216,8 +224,7 @@ pub(super) async fn unstage<S: Store>(
 }
 
 async fn record_staging<S: Store>(
-    store: &S,
-    ctx: RunContext<'_>,
+    etcd: Etcd<'_, S>,
     fence: &Fence<S>,
     journal_store: &mut JournalStore,
 ) -> Result<(), EngineErrorKind> {
@@ -228,21 +235,17 @@ async fn record_staging<S: Store>(
         phase: Phase::Staging,
         ..journal.clone()
     };
-    journal_store
-        .advance(store, fence, ctx.limits, next, Vec::new(), Vec::new())
-        .await
-        .map(|_| ())
+    journal_store.record(fence, etcd.limits, next).await
 }
 
 /// Checks that no staged key is left.
 async fn expect_gone<S: Store>(
-    store: &S,
-    ctx: RunContext<'_>,
+    etcd: Etcd<'_, S>,
     filter: &Filter,
     read_at: i64,
 ) -> Result<(), EngineErrorKind> {
-    for range in staged_family_ranges(ctx.root) {
-        let mut pages = KeyPages::begin(store, range, &[], ctx.limits.retry_timeout).await?;
+    for range in staged_family_ranges(etcd.root) {
+        let mut pages = KeyPages::begin(etcd, range, &[]).await?;
         while let Some(page) = pages.next().await? {
             let is_left = |entry: &&Entry| entry.lease == 0 && filter.is_staged(entry);
             if let Some(left) = page.iter().find(is_left) {
@@ -259,15 +262,14 @@ async fn expect_gone<S: Store>(
 /// Compares the 2.1 metadata with the backup in the journal. Without a backup, the digest of the
 /// plan was the only check.
 async fn matches_backup<S: Store>(
-    store: &S,
-    ctx: RunContext<'_>,
-    journal: Option<&Journal>,
+    etcd: Etcd<'_, S>,
+    recorded: Option<&BackupRef>,
 ) -> Result<bool, EngineErrorKind> {
-    let Some(recorded) = journal.and_then(|journal| journal.backup.as_ref()) else {
+    let Some(recorded) = recorded else {
         return Ok(true);
     };
     let path = recorded.path.clone().into();
-    let opened = desired_entries::open(path, ctx.root, Some(ctx.root), Tolerance::ALL).await;
+    let opened = desired_entries::open(path, etcd.root, Some(etcd.root), Tolerance::ALL).await;
     let checked = opened.and_then(|backup| {
         desired_entries::check_digest(&backup, recorded)?;
         Ok(backup)
@@ -275,7 +277,7 @@ async fn matches_backup<S: Store>(
     let backup = match checked {
         Ok(backup) => backup,
         Err(failure) => {
-            ctx.observer.note(&format!(
+            etcd.observer.note(&format!(
                 "the 2.1 metadata was not compared with the backup {}: {failure}",
                 recorded.path
             ));
@@ -283,12 +285,12 @@ async fn matches_backup<S: Store>(
         }
     };
     let source = Source::new(backup, false);
-    let found = source.diff(store, ctx, None, 0, None).await?;
+    let found = source.diff(etcd, None, 0, None).await?;
     let found = found.planned();
     if found.outcome == RestoreOutcome::Unchanged {
         return Ok(true);
     }
-    ctx.observer.note(&format!(
+    etcd.observer.note(&format!(
         "the 2.1 metadata is not what the backup {} holds: {} missing or different, {} not \
          in the backup. The rollback deleted staged keys only, so another program changed the metadata since the backup \
          was made",
