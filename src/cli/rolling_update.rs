@@ -113,7 +113,7 @@ fn text(done: &RollingReport, style: Style) -> String {
         done.deployments.join(", ")
     );
     if done.is_helms {
-        text.push_str(&format!("{} {NOTICE}\n", style.strong("Helm:")));
+        text.push_str(&format!("{} {NOTICE}\n", style.strong("Important:")));
     }
     text
 }

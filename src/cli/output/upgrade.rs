@@ -67,7 +67,7 @@ pub(in crate::cli) fn status(status: &Status, style: Style) -> String {
     lines.push(String::new());
     lines.extend(status.findings.iter().map(|one| finding(one, style)));
     if let Some(notice) = &status.notice {
-        lines.push(format!("{} {notice}", style.strong("Helm:")));
+        lines.push(format!("{} {notice}", style.strong("Important:")));
     }
     let next = match status.state == State::Upgraded {
         true => "To roll back:",
@@ -85,8 +85,8 @@ fn timeline(timeline: &Timeline, style: Style) -> Vec<String> {
         return Vec::new();
     }
     let mut table = Table::new(&[
-        ("BEGAN", Align::Left),
-        ("TOOK", Align::Right),
+        ("STARTED", Align::Left),
+        ("DURATION", Align::Right),
         ("STAGE", Align::Left),
     ]);
     for stage in &timeline.stages {

@@ -251,7 +251,7 @@ async fn a_watch_shows_each_stage_until_the_end() {
     }
     for text in [&watched.stdout, &upgraded.stdout] {
         assert!(text.contains("Downtime: "), "{text}");
-        assert!(text.contains("BEGAN"), "{text}");
+        assert!(text.contains("STARTED"), "{text}");
     }
     let page = std::fs::read_to_string(&page).unwrap();
     for text in [

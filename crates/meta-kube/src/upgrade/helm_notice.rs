@@ -35,14 +35,17 @@ fn after_an_upgrade(facts: &Facts, state: &UpgradeState) -> Option<String> {
     ))
 }
 
-/// Helm need not be reported where its values say the old image still.
+/// No notice is needed if Helm's values still name the old image.
 fn after_a_rollback(facts: &Facts, helm: &HelmRelease, state: &UpgradeState) -> Option<String> {
     let source: Release = state.source_version.parse().ok()?;
     let old = &state.workloads.first()?.image;
     let said = match &helm.image {
         Some(image) if image == old => return None,
-        Some(image) => format!("its values say {image}"),
-        None => format!("if it was upgraded to {} meanwhile", state.target_version),
+        Some(image) => format!("Helm's values name the image {image}: "),
+        None => format!(
+            "if Helm has upgraded the release to {} meanwhile, ",
+            state.target_version
+        ),
     };
     let (name, namespace) = (&facts.instance, &facts.namespace);
     let mut before = helm.images.iter().rev().filter(|(_, image)| *image == old);
@@ -54,8 +57,8 @@ fn after_a_rollback(facts: &Facts, helm: &HelmRelease, state: &UpgradeState) -> 
         ),
     };
     Some(format!(
-        "{said}, the next helm upgrade would start that on 2.1 metadata. Run one of these now:\n  {rollback}\n  \
-         {}\n  Either sets the counts, too, to what its values say.",
+        "{said}the next helm upgrade would start that release on 2.1 metadata. Run one of these now:\n  {rollback}\n  \
+         {}\n  Both set the replica counts to those of Helm's values.",
         helm_upgrade(facts, &source, old)
     ))
 }

@@ -276,7 +276,10 @@ fn w20_the_helm_notice_has_the_command() {
     assert!(text.contains("image.all.tag=v2.2.16"), "{text}");
     state.stage = Stage::ROLLED_BACK;
     let text = helm_notice(&facts, &state).unwrap();
-    assert!(text.starts_with("if it was upgraded to 2.2.16"), "{text}");
+    assert!(
+        text.starts_with("if Helm has upgraded the release to 2.2.16"),
+        "{text}"
+    );
     assert!(
         text.contains("helm rollback prod REVISION -n data"),
         "{text}"
@@ -288,7 +291,7 @@ fn w20_the_helm_notice_has_the_command() {
         helm_notice(&facts, &state)
     };
     let text = says("milvusdb/milvus:v2.2.16").unwrap();
-    assert!(text.starts_with("its values say milvusdb/milvus:v2.2.16"));
+    assert!(text.starts_with("Helm's values name the image milvusdb/milvus:v2.2.16"));
     assert_eq!(says("milvusdb/milvus:v2.1.4"), None, "it says so still");
     let helm = facts.helm.as_mut().unwrap();
     helm.image = Some("milvusdb/milvus:v2.2.16".to_owned());
