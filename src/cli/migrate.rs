@@ -17,7 +17,7 @@ use super::report::{self, ReportOptions};
 use super::target::Target;
 use super::{Outcome, output};
 use meta_migrate::{BackupTarget, Limits, MigrateOptions, Waits};
-use meta_report::{MigrateOutcome, MigrateReport, Seconds};
+use meta_report::{MigrateOutcome, MigrateReport};
 use meta_store::etcd::EtcdStore;
 use milvus_meta::transform::{Options, Task};
 
@@ -233,15 +233,9 @@ async fn compact(store: &EtcdStore, options: &MigrateOptions) {
     }
 }
 
+/// Returns the report for a target that reads the 2.1 layout.
 pub(in crate::cli) fn nothing_to_do() -> MigrateReport {
-    MigrateReport {
-        outcome: MigrateOutcome::NothingToDo,
-        resumed: false,
-        plan: None,
-        backup: None,
-        verified: false,
-        seconds: Seconds::default(),
-    }
+    MigrateReport::unchanged(MigrateOutcome::NothingToDo)
 }
 
 /// Prints the result and the next commands.

@@ -177,19 +177,5 @@ fn idle(layout: Layout) -> PlanReport {
             "the target version reads the 2.1 layout, but the metadata is in another layout: use rollback",
         ),
     };
-    PlanReport {
-        layout,
-        revision: 0,
-        collection_form: String::new(),
-        segment_form: String::new(),
-        storage_roots: Vec::new(),
-        objects: Vec::new(),
-        families: Vec::new(),
-        put: 0,
-        rewrite: 0,
-        delete: 0,
-        bytes_put: 0,
-        digest: String::new(),
-        findings: vec![finding],
-    }
+    PlanReport::unchanged(layout, vec![finding])
 }

@@ -170,7 +170,7 @@ pub enum EngineErrorKind {
     },
     /// The backup could not be written or read.
     #[error(transparent)]
-    Backup(BackupError),
+    Backup(#[from] BackupError),
     /// No backup was specified or recorded.
     #[error("no backup to roll back to is known")]
     NoBackup,

@@ -93,7 +93,7 @@ pub async fn migrate<S: Store>(
 ) -> Result<MigrateReport, EngineError> {
     let started = Instant::now();
     if !options.target_version.has_2_2_layout() {
-        return Ok(nothing_to_do(started));
+        return Ok(unchanged(MigrateOutcome::NothingToDo, started));
     }
     let stop = &environment.stop;
     let entered = tokio::select! {
@@ -195,25 +195,17 @@ async fn already_migrated<S: Store>(
     Ok(true)
 }
 
-fn nothing_to_do(started: Instant) -> MigrateReport {
-    MigrateReport {
-        outcome: MigrateOutcome::NothingToDo,
-        resumed: false,
-        plan: None,
-        backup: None,
-        verified: false,
-        seconds: Seconds {
-            total: started.elapsed().as_secs_f64(),
-            ..Seconds::default()
-        },
-    }
+/// Returns the report of a run that changed nothing.
+fn unchanged(outcome: MigrateOutcome, started: Instant) -> MigrateReport {
+    let mut report = MigrateReport::unchanged(outcome);
+    report.seconds.total = started.elapsed().as_secs_f64();
+    report
 }
 
 fn already(backup: Option<BackupRef>, started: Instant) -> MigrateReport {
     MigrateReport {
-        outcome: MigrateOutcome::AlreadyMigrated,
         backup,
-        ..nothing_to_do(started)
+        ..unchanged(MigrateOutcome::AlreadyMigrated, started)
     }
 }
 

@@ -172,10 +172,10 @@ impl BackupSource {
         mut visit: impl FnMut(Entry),
     ) -> Result<(), EngineErrorKind> {
         let filter = Filter::all(&self.root);
-        let entries = self.backup.entries().map_err(EngineErrorKind::Backup)?;
+        let entries = self.backup.entries()?;
         for (index, entry) in (0_u64..).zip(entries) {
             check_cancelled(index, environment)?;
-            let entry = entry.map_err(EngineErrorKind::Backup)?;
+            let entry = entry?;
             if filter.keeps(&entry) {
                 visit(entry);
             }
@@ -203,9 +203,9 @@ impl BackupSource {
         match layout {
             Layout::Mixed => {
                 let mut check = FileCheck::new(&self.root, context_of(options, None));
-                let entries = self.backup.entries().map_err(EngineErrorKind::Backup)?;
+                let entries = self.backup.entries()?;
                 for entry in migration.apply(entries) {
-                    check.push(&entry.map_err(EngineErrorKind::Backup)?);
+                    check.push(&entry?);
                 }
                 let wrong = check.finish().checked.into_iter();
                 plan.findings.extend(wrong.filter(Finding::is_error));
@@ -243,7 +243,7 @@ impl BackupSource {
         };
         let (migration, _) = before.transform(&options, environment)?;
         let sessions = before.root.range_below("session/");
-        let expected = before.backup.entries().map_err(EngineErrorKind::Backup)?;
+        let expected = before.backup.entries()?;
         let mut expected = migration
             .apply(expected)
             .filter(|entry| !matches!(entry, Ok(entry) if sessions.contains(&entry.key)));
@@ -251,10 +251,10 @@ impl BackupSource {
         let mut collector = Collector::default();
         let mut next = || expected.next().transpose().map_err(EngineErrorKind::Backup);
         let mut head = next()?;
-        let actual = self.backup.entries().map_err(EngineErrorKind::Backup)?;
+        let actual = self.backup.entries()?;
         for (index, entry) in (0_u64..).zip(actual) {
             check_cancelled(index, environment)?;
-            let entry = entry.map_err(EngineErrorKind::Backup)?;
+            let entry = entry?;
             if sessions.contains(&entry.key) {
                 continue;
             }
@@ -326,17 +326,8 @@ impl BackupSource {
         }
         let (migration, plan) = self.transform(options, environment)?;
         let read = started.elapsed().as_secs_f64();
-        let mut report = MigrateReport {
-            outcome: MigrateOutcome::Migrated,
-            resumed: false,
-            plan: None,
-            backup: None,
-            verified: false,
-            seconds: meta_report::Seconds {
-                read,
-                ..meta_report::Seconds::default()
-            },
-        };
+        let mut report = MigrateReport::unchanged(MigrateOutcome::Migrated);
+        report.seconds.read = read;
         if plan.findings.iter().any(Finding::is_error) {
             return Err(EngineErrorKind::Findings(Box::new(plan)));
         }
@@ -375,21 +366,16 @@ impl BackupSource {
         };
         let observer = &environment.observer;
         observer.phase_started("write", Some(entries));
-        let mut writer = target.writer(header).map_err(EngineErrorKind::Backup)?;
-        let entries = self.backup.entries().map_err(EngineErrorKind::Backup)?;
+        let mut writer = target.writer(header)?;
+        let entries = self.backup.entries()?;
         for (index, entry) in (0_u64..).zip(migration.apply(entries)) {
             check_cancelled(index, environment)?;
-            let entry = entry.map_err(EngineErrorKind::Backup)?;
-            writer
-                .push(&entry.key, &entry.value)
-                .map_err(EngineErrorKind::Backup)?;
+            let entry = entry?;
+            writer.push(&entry.key, &entry.value)?;
             observer.advanced(1);
         }
         observer.phase_finished();
-        Ok(writer
-            .finish()
-            .map_err(EngineErrorKind::Backup)?
-            .reference())
+        Ok(writer.finish()?.reference())
     }
 }
 

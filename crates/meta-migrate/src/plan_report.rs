@@ -35,19 +35,9 @@ pub(super) fn plan_of(reading: &Reading, root: &MetaRoot, journal: Option<&Journ
 /// Returns a plan without changes.
 pub(super) fn nothing(layout: Layout, options: &Options, findings: Vec<Finding>) -> PlanReport {
     PlanReport {
-        layout,
-        revision: 0,
         collection_form: options.form.to_string(),
         segment_form: options.segment_form.to_string(),
-        storage_roots: Vec::new(),
-        objects: Vec::new(),
-        families: Vec::new(),
-        put: 0,
-        rewrite: 0,
-        delete: 0,
-        bytes_put: 0,
-        digest: String::new(),
-        findings,
+        ..PlanReport::unchanged(layout, findings)
     }
 }
 

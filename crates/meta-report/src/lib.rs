@@ -99,6 +99,21 @@ pub struct MigrateReport {
     pub seconds: Seconds,
 }
 
+impl MigrateReport {
+    /// Returns the report of a run that changed nothing.
+    #[must_use]
+    pub fn unchanged(outcome: MigrateOutcome) -> Self {
+        Self {
+            outcome,
+            resumed: false,
+            plan: None,
+            backup: None,
+            verified: false,
+            seconds: Seconds::default(),
+        }
+    }
+}
+
 /// A session of a running component, or of a stopped one whose lease has not expired.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionReport {

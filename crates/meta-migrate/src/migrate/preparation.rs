@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::journal::Phase;
-use meta_report::MigrateReport;
+use meta_report::{MigrateOutcome, MigrateReport};
 use meta_store::Store;
 use milvus_meta::entry::printable;
 use milvus_meta::finding::Finding;
@@ -14,7 +14,7 @@ use milvus_meta::layout::Layout;
 use milvus_meta::transform::PlanReport;
 use milvus_meta::transform::{Migration, Options, Task};
 
-use super::{Run, already, nothing_to_do};
+use super::{Run, already, unchanged};
 use crate::background::blocking;
 use crate::completeness::{has_2_1_run, result_findings};
 use crate::error::{EngineErrorKind, agreed};
@@ -88,7 +88,10 @@ impl<S: Store> Run<'_, S> {
         }
         let plan = self.planned(&filter, &reading, &options).await?;
         if is_repair && !staged && reading.migration.is_empty() {
-            return Ok(Some(self.nothing_to_repair()));
+            return Ok(Some(unchanged(
+                MigrateOutcome::NothingToRepair,
+                self.started,
+            )));
         }
         self.compare_with_journal(&plan)?;
         self.check_approved(&plan, &reading.fingerprint)?;
@@ -152,7 +155,7 @@ impl<S: Store> Run<'_, S> {
             Layout::Empty if !reading.migration.has_errors() => {
                 let finding = layout::empty_finding(root);
                 self.environment.observer.note(&finding.message);
-                return Ok(Some(nothing_to_do(self.started)));
+                return Ok(Some(unchanged(MigrateOutcome::NothingToDo, self.started)));
             }
             Layout::V2_1 | Layout::Mixed | Layout::Staged | Layout::Empty => {}
         }

@@ -3,10 +3,9 @@
 
 use crate::journal::Phase;
 use crate::protocol::Forward;
-use meta_report::{MigrateOutcome, MigrateReport};
 use meta_store::Store;
 
-use super::{Run, nothing_to_do};
+use super::Run;
 use crate::error::{EngineErrorKind, WriteState};
 use crate::fingerprint::Filter;
 use crate::source::read_source;
@@ -38,12 +37,5 @@ impl<S: Store> Run<'_, S> {
         let plan = self.planned(&filter, &reading, &options).await?;
         self.begin_plan(reading, plan, true);
         Ok(())
-    }
-
-    pub(super) fn nothing_to_repair(&self) -> MigrateReport {
-        MigrateReport {
-            outcome: MigrateOutcome::NothingToRepair,
-            ..nothing_to_do(self.started)
-        }
     }
 }

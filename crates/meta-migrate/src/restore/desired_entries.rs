@@ -34,7 +34,7 @@ pub(super) async fn open(
         }
     })
     .await?;
-    let backup = opened.map_err(EngineErrorKind::Backup)?;
+    let backup = opened?;
     let found = backup.summary().meta_root.clone();
     // The official tool omits a leading slash in the header.
     let same = found.trim_start_matches('/') == wanted.trim_start_matches('/');

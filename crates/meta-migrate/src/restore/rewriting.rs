@@ -234,8 +234,8 @@ async fn repaired(
     let mut source = Source::new(root.clone(), options.clone());
     let (root, backup) = (root.clone(), Arc::clone(backup));
     blocking(move || {
-        for entry in backup.entries().map_err(EngineErrorKind::Backup)? {
-            source.push(&entry.map_err(EngineErrorKind::Backup)?);
+        for entry in backup.entries()? {
+            source.push(&entry?);
         }
         Ok(Repaired::of(&source.finish(), &root))
     })

@@ -57,6 +57,28 @@ pub struct PlanReport {
     pub findings: Vec<Finding>,
 }
 
+impl PlanReport {
+    /// Returns a plan without changes.
+    #[must_use]
+    pub fn unchanged(layout: Layout, findings: Vec<Finding>) -> Self {
+        Self {
+            layout,
+            revision: 0,
+            collection_form: String::new(),
+            segment_form: String::new(),
+            storage_roots: Vec::new(),
+            objects: Vec::new(),
+            families: Vec::new(),
+            put: 0,
+            rewrite: 0,
+            delete: 0,
+            bytes_put: 0,
+            digest: String::new(),
+            findings,
+        }
+    }
+}
+
 impl Migration {
     /// Returns the plan as data, with the layout and revision of the source.
     #[must_use]
