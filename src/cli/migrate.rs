@@ -46,7 +46,7 @@ pub(in crate::cli) struct Args {
     /// Maximum number of operations in a transaction; lowered if etcd rejects it [default: 128]
     #[arg(long, value_name = "N", env)]
     max_txn_ops: Option<NonZeroUsize>,
-    /// Maximum number of transactions in flight; adapts to the server [default: 16]
+    /// Number of transactions in flight [default: 8]
     #[arg(long, value_name = "N", env)]
     in_flight: Option<NonZeroUsize>,
     /// After success, compact etcd and defragment its members one by one
@@ -93,7 +93,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         limits.txn_ops_max = number.get();
     }
     if let Some(number) = args.in_flight {
-        limits.in_flight_max = number.get();
+        limits.in_flight = number.get();
     }
     let backup = match args.no_backup {
         true => None,

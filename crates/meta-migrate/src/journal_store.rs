@@ -207,7 +207,6 @@ impl JournalStore {
             ops: u64::try_from(txn.ops.len()).unwrap_or(u64::MAX),
             txns: 1,
             deleted: sent.deleted,
-            in_flight: None,
         })
     }
 

@@ -13,10 +13,8 @@ pub struct Limits {
     /// Bytes of keys and values in one transaction. etcd's default request limit is 1.5 MiB; a
     /// larger entry gets a separate transaction.
     pub txn_bytes_max: usize,
-    /// Maximum number of transactions in flight; a run adapts to the rate of the server.
-    pub in_flight_max: usize,
-    /// Initial number of transactions in flight, if the maximum allows it.
-    pub in_flight_first: usize,
+    /// Number of transactions in flight.
+    pub in_flight: usize,
     /// Maximum number of keys that one range delete removes.
     pub delete_keys_max: usize,
     /// How long a failing request is retried.
@@ -33,8 +31,16 @@ impl Limits {
     /// Returns the limits with one transaction at a time.
     pub(super) fn one_by_one(self) -> Self {
         Self {
-            in_flight_first: 1,
-            in_flight_max: 1,
+            in_flight: 1,
+            ..self
+        }
+    }
+
+    /// Returns the limits for deleting ranges: one range per transaction, so that the server stays
+    /// responsive to other clients.
+    pub(super) fn for_deletes(self) -> Self {
+        Self {
+            txn_ops_max: 1,
             ..self
         }
     }
@@ -45,8 +51,7 @@ impl Default for Limits {
         Self {
             txn_ops_max: 128,
             txn_bytes_max: 1 << 20,
-            in_flight_max: 16,
-            in_flight_first: 8,
+            in_flight: 8,
             delete_keys_max: 1000,
             retry_timeout: Duration::from_secs(30),
             capture_attempts_max: 5,

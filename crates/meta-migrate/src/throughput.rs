@@ -1,12 +1,10 @@
 //! Fast transfer of many keys: prefetched pages; encoding, transform and backup on separate
-//! threads; batched writes under an adaptive concurrency limit; read-back while writes are in
-//! flight.
+//! threads; batched writes, several in flight; read-back meanwhile.
 //!
 //! The use cases work with entries, batches and streams, and do not depend on the number of
 //! requests in flight.
 
 pub(crate) mod backup_job;
-mod concurrency;
 pub(crate) mod pages;
 pub(crate) mod prefetch;
 pub(crate) mod read_back;

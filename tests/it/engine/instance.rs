@@ -144,7 +144,7 @@ impl Instance {
 pub(super) fn limits() -> Limits {
     Limits {
         txn_ops_max: 4,
-        in_flight_max: 2,
+        in_flight: 2,
         delete_keys_max: 3,
         ..Limits::default()
     }

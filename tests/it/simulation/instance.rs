@@ -299,7 +299,7 @@ impl Case {
 fn limits() -> Limits {
     Limits {
         txn_ops_max: 4,
-        in_flight_max: 2,
+        in_flight: 2,
         delete_keys_max: 3,
         retry_timeout: Duration::from_secs(2),
         ..Limits::default()

@@ -217,7 +217,7 @@ pub(crate) fn waits() -> Waits {
 fn small_limits() -> Limits {
     Limits {
         txn_ops_max: 6,
-        in_flight_max: 2,
+        in_flight: 2,
         delete_keys_max: 8,
         ..Limits::default()
     }

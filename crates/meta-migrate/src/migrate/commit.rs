@@ -225,7 +225,7 @@ impl<S: Store> Run<'_, S> {
         let total = planned.and_then(|planned| planned.checked_sub(self.own.deleted));
         observer.phase_started("clean up", total);
         let limits = match self.options.task {
-            Task::Migration => limits.for_deletes(self.own),
+            Task::Migration => limits.for_deletes(),
             // In the planned order.
             Task::Repair => limits.one_by_one(),
         };

@@ -75,7 +75,7 @@ impl<S: Store> Restorer<'_, S> {
         observer.phase_finished();
         let (put, is_read_back) = written?;
         let deleted = self
-            .delete(deletes.into_ranges(), planned.delete, revision, put)
+            .delete(deletes.into_ranges(), planned.delete, revision)
             .await?;
         // Recorded again after all writes: a comparison with this record proves that none of them
         // was lost.
@@ -126,9 +126,8 @@ impl<S: Store> Restorer<'_, S> {
         deletes: Vec<KeyRange>,
         keys: u64,
         revision: i64,
-        put: WriteStats,
     ) -> Result<WriteStats, EngineErrorKind> {
-        let limits = self.etcd.limits.for_deletes(put);
+        let limits = self.etcd.limits.for_deletes();
         let observer = self.etcd.observer;
         observer.phase_started("delete", Some(keys));
         let deletes = deletes.into_iter().map(Op::Delete).map(Write::over);

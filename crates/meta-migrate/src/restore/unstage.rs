@@ -32,7 +32,7 @@ use crate::key_count;
 use crate::range_delete::DeleteRanges;
 use crate::source::read_source;
 use crate::throughput::staged::staged_entries;
-use crate::throughput::writer::{WriteStats, Writer};
+use crate::throughput::writer::Writer;
 use crate::write::Write;
 
 /// The keys that unstaging would delete.
@@ -193,7 +193,7 @@ pub(super) async fn unstage<S: Store>(
     // With partly deleted keys the phase is `staging`, not `staged`, which means that all keys are
     // staged.
     record_staging(etcd, fence, journal_store).await?;
-    let limits = etcd.limits.for_deletes(WriteStats::default());
+    let limits = etcd.limits.for_deletes();
     etcd.observer
         .phase_started("discard", Some(staged.report.delete));
     let guards = journal_store.guards(fence);

@@ -7,7 +7,6 @@
 
 use std::collections::VecDeque;
 use std::ops::AddAssign;
-use std::time::Instant;
 
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::task::{JoinError, JoinSet};
@@ -20,7 +19,6 @@ use crate::limits::Limits;
 use crate::observer::Observer;
 use crate::retry;
 use crate::shutdown::CancelToken;
-use crate::throughput::concurrency::ConcurrencyLimit;
 use crate::write::{self, Held, Write};
 
 /// Statistics of a series of writes.
@@ -33,8 +31,6 @@ pub(crate) struct WriteStats {
     pub(crate) txns: u64,
     /// Keys that they deleted, except by transactions whose reply was lost.
     pub(crate) deleted: u64,
-    /// The number in flight at the end, if it was adapted.
-    pub(crate) in_flight: Option<usize>,
 }
 
 impl AddAssign for WriteStats {
@@ -42,7 +38,6 @@ impl AddAssign for WriteStats {
         self.ops += other.ops;
         self.txns += other.txns;
         self.deleted += other.deleted;
-        self.in_flight = other.in_flight.or(self.in_flight);
     }
 }
 
@@ -51,18 +46,6 @@ const TXN_OPS_USUAL: usize = 128;
 
 /// Comparisons used by the guards; etcd counts them against the same limit as operations.
 const GUARDS: usize = 5;
-
-impl Limits {
-    /// Returns the limits for deleting ranges: one range per transaction, so that the server stays
-    /// responsive to other clients, and as many in flight as the writes before.
-    pub(crate) fn for_deletes(self, after: WriteStats) -> Self {
-        Self {
-            txn_ops_max: 1,
-            in_flight_first: after.in_flight.unwrap_or(self.in_flight_first),
-            ..self
-        }
-    }
-}
 
 /// The writes of one transaction, and the position of the first among all writes.
 #[derive(Debug)]
@@ -89,7 +72,6 @@ pub(crate) struct Writer<'a, S: Store> {
     /// Receives every batch after it was applied.
     applied: Option<Sender<Batch>>,
     in_flight: JoinSet<Sent>,
-    concurrency: ConcurrencyLimit,
     stats: WriteStats,
 }
 
@@ -113,11 +95,6 @@ impl<'a, S: Store> Writer<'a, S> {
             taken: 0,
             applied: None,
             in_flight: JoinSet::new(),
-            concurrency: ConcurrencyLimit::new(
-                limits.in_flight_first,
-                limits.in_flight_max,
-                Instant::now(),
-            ),
             stats: WriteStats::default(),
         }
     }
@@ -155,7 +132,6 @@ impl<'a, S: Store> Writer<'a, S> {
             let completed = self.completed(sent).await;
             outcome = outcome.and(completed);
         }
-        self.stats.in_flight = Some(self.concurrency.in_flight());
         outcome.map(|()| self.stats)
     }
 
@@ -167,7 +143,7 @@ impl<'a, S: Store> Writer<'a, S> {
             if let Some(signal) = self.stop.requested() {
                 return Err(EngineErrorKind::Interrupted(signal));
             }
-            while self.in_flight.len() < self.concurrency.in_flight() {
+            while self.in_flight.len() < self.limits.in_flight.max(1) {
                 let Some(batch) = self.next_batch(chunks).await? else {
                     break;
                 };
@@ -262,9 +238,7 @@ impl<'a, S: Store> Writer<'a, S> {
             ops: count(&batch.writes),
             txns: u64::from(response.wrote),
             deleted: response.deleted,
-            in_flight: None,
         };
-        self.concurrency.completed(Instant::now());
         self.observer
             .advanced(puts(&batch.writes) + response.deleted);
         if let Some(applied) = &self.applied {
