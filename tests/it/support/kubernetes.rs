@@ -83,7 +83,8 @@ impl Bed {
         let plane = control_plane::shared().await;
         plane.assert_alive();
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let namespace = format!("test-{}-{number}", std::process::id());
+        // Distinct from the root path, so that both can be replaced in output.
+        let namespace = format!("ns-{}-{number}", std::process::id());
         let admin = plane.api(ADMIN);
         let object =
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
