@@ -140,8 +140,7 @@ impl Runner<'_> {
             let shown = watch.shown.entry(name.clone()).or_default();
             let complete = log.rfind('\n').map_or(0, |end| end + 1);
             if let Some(fresh) = log.get(*shown..complete) {
-                // The report is for this program.
-                for line in fresh.lines().filter(|line| !line.starts_with("{\"")) {
+                for line in fresh.lines().filter(|line| output::is_for_users(line)) {
                     self.observer.log(step, line);
                 }
                 *shown = complete;

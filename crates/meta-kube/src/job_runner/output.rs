@@ -16,6 +16,12 @@ pub(super) fn final_error(text: &str) -> Option<String> {
     Some(message.unwrap_or_else(|| line.trim_start().trim_start_matches("error: ").to_owned()))
 }
 
+/// Whether a line of a Job's log is for users: not the report, which this program reads, and not a
+/// command, which runs only in the Job's container.
+pub(super) fn is_for_users(line: &str) -> bool {
+    !line.starts_with("{\"") && !line.trim_start().starts_with("next: ")
+}
+
 /// Which option is missing where etcd wants a user, or speaks TLS.
 pub(super) fn connection_hint(text: &str) -> Option<&'static str> {
     let lower = text.to_ascii_lowercase();
@@ -77,6 +83,14 @@ mod tests {
     use super::*;
     use meta_report::StatusReport;
     use milvus_meta::layout::Layout;
+
+    #[test]
+    fn reports_and_commands_of_a_job_are_not_shown() {
+        assert!(is_for_users("error: 1 key was written since"));
+        assert!(is_for_users("  changed: nothing was changed in etcd"));
+        assert!(!is_for_users("  next: /milvus/bin/meta-migration backup"));
+        assert!(!is_for_users("{\"level\":\"ERROR\"}"));
+    }
 
     #[test]
     fn the_report_is_found_in_the_log() {
