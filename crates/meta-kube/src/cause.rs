@@ -4,12 +4,12 @@ use super::client::ClientError;
 use super::preflight::Right;
 use milvus_meta::finding::Finding;
 
-/// Why a command ended, with everything recorded as it is.
+/// Why a command ended early. The saved upgrade state is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum Cause {
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// The Lease is alive in the hands of this holder.
+    /// This holder renews the Lease.
     #[error("another orchestrator is running for this instance: {0}")]
     Held(String),
     #[error(
@@ -26,7 +26,7 @@ pub enum Cause {
     },
     #[error("rights are missing")]
     Rights(Vec<Right>),
-    /// The options cannot be followed.
+    /// The command is refused.
     #[error(transparent)]
     Refusal(#[from] Refusal),
     #[error("not confirmed")]
@@ -35,12 +35,12 @@ pub enum Cause {
     Stopped,
 }
 
-/// Why nothing is done.
+/// Why a command is refused before it changes anything.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Refusal {
     #[error("{}", .0.iter().map(|one| format!("{} [{}]", one.message, one.code)).collect::<Vec<_>>().join("; "))]
     Blocked(Vec<Finding>),
-    /// What is asked for cannot be done here.
+    /// The requested operation is not possible on this instance.
     #[error("{0}")]
     Refused(String),
     /// An option does not fit the saved upgrade state.
@@ -52,7 +52,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether it may pass by itself: all that blocks are pods on their way.
+    /// Whether a retry may succeed, because only starting or ending pods block.
     pub(crate) fn passes(&self) -> bool {
         match self {
             Self::Blocked(findings) => findings.iter().all(|one| one.code == "not-at-rest"),

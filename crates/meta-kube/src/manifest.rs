@@ -69,19 +69,19 @@ pub(crate) fn claim(state: &UpgradeState) -> Value {
     }))
 }
 
-/// A patch that applies only while the object is as it was read.
+/// Limits a patch to the version of the object that was read.
 pub(crate) fn if_unchanged(mut patch: Value, resource_version: Option<&str>) -> Value {
     patch["metadata"]["resourceVersion"] = json!(resource_version);
     patch
 }
 
-/// Scales to 0 and notes what was before.
+/// Scales to 0 and saves the previous state in annotations.
 pub(crate) fn stop_patch(workload: &Workload) -> Value {
     let notes = annotations::on_deployment(workload);
     json!({"metadata": {"annotations": notes}, "spec": {"replicas": 0}})
 }
 
-/// Sets image and count at once.
+/// Sets image and replicas in one patch.
 ///
 /// The container is one that was found in the Deployment: a strategic merge with an unknown name would
 /// add a container.

@@ -304,15 +304,11 @@ mod tests {
     use super::*;
 
     fn journal() -> Journal {
+        let root = MetaRoot::new("by-dev", "meta", "kv").unwrap();
         Journal {
-            format: MIGRATION_FORMAT,
-            meta_root: "by-dev/meta".into(),
             run: "r".into(),
-            kind: migration(),
-            phase: Phase::Staged,
             tool_version: "0".into(),
             source_version: Some("2.1.4".into()),
-            target_version: None,
             collection_form: "split".into(),
             segment_form: "auto".into(),
             on_broken_record: "fail".into(),
@@ -326,14 +322,7 @@ mod tests {
                 delete: 3,
                 segments: 1,
             },
-            backup: None,
-            committed_revision: 0,
-            keep_extra: false,
-            families: Vec::new(),
-            keys_expected: 0,
-            keys_when_done: 0,
-            started_at: String::new(),
-            updated_at: String::new(),
+            ..Journal::empty(&root, Task::Migration, Phase::Staged)
         }
     }
 

@@ -5,14 +5,14 @@ use crate::codec::v2_2;
 use crate::keys::{Key, Object, Timestamp};
 use crate::model::DatabaseId;
 
-/// The id that stands for no database.
+/// The id of records outside any database.
 pub(super) const NONE: DatabaseId = DatabaseId(0);
 
 /// The id of the database `default`.
 pub(super) const DEFAULT: DatabaseId = DatabaseId(1);
 
-/// Stages the database with the creation time of the oldest collection, because there is no clock
-/// here; not without a collection.
+/// Stages the database, with the creation time of the oldest collection, because the transform has
+/// no clock. Stages nothing without a collection.
 pub(super) fn stage(oldest: Option<Timestamp>, staged: &mut NewKeys) {
     let Some(oldest) = oldest else {
         return;

@@ -144,7 +144,7 @@ impl Source {
                 self.logs.push_key(kind, ids, field, value);
             }
             Key::Unknown(_) => self.unreadable_key(family, relative),
-            // Not in the families that are read.
+            // Of families that a migration does not read.
             Key::FieldIndex(..)
             | Key::SegmentIndex(..)
             | Key::CollectionLoadInfo(_)

@@ -47,12 +47,12 @@ fn has_snapshot(there: &Keys, plain: &[u8]) -> bool {
 pub(super) fn created(there: &Keys, object: Object<'_>, value: &[u8]) -> Option<Timestamp> {
     let known = |time: u64| (time != 0).then_some(Timestamp(time));
     let of = |id: CollectionId| {
-        let is_its = |object: Object<'_>| {
+        let is_of_collection = |object: Object<'_>| {
             object
                 .collection_record()
                 .is_some_and(|(_, found)| found == id)
         };
-        let records = live(there).filter(|(object, ..)| is_its(*object));
+        let records = live(there).filter(|(object, ..)| is_of_collection(*object));
         let mut times = records.filter_map(|(_, _, value)| CollectionInfo::decode(value).ok());
         times.find_map(|info| known(info.create_time))
     };
