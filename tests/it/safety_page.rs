@@ -141,6 +141,7 @@ struct Mutation {
     name: String,
     file: String,
     replace: String,
+    with: String,
     tests: BTreeSet<String>,
 }
 
@@ -169,13 +170,14 @@ fn mutations() -> Vec<Mutation> {
                 name: text(entry, "name").to_owned(),
                 file: text(entry, "file").to_owned(),
                 replace: text(entry, "replace").to_owned(),
+                with: text(entry, "with").to_owned(),
                 tests: tests.collect(),
             }
         })
         .collect()
 }
 
-/// The rows of the tables of claims: the claim, its tests and its mutation.
+/// The rows of the tables of claims: the claim, its tests and its mutations.
 fn claims(page: &str) -> Vec<[&str; 3]> {
     let mut is_inside = false;
     let mut claims = Vec::new();
@@ -186,37 +188,49 @@ fn claims(page: &str) -> Vec<[&str; 3]> {
             is_inside = false;
         } else if is_inside && !line.starts_with("| ---") {
             let cells: Vec<_> = line.trim_matches('|').split(" | ").collect();
-            let [claim, tests, mutation] = cells[..] else {
+            let [claim, tests, mutations] = cells[..] else {
                 panic!("not three cells: {line}");
             };
-            claims.push([claim, tests, mutation.trim().trim_matches('`')]);
+            claims.push([claim, tests, mutations.trim()]);
         }
     }
     claims
 }
 
+/// Checks that the claim names the tests of its mutation, and that the mutation can be applied.
+fn check_mutation(mutation: &Mutation, tests: &str) {
+    let (name, named) = (&mutation.name, named(tests));
+    let others: Vec<_> = mutation.tests.difference(&named).collect();
+    assert!(others.is_empty(), "{name}: not named: {others:?}");
+    assert!(!mutation.tests.is_empty(), "{name}");
+    let opens = |text: &str| ['(', '[', '{'].map(|it| text.matches(it).count());
+    let closes = |text: &str| [')', ']', '}'].map(|it| text.matches(it).count());
+    for expression in [&mutation.replace, &mutation.with] {
+        assert_eq!(opens(expression), closes(expression), "{name}: {expression}");
+    }
+    let count = read(&mutation.file).matches(&mutation.replace).count();
+    assert_eq!(
+        count, 1,
+        "{name}: in {}: {}",
+        mutation.file, mutation.replace
+    );
+}
+
 /// `scripts/mutants` checks that the tests detect the mutations, which needs a build and is run on
 /// request.
 #[test]
-fn every_claim_names_a_mutation_its_tests_kill() {
+fn every_claim_names_mutations_its_tests_kill() {
     let page = page();
     let mut mutations = mutations();
     let claims = claims(&page);
     assert!(claims.len() > 50, "{} claims", claims.len());
-    for [claim, tests, name] in claims {
-        let position = mutations.iter().position(|one| one.name == name);
-        let position = position.unwrap_or_else(|| panic!("{claim}: no mutation {name:?} is left"));
-        let mutation = mutations.swap_remove(position);
-        let named = named(tests);
-        let others: Vec<_> = mutation.tests.difference(&named).collect();
-        assert!(others.is_empty(), "{name}: not named: {others:?}");
-        assert!(!mutation.tests.is_empty(), "{name}");
-        let count = read(&mutation.file).matches(&mutation.replace).count();
-        assert_eq!(
-            count, 1,
-            "{name}: in {}: {}",
-            mutation.file, mutation.replace
-        );
+    for [claim, tests, names] in claims {
+        for name in names.split(", ").map(|name| name.trim_matches('`')) {
+            let position = mutations.iter().position(|one| one.name == name);
+            let position =
+                position.unwrap_or_else(|| panic!("{claim}: no mutation {name:?} is left"));
+            check_mutation(&mutations.swap_remove(position), tests);
+        }
     }
     let left: Vec<_> = mutations.iter().map(|one| &one.name).collect();
     assert!(left.is_empty(), "of no claim: {left:?}");
