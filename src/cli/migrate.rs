@@ -10,15 +10,17 @@ use super::options::{
     ApprovalOptions, EmptyOptions, EtcdOptions, OutputOptions, TransformOptions, WaitOptions,
 };
 use super::output::exit::Exit;
+use super::output::failure::Failure;
 use super::output::outcome::Next;
 use super::output::units::bytes;
 use super::reading::ReadingOptions;
 use super::report::{self, ReportOptions};
 use super::target::Target;
-use super::{Outcome, output};
-use meta_migrate::{BackupTarget, Limits, MigrateOptions, Waits};
-use meta_report::{MigrateOutcome, MigrateReport};
+use super::{Outcome, output, plan};
+use meta_migrate::{BackupTarget, EngineError, EngineErrorKind, Limits, MigrateOptions, Waits};
+use meta_report::{BackupRef, MigrateOutcome, MigrateReport};
 use meta_store::etcd::EtcdStore;
+use milvus_meta::finding::Finding;
 use milvus_meta::transform::{Options, Task};
 
 /// Migrate the metadata: plan, back up, stage, commit, clean up, verify
@@ -86,7 +88,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         });
         return Ok(Exit::Done);
     }
-    context.require_confirmation()?;
+    require_confirmation(&context, &target, args.empty.allow_empty)?;
     let given = context.config.backup_file.as_deref();
     let mut limits = limits();
     if let Some(number) = args.max_txn_ops {
@@ -109,6 +111,26 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         report: args.report.target()?,
     };
     carry_out(&mut context, &options, &extras)
+}
+
+/// Fails without `--yes` if there is no terminal to ask at. Errors of the plan are reported first: `--yes` would not
+/// change them.
+pub(in crate::cli) fn require_confirmation(
+    context: &CommandContext,
+    target: &Options,
+    may_be_empty: bool,
+) -> Result<(), Failure> {
+    let Err(failure) = context.require_confirmation() else {
+        return Ok(());
+    };
+    let plan = plan::of_etcd(context, target, may_be_empty)?.plan;
+    if plan.findings.iter().any(Finding::is_error) {
+        let errors = EngineErrorKind::Findings(Box::new(plan));
+        return Err(context
+            .next_steps
+            .failure(EngineError::before_writing(errors)));
+    }
+    Err(failure)
 }
 
 /// Returns the options that make `plan` plan this migration.
@@ -242,13 +264,15 @@ pub(in crate::cli) fn nothing_to_do() -> MigrateReport {
 pub(in crate::cli) fn finish(context: &CommandContext, done: &MigrateReport) -> Outcome {
     let target = context.config.target_version.as_ref();
     let release = target.map_or_else(|| "2.2".to_owned(), ToString::to_string);
-    let backup = done.backup.as_ref().filter(|_| is_written(done));
-    if let Some(missing) = backup.filter(|backup| !Path::new(&backup.path).is_file()) {
+    let is_there = |backup: &&BackupRef| Path::new(&backup.path).is_file();
+    let recorded = done.backup.as_ref();
+    if let Some(missing) = recorded.filter(|backup| !is_there(backup)) {
         tracing::warn!(
-            "the backup is no longer at {}: without it this migration cannot be rolled back",
+            "the backup is not at {}: without it this migration cannot be rolled back",
             missing.path
         );
     }
+    let backup = recorded.filter(is_there).filter(|_| is_written(done));
     if let Some(backup) = backup {
         warn_if_ephemeral(Path::new(&backup.path));
     }
@@ -257,6 +281,7 @@ pub(in crate::cli) fn finish(context: &CommandContext, done: &MigrateReport) -> 
     let next = Next {
         start: is_ready.then(|| format!("start Milvus {release}")),
         back: backup.map(|backup| context.next_steps.rollback(Some(&backup.path))),
+        backup_is_missing: recorded.filter(is_there).is_none(),
         findings_shown: context.has_shown_plan(),
     };
     print(context, done, &next)

@@ -88,6 +88,11 @@ impl NextSteps {
         self.with_backup("rollback", backup)
     }
 
+    /// Returns the command that finishes an interrupted restore of a backup.
+    pub(in crate::cli) fn restore(&self, backup: &str) -> String {
+        self.with_backup("restore", Some(backup))
+    }
+
     fn with_backup(&self, name: &str, backup: Option<&str>) -> String {
         let mut command = self.command(name);
         if let Some(path) = backup.or(self.backup.as_deref()) {
@@ -180,7 +185,7 @@ impl NextSteps {
             NextCommand::Restore {
                 backup,
                 accept_loss,
-            } => accepting(self.with_backup("restore", Some(&backup)), accept_loss),
+            } => accepting(self.restore(&backup), accept_loss),
         }
     }
 

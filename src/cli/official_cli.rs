@@ -140,6 +140,9 @@ fn rollback(context: &mut CommandContext, args: &Args) -> Outcome {
     };
     rollback::announce(context, &options);
     let context = &*context;
+    if let Some(path) = &options.backup {
+        context.require_one_instance(path, options.limits.tolerance)?;
+    }
     let done = context.write(async |store, environment| {
         let recorded = recorded_backup(store, &options.root, &options.limits).await?;
         if args.etcd.named_backup().is_none()

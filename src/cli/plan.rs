@@ -84,11 +84,15 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     Ok(exit(&planned))
 }
 
-/// Returns the command that migrates as planned.
+/// Returns the command that migrates as planned, or that finishes an interrupted restore.
 fn next(context: &CommandContext, args: &Args, planned: &Planned) -> Vec<String> {
     let (Exit::Done | Exit::Refused, None) = (exit(planned), &args.from) else {
         return Vec::new();
     };
+    if let Some(backup) = &planned.restoring {
+        let restore = context.next_steps.restore(backup);
+        return vec![format!("{restore}   # finishes the interrupted restore")];
+    }
     let found = &planned.plan.findings;
     let is_idle = found.iter().any(|one| one.code == "nothing-to-do");
     let is_migratable = matches!(planned.plan.layout, Layout::V2_1 | Layout::Staged);
@@ -140,6 +144,7 @@ pub(in crate::cli) fn of_etcd(
         let blocking = meta_migrate::blocking(store, root, &planned, &limits, environment).await?;
         Ok(Planned {
             blocking,
+            restoring: planned.restoring,
             ..Planned::new(planned.report)
         })
     })
@@ -171,10 +176,11 @@ fn idle(layout: Layout) -> PlanReport {
             b"",
             "the target version reads the 2.1 layout: no need to migrate",
         ),
-        Layout::V2_2 | Layout::Mixed => Finding::warning(
-            "nothing-to-do",
+        Layout::V2_2 | Layout::Mixed => Finding::error(
+            "newer-layout",
             b"",
-            "the target version reads the 2.1 layout, but the metadata is in another layout: use rollback",
+            "the target version reads the 2.1 layout, but the metadata is in the 2.2 layout: name a release of 2.2 or later, \
+             or run meta-migration rollback",
         ),
     };
     PlanReport::unchanged(layout, vec![finding])

@@ -66,7 +66,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         context.print(&planned, output::plan::text)?;
         return Ok(plan::exit(&planned));
     }
-    context.require_confirmation()?;
+    migrate::require_confirmation(&context, &target, false)?;
     let given = context.config.backup_file.clone();
     let backup = match args.no_backup {
         true => None,

@@ -63,15 +63,19 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     }
     context.next_steps.set_kind(RunKind::Restore);
     let config = &context.config;
-    if config.backup_file.is_none() {
+    let Some(backup) = &config.backup_file else {
         return Err(ConfigError::MissingOption {
             option: "--backup-file",
             purpose: "the backup to restore",
         }
         .into());
-    }
-    if !args.dry_run {
-        context.require_confirmation()?;
+    };
+    if !args.dry_run
+        && let Err(failure) = context.require_confirmation()
+    {
+        // A file that cannot be restored is reported first: --yes would not change that.
+        context.open(backup, args.reading)?;
+        return Err(failure);
     }
     let root = match &args.to_root {
         Some(path) => MetaRoot::new(path, &config.sub_paths.0, &config.sub_paths.1)
@@ -82,7 +86,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         root,
         command: RestoreCommand::Restore,
         expects_2_1: false,
-        backup: config.backup_file.clone(),
+        backup: Some(backup.clone()),
         moved_from: args.to_root.as_ref().map(|_| config.root.clone()),
         families: sorted(&args.family),
         keep_extra: args.loss.keep_extra,

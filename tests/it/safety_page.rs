@@ -10,8 +10,12 @@ fn page() -> String {
 
 /// The names of all test functions below `crates`, `src` and `tests`.
 pub(crate) fn tests() -> BTreeSet<String> {
+    tests_in(&["crates", "src", "tests"])
+}
+
+fn tests_in(folders: &[&str]) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    for folder in ["crates", "src", "tests"] {
+    for folder in folders {
         collect(
             &Path::new(env!("CARGO_MANIFEST_DIR")).join(folder),
             &mut names,
@@ -142,6 +146,8 @@ struct Mutation {
     file: String,
     replace: String,
     with: String,
+    /// `lib` for unit tests, otherwise integration tests.
+    kind: String,
     tests: BTreeSet<String>,
 }
 
@@ -171,6 +177,7 @@ fn mutations() -> Vec<Mutation> {
                 file: text(entry, "file").to_owned(),
                 replace: text(entry, "replace").to_owned(),
                 with: text(entry, "with").to_owned(),
+                kind: text(entry, "kind").to_owned(),
                 tests: tests.collect(),
             }
         })
@@ -198,7 +205,7 @@ fn claims(page: &str) -> Vec<[&str; 3]> {
 }
 
 /// Checks that the claim names the tests of its mutation, and that the mutation can be applied.
-fn check_mutation(mutation: &Mutation, tests: &str) {
+fn check_mutation(mutation: &Mutation, tests: &str, of_kind: &BTreeSet<String>) {
     let (name, named) = (&mutation.name, named(tests));
     let others: Vec<_> = mutation.tests.difference(&named).collect();
     assert!(others.is_empty(), "{name}: not named: {others:?}");
@@ -206,8 +213,14 @@ fn check_mutation(mutation: &Mutation, tests: &str) {
     let opens = |text: &str| ['(', '[', '{'].map(|it| text.matches(it).count());
     let closes = |text: &str| [')', ']', '}'].map(|it| text.matches(it).count());
     for expression in [&mutation.replace, &mutation.with] {
-        assert_eq!(opens(expression), closes(expression), "{name}: {expression}");
+        assert_eq!(
+            opens(expression),
+            closes(expression),
+            "{name}: {expression}"
+        );
     }
+    let others: Vec<_> = mutation.tests.difference(of_kind).collect();
+    assert!(others.is_empty(), "{name}: of another kind: {others:?}");
     let count = read(&mutation.file).matches(&mutation.replace).count();
     assert_eq!(
         count, 1,
@@ -222,6 +235,7 @@ fn check_mutation(mutation: &Mutation, tests: &str) {
 fn every_claim_names_mutations_its_tests_kill() {
     let page = page();
     let mut mutations = mutations();
+    let (unit, integration) = (tests_in(&["crates", "src"]), tests_in(&["tests"]));
     let claims = claims(&page);
     assert!(claims.len() > 50, "{} claims", claims.len());
     for [claim, tests, names] in claims {
@@ -229,7 +243,13 @@ fn every_claim_names_mutations_its_tests_kill() {
             let position = mutations.iter().position(|one| one.name == name);
             let position =
                 position.unwrap_or_else(|| panic!("{claim}: no mutation {name:?} is left"));
-            check_mutation(&mutations.swap_remove(position), tests);
+            let mutation = mutations.swap_remove(position);
+            let of_kind = if mutation.kind == "lib" {
+                &unit
+            } else {
+                &integration
+            };
+            check_mutation(&mutation, tests, of_kind);
         }
     }
     let left: Vec<_> = mutations.iter().map(|one| &one.name).collect();

@@ -102,10 +102,10 @@ fn lock_held(holder: &SessionReport) -> Finding {
 }
 
 fn unfinished_restore(root: &MetaRoot, backup: Option<&str>) -> Finding {
+    let file = backup.unwrap_or("FILE");
     let message = format!(
-        "a restore of {} is unfinished; rollback or restore with that file finishes it, and so does migrate \
-         before it starts",
-        backup.unwrap_or("a backup")
+        "a restore of {file} was interrupted. Run meta-migration restore --backup-file {file} to finish it; \
+         migrate finishes it, too, before it starts"
     );
     Finding::error(UNFINISHED_RESTORE, &root.journal_key(), message)
 }

@@ -26,6 +26,8 @@ const PATH_BYTES: usize = 128;
 pub struct Planned {
     /// The changes.
     pub report: PlanReport,
+    /// The backup whose interrupted restore must be finished first.
+    pub restoring: Option<String>,
     pub(super) largest: Largest,
     /// Bytes of keys and values of the current metadata.
     pub(super) source_bytes: u64,
@@ -55,8 +57,10 @@ pub async fn plan<S: Store>(
             && (!staged || journal_store.task() != options.task)
             && phase != Phase::Done
         {
+            let backup = journal_store.backup().map(|backup| backup.path.clone());
             return Ok(Planned {
                 report: unfinished(phase, journal_store.journal(), root, options),
+                restoring: backup.filter(|_| phase == Phase::Restoring),
                 largest: Largest::default(),
                 source_bytes: 0,
             });
@@ -80,6 +84,7 @@ pub async fn plan<S: Store>(
         }
         Ok::<_, EngineErrorKind>(Planned {
             report,
+            restoring: None,
             largest: Largest::of(&reading.migration, root, PATH_BYTES),
             source_bytes: reading.fingerprint.bytes,
         })

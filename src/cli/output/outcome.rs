@@ -42,6 +42,8 @@ pub(in crate::cli) struct Next {
     pub(in crate::cli) start: Option<String>,
     /// The command that rolls back.
     pub(in crate::cli) back: Option<String>,
+    /// Whether the recorded backup is not at its path, which is then not shown.
+    pub(in crate::cli) backup_is_missing: bool,
     /// Whether the user saw the findings before confirming.
     pub(in crate::cli) findings_shown: bool,
 }
@@ -85,7 +87,9 @@ pub(in crate::cli) fn migrate(report: &MigrateReport, next: &Next, style: Style)
             short_digest(&plan.digest)
         ));
     }
-    if let Some(backup) = &report.backup {
+    if let Some(backup) = &report.backup
+        && !next.backup_is_missing
+    {
         lines.push(backup_line(backup));
     }
     let is_written = matches!(
@@ -296,7 +300,7 @@ mod tests {
         let next = Next {
             start: Some("start Milvus 2.2.16".to_owned()),
             back: Some("meta-migration rollback".to_owned()),
-            findings_shown: false,
+            ..Next::default()
         };
         assert_eq!(
             migrate(&report, &next, Style::plain()),

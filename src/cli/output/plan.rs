@@ -17,6 +17,8 @@ use milvus_meta::transform::{FamilyPlan, ObjectKind, ObjectPlan, PlanReport};
 pub(in crate::cli) struct Planned {
     pub(in crate::cli) plan: PlanReport,
     pub(in crate::cli) blocking: Vec<Finding>,
+    /// The backup whose interrupted restore must be finished first.
+    pub(in crate::cli) restoring: Option<String>,
     /// Whether to show the keys of each family.
     pub(in crate::cli) is_detailed: bool,
     /// The next commands.
@@ -29,6 +31,7 @@ impl Planned {
         Self {
             plan,
             blocking: Vec::new(),
+            restoring: None,
             is_detailed: false,
             next: Vec::new(),
         }
@@ -264,6 +267,10 @@ fn families(plan: &PlanReport, style: Style) -> Vec<String> {
 }
 
 fn conclusion(plan: &PlanReport, blocking: &[Finding], style: Style) -> String {
+    let has = |code: &str| plan.findings.iter().any(|finding| finding.code == code);
+    if has("newer-layout") {
+        return style.bad("Not ready: the target version cannot read this layout");
+    }
     let counts = SeverityCounts::of(&plan.findings);
     if counts.errors > 0 {
         let errors = counted(counts.errors, "error");
@@ -288,23 +295,11 @@ fn conclusion(plan: &PlanReport, blocking: &[Finding], style: Style) -> String {
             counted(blocking.len() as u64, "blocking finding")
         );
     }
-    if plan
-        .findings
-        .iter()
-        .any(|finding| finding.code == "unfinished")
-    {
+    if has("unfinished") {
         return style.careful("Unfinished: finish the interrupted operation first");
     }
-    if plan
-        .findings
-        .iter()
-        .any(|finding| finding.code == "nothing-to-do")
-    {
-        return if matches!(plan.layout, Layout::V2_2 | Layout::Mixed) {
-            style.bad("Not ready: the target version cannot read this layout")
-        } else {
-            style.good("Nothing to do: the target version needs no migration")
-        };
+    if has("nothing-to-do") {
+        return style.good("Nothing to do: the target version needs no migration");
     }
     match plan.layout {
         // Only a repair changes keys in this layout.

@@ -133,8 +133,10 @@ fn journal(journal: Option<&Value>, style: Style) -> Vec<String> {
     let Some(phase) = text("phase") else {
         return vec![format!("{heading} {}", line(&journal.to_string()))];
     };
-    let mut description = match text("kind") {
-        Some("repair") => repair_in_words(phase),
+    let backup = journal.pointer("/backup/path").and_then(Value::as_str);
+    let mut description = match (phase, text("kind")) {
+        ("restoring", _) => restoring_in_words(backup),
+        (_, Some("repair")) => repair_in_words(phase),
         _ => phase_in_words(phase),
     };
     if let (Some(form), Some(target)) = (text("collection_form"), text("target_version")) {
@@ -143,13 +145,20 @@ fn journal(journal: Option<&Value>, style: Style) -> Vec<String> {
     if let Some(at) = text("updated_at") {
         description.push_str(&format!("; {at}"));
     }
-    let backup = journal.pointer("/backup/path").and_then(Value::as_str);
     if backup.is_none() {
         description.push_str("; no backup");
     }
     let backup = backup.map(|path| format!("  backup {}", line(path)));
     let first = format!("{heading} {}", line(&description));
     [first].into_iter().chain(backup).collect()
+}
+
+fn restoring_in_words(backup: Option<&str>) -> String {
+    let file = backup.unwrap_or("FILE");
+    format!(
+        "restoring: a restore was interrupted, do not start Milvus: run meta-migration restore --backup-file {file} to \
+         finish it"
+    )
 }
 
 fn repair_in_words(phase: &str) -> String {
@@ -173,9 +182,6 @@ fn phase_in_words(phase: &str) -> String {
         }
         "committed" | "tidying" => {
             "unfinished, 2.2 can start: migrate resumes, rollback restores 2.1"
-        }
-        "restoring" => {
-            "a restore was interrupted, do not start Milvus: finish it with restore --backup-file"
         }
         "done" => "finished",
         _ => return phase.to_owned(),

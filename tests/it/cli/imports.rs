@@ -225,6 +225,36 @@ async fn a_snapshot_of_several_instances_requires_a_root_path() {
         .expect(0);
 }
 
+#[tokio::test]
+async fn the_drop_in_rejects_a_snapshot_of_several_instances() {
+    let etcd = Etcd::start(Settings::default());
+    let store = etcd.connect().await;
+    for root in ["one", "two"] {
+        let compares = Vec::new();
+        let ops = vec![Op::put(format!("{root}/meta/root-coord/collection/1"), "")];
+        store.txn(Txn { compares, ops }).await.unwrap();
+    }
+    let tool = Tool::new();
+    let saved = tool.path().join("saved.db");
+    let ended = Command::new(etcdctl())
+        .env("ETCDCTL_API", "3")
+        .args(["--endpoints", etcd.endpoint(), "snapshot", "save"])
+        .arg(&saved)
+        .output()
+        .unwrap();
+    assert!(ended.status.success(), "{ended:?}");
+    let yaml = format!(
+        "cmd:\n  type: rollback\nconfig:\n  sourceVersion: 2.1.4\n  targetVersion: 2.2.16\n  \
+         backupFilePath: {}\netcd:\n  endpoints: [{}]\n",
+        saved.display(),
+        etcd.endpoint()
+    );
+    let yaml = tool.file("rollback.yaml", &yaml);
+    tool.run(&[&format!("-config={}", yaml.display())])
+        .expect(2)
+        .says("the metadata of several instances (one/meta, two/meta)");
+}
+
 /// A compaction removes the newest change if it is a deletion; the revision is still that of etcd.
 #[tokio::test]
 async fn a_database_shows_the_revision_of_its_etcd() {

@@ -122,6 +122,22 @@ async fn with_journal(it: &Instance, change: impl FnOnce(&mut serde_json::Value)
 }
 
 #[tokio::test]
+async fn an_interrupted_restore_has_the_same_next_command_everywhere() {
+    let it = Instance::small().await;
+    let tool = it.tool();
+    cancel_in(&it, &tool, "clean up").await;
+    with_journal(&it, |journal| journal["phase"] = "restoring".into()).await;
+    let file = tool.path().join("b.mmb");
+    let restore = format!("meta-migration restore --backup-file {}", file.display());
+    tool.run(&["status"]).expect(0).shows(&restore);
+    tool.run(&["verify"]).expect(6).shows(&restore);
+    tool.run(&["plan", "--target-version", "2.2.16"])
+        .expect(3)
+        .shows(&restore)
+        .shows("# finishes the interrupted restore");
+}
+
+#[tokio::test]
 async fn rollback_in_another_etcd_is_named_only_if_possible() {
     for has_backup in [true, false] {
         let it = Instance::small().await;

@@ -39,9 +39,9 @@ async fn a_plan_for_a_2_1_target_has_nothing_to_do() {
     tool.run(&["migrate", "--target-version", "2.2.16", "--no-backup"])
         .expect(0);
     tool.run(&plan)
-        .expect(0)
-        .shows("warning")
-        .shows("use rollback")
+        .expect(4)
+        .shows("newer-layout")
+        .shows("meta-migration rollback")
         .shows("Not ready: the target version cannot read this layout");
 }
 
@@ -64,6 +64,23 @@ async fn the_hint_for_all_findings_keeps_the_options() {
     tool.run(&migrate)
         .expect(4)
         .says(" --target-version 2.2.16 --collection-form split   # shows all findings");
+}
+
+#[tokio::test]
+async fn a_recorded_backup_is_shown_only_where_it_exists() {
+    let it = Instance::small().await;
+    let tool = it.tool();
+    let target = ["--target-version", "2.2.16"];
+    let migrate = ["migrate", target[0], target[1], "--backup-file", "b.mmb"];
+    tool.run(&migrate).expect(0);
+    tool.run(&migrate).expect(0).shows("b.mmb (");
+    std::fs::remove_file(tool.path().join("b.mmb")).unwrap();
+    let ended = tool.run(&migrate);
+    ended
+        .expect(0)
+        .shows("Already migrated")
+        .says("the backup is not at ");
+    assert!(!ended.stdout.contains("b.mmb"), "{}", ended.stdout);
 }
 
 #[tokio::test]

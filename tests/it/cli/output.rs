@@ -43,7 +43,6 @@ async fn writing_without_a_terminal_requires_yes() {
         &["migrate", TARGET[0], TARGET[1], "--no-backup"][..],
         &["rollback"],
         &["restore", "--backup-file", "b.mmb"],
-        &["repair", TARGET[0], TARGET[1]],
     ] {
         let ended = tool.run(words);
         ended
@@ -59,6 +58,30 @@ async fn writing_without_a_terminal_requires_yes() {
     assert!(tool.path().join("c.mmb").is_file());
     tool.run(&["migrate", TARGET[0], TARGET[1], "--no-backup", "--yes"])
         .expect(0);
+    tool.run(&["repair", TARGET[0], TARGET[1]])
+        .expect(2)
+        .says("add --yes");
+}
+
+/// What `--yes` would not change is reported first.
+#[tokio::test]
+async fn without_a_terminal_errors_come_before_yes() {
+    let it = Instance::small().await;
+    let tool = it.tool().without("META_MIGRATION_YES");
+    let migrate = ["migrate", TARGET[0], TARGET[1], "--no-backup"];
+    tool.run(&[&migrate[..], &["--root-path", "nosuch"]].concat())
+        .expect(4)
+        .says("no Milvus metadata under nosuch/meta");
+    tool.run(&["repair", TARGET[0], TARGET[1]])
+        .expect(4)
+        .says("not-migrated");
+    it.put("root-coord/collection/100", b"\xff").await;
+    let before = it.dump().await;
+    tool.run(&migrate).expect(4).says("undecodable-value");
+    tool.run(&["restore", "--backup-file", "nosuch.mmb"])
+        .expect(1)
+        .says("cannot open backup file");
+    assert_eq!(it.dump().await, before);
 }
 
 #[tokio::test]

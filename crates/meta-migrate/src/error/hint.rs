@@ -322,7 +322,8 @@ impl EngineErrorKind {
                 MAKE_ROOM.to_owned()
             }
             Self::Store { source, .. } if source.kind == StoreErrorKind::Denied => {
-                "the etcd user needs to read and write everything below the root path".to_owned()
+                "check --root-path; the etcd user needs to read and write everything below it"
+                    .to_owned()
             }
             Self::Journal { key, source } => source.remedy(key),
             Self::Store { .. }

@@ -180,9 +180,11 @@ impl Member {
 
     /// The error of a member that did not reply within `limit`.
     pub(super) fn no_reply(&self, limit: Duration) -> StoreError {
+        // The rest of a deadline can be a nanosecond short of the configured timeout.
+        let seconds = (limit.as_secs_f64() * 10.0).round() / 10.0;
         StoreError::unknown(
             StoreErrorKind::Timeout,
-            format!("etcd at {}: no answer within {limit:?}", self.endpoint),
+            format!("etcd at {}: no answer within {seconds} s", self.endpoint),
         )
         .because(ConnectProblem::Silent)
     }
