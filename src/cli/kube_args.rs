@@ -10,8 +10,8 @@ use super::output;
 use super::output::LogFormat;
 use super::output::exit::Exit;
 use super::output::failure::Failure;
+use super::output::findings;
 use super::output::style::Style;
-use super::output::upgrade as upgrade_output;
 use super::{confirm, signals};
 use crate::config;
 use meta_kube::cause::{Cause, Refusal};
@@ -197,13 +197,15 @@ impl ProgressObserver for Terminal<'_> {
         }
     }
 
-    fn finding(&self, finding: &Finding) {
-        let style = Style::for_stream(&std::io::stderr());
-        let line = upgrade_output::finding(finding, style);
+    fn findings(&self, findings: &[Finding]) {
+        if findings.is_empty() {
+            return;
+        }
+        let lines = findings::lines(findings, Style::for_stream(&std::io::stderr()));
         if self.is_json() {
-            self.message(&line);
+            lines.iter().for_each(|line| self.message(line));
         } else {
-            output::inform(&format!("{line}\n"));
+            output::inform(&(lines.join("\n") + "\n"));
         }
     }
 
@@ -250,14 +252,6 @@ pub(in crate::cli) fn failure_of_cause(cause: &Cause, terminal: &Terminal<'_>) -
         Cause::Client(error) => failure(error),
         Cause::Held(_) => refused(Exit::Refused, cause.to_string()),
         Cause::LeaseLost => Failure::new(Exit::Refused, cause.to_string()),
-        Cause::Rights(missing) => {
-            let mut failure = refused(Exit::Refused, cause.to_string());
-            let missing = missing.iter();
-            failure.causes = missing
-                .map(|right| format!("the right to {right} is missing [missing-right]"))
-                .collect();
-            failure.hint(GRANT)
-        }
         Cause::Refusal(Refusal::Blocked(findings)) => {
             let message = match findings.len() {
                 1 => "a finding blocks the upgrade".to_owned(),
@@ -296,10 +290,6 @@ pub(in crate::cli) fn failure_of_cause(cause: &Cause, terminal: &Terminal<'_>) -
         }
     }
 }
-
-/// The hint for missing permissions.
-const GRANT: &str = "kubectl apply -n NAMESPACE -f deploy/rbac.yaml   # as an administrator: gives the service account \
-                     meta-migration what is needed; bind its Role to whoever runs this";
 
 #[cfg(test)]
 mod tests {

@@ -187,7 +187,7 @@ fn failure(error: &UpgradeError, options: &UpgradeOptions, terminal: &Terminal<'
     match &error.cause {
         Cause::Held(_) => failure.hint(upgrade("status")),
         Cause::Refusal(Refusal::Halted(_)) => with_ways(failure),
-        Cause::Refusal(_) | Cause::Rights(_) => failure.hint(format!(
+        Cause::Refusal(_) => failure.hint(format!(
             "{}   # shows all findings",
             options.preflight_again()
         )),
@@ -196,7 +196,11 @@ fn failure(error: &UpgradeError, options: &UpgradeOptions, terminal: &Terminal<'
             failure.changed = BY_THIS_COMMAND.into();
             failure.hint("run the same command again")
         }
-        Cause::Stopped => failure.hint(upgrade("resume")).hint(upgrade("rollback")),
+        Cause::Stopped => {
+            failure.message =
+                format!("{}; a Job that is running continues", failure.message).into();
+            failure.hint(upgrade("resume")).hint(upgrade("rollback"))
+        }
         Cause::Client(_) | Cause::LeaseLost | Cause::UpgradeState { .. } => {
             let Some(state) = saved else { return failure };
             if !state.stage.row().untouched {

@@ -1,7 +1,6 @@
 //! Why a command ended before its end.
 
 use super::client::ClientError;
-use super::preflight::Right;
 use milvus_meta::finding::Finding;
 
 /// Why a command ended early. The saved upgrade state is unchanged.
@@ -24,14 +23,12 @@ pub enum Cause {
         namespace: String,
         why: String,
     },
-    #[error("rights are missing")]
-    Rights(Vec<Right>),
     /// The command is refused.
     #[error(transparent)]
     Refusal(#[from] Refusal),
     #[error("not confirmed")]
     Unconfirmed,
-    #[error("ended by a signal; a Job that is running continues")]
+    #[error("ended by a signal")]
     Stopped,
 }
 

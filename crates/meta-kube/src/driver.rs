@@ -363,22 +363,24 @@ impl Driver<'_> {
         layout
     }
 
-    /// Plans the migration, and compares where the files are with where the new release will look for them.
+    /// Plans the migration, and compares where the files are with where the new release will look for them. The
+    /// findings are shown while Milvus still runs.
     async fn plan(&mut self) -> Result<(), StageError> {
         let text = self.run(JobKind::Plan).await?;
         let plan: Option<PlanReport> = job_runner::report(&text);
-        let roots = plan.map(|plan| plan.storage_roots).unwrap_or_default();
+        let (mut findings, roots) = plan
+            .map(|plan| (plan.findings, plan.storage_roots))
+            .unwrap_or_default();
         let configured = self.state.storage_root.as_ref();
-        let finding = configured
-            .and_then(|configured| check_storage_roots(configured, &roots, &self.state.accepted));
-        match finding {
-            Some(finding) if finding.is_error() => {
-                fail(format!("{} [{}]", finding.message, finding.code))
-            }
-            Some(finding) => {
-                self.observer.finding(&finding);
-                Ok(())
-            }
+        findings.extend(
+            configured.and_then(|configured| {
+                check_storage_roots(configured, &roots, &self.state.accepted)
+            }),
+        );
+        findings.sort();
+        self.observer.findings(&findings);
+        match findings.iter().find(|one| one.is_error()) {
+            Some(error) => fail(format!("{} [{}]", error.message, error.code)),
             None => Ok(()),
         }
     }

@@ -13,8 +13,8 @@ pub trait ProgressObserver: Sync {
     /// A stage begins, or something is worth knowing.
     fn message(&self, line: &str);
     fn log(&self, kind: JobKind, line: &str);
-    /// Something to know that does not block.
-    fn finding(&self, finding: &Finding);
+    /// What does not block, worst first.
+    fn findings(&self, findings: &[Finding]);
     /// Whether the steps may be done.
     fn confirm<'a>(&'a self, steps: &'a str) -> Answer<'a, bool>;
     /// Ends when the command shall end.

@@ -206,12 +206,9 @@ impl Update<'_> {
     async fn work(&self) -> Result<RollingReport, RollingError> {
         let options = self.options;
         let facts = collect::facts(self.client, options).await?;
-        for finding in findings(&facts, options)
-            .iter()
-            .filter(|one| !one.is_error())
-        {
-            self.observer.finding(finding);
-        }
+        let mut notable = findings(&facts, options);
+        notable.retain(|one| !one.is_error());
+        self.observer.findings(&notable);
         let reasons = refusals(&facts, options, self.target, self.image);
         if !reasons.is_empty() {
             return Err(Refusal::Refused(reasons.join("; ")).into());

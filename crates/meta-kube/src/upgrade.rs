@@ -16,7 +16,7 @@ use super::driver::{Driver, saved_state};
 use super::lease::Held;
 use super::manifest;
 use super::options::{Intent, UpgradeOptions};
-use super::preflight::Facts;
+use super::preflight::{Facts, missing_rights};
 use super::progress::ProgressObserver;
 use super::stage::Unreached;
 use super::state::UpgradeState;
@@ -102,9 +102,7 @@ async fn work(
         }
         decided => decided?,
     };
-    for finding in &decision.findings {
-        observer.finding(finding);
-    }
+    observer.findings(&decision.findings);
     if let Some(note) = decision.note {
         observer.message(note);
     }
@@ -223,9 +221,9 @@ async fn without_lease(client: &Client, error: Cause) -> Cause {
     if let Cause::Client(refused) = &error
         && refused.is_forbidden()
         && let Ok(missing) = collect::missing_rights(client, false, None).await
-        && !missing.is_empty()
+        && let Some(finding) = missing_rights(&missing, client.namespace())
     {
-        return Cause::Rights(missing);
+        return Refusal::Blocked(vec![finding]).into();
     }
     error
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::findings;
 use super::style::Style;
 use super::table::{Align, Table};
 use super::units::{counted, duration};
@@ -65,7 +66,9 @@ pub(in crate::cli) fn status(status: &Status, style: Style) -> String {
     let running = status.jobs.iter().filter(|job| job.state == "running");
     lines.extend(running.map(|job| format!("Job {} is running", job.name)));
     lines.push(String::new());
-    lines.extend(status.findings.iter().map(|one| finding(one, style)));
+    if !status.findings.is_empty() {
+        lines.extend(findings::lines(&status.findings, style));
+    }
     if let Some(notice) = &status.notice {
         lines.push(format!("{} {notice}", style.strong("Important:")));
     }
@@ -155,7 +158,7 @@ pub(in crate::cli) fn preflight(report: &PreflightReport, style: Style) -> Strin
     )];
     if let Some(helm) = &report.helm {
         let revision = if helm.revision == 0 {
-            "the saved upgrade state cannot be read; this follows from labels".to_owned()
+            "according to labels: Helm's own record cannot be read".to_owned()
         } else {
             format!("revision {}, {}", helm.revision, helm.status)
         };
@@ -198,15 +201,15 @@ pub(in crate::cli) fn preflight(report: &PreflightReport, style: Style) -> Strin
     }
     lines.push(String::new());
     let blocks_now =
-        |one: &&Finding| one.severity == Severity::Error && report.blocks_now.contains(&one.code);
-    let (now, lasting): (Vec<&Finding>, Vec<&Finding>) =
-        report.findings.iter().partition(|one| blocks_now(one));
+        |one: &Finding| one.severity == Severity::Error && report.blocks_now.contains(&one.code);
+    let (now, lasting): (Vec<Finding>, Vec<Finding>) =
+        report.findings.iter().cloned().partition(blocks_now);
     if !now.is_empty() {
-        lines.push(style.strong("Blocks an upgrade now:"));
-        lines.extend(now.into_iter().map(|one| self::finding(one, style)));
+        lines.extend(findings::section("Blocks an upgrade now:", &now, style));
         lines.push(String::new());
     }
-    lines.extend(lasting.into_iter().map(|one| self::finding(one, style)));
+    lines.extend(findings::lines(&lasting, style));
+    lines.push(String::new());
     lines.push(format!("{} {}", style.strong("Method:"), way(report.path)));
     lines.push(format!("{} {}", style.strong("Next:"), report.next));
     lines.push(String::new());
@@ -225,20 +228,6 @@ fn sessions(status: &StatusReport, style: Style) -> String {
     let roles = roles.collect::<Vec<_>>().join(", ");
     let roles = if roles.is_empty() { "none" } else { &roles };
     format!("{} {roles}", style.strong("Sessions:"))
-}
-
-/// Formats a finding as a line.
-pub(in crate::cli) fn finding(finding: &Finding, style: Style) -> String {
-    let severity = match finding.severity {
-        Severity::Error => style.bad("error"),
-        Severity::Warning => style.careful("warning"),
-        Severity::Notice => style.faint("notice"),
-    };
-    let key = match finding.key.as_str() {
-        "" => String::new(),
-        key => format!(" ({key})"),
-    };
-    format!("{severity} [{}]: {}{key}", finding.code, finding.message)
 }
 
 fn storage(storage: &Storage, style: Style) -> Option<String> {

@@ -56,6 +56,8 @@ pub(super) struct Page {
     /// Kind, number before, number after, change.
     pub(super) objects: Vec<[String; 4]>,
     pub(super) plan: Option<PlanReport>,
+    /// What to do outside this program, with commands.
+    pub(super) important: Option<String>,
     pub(super) findings: Vec<Finding>,
     pub(super) at: Option<Step>,
     /// The stages of an upgrade.
@@ -102,7 +104,18 @@ pub(super) fn html(page: &Page) -> String {
     if let Some(timeline) = &page.timeline {
         section(&mut html, "Timeline", &timeline::picture(timeline));
     }
-    findings(&mut html, &page.findings);
+    if let Some(important) = &page.important {
+        let mut content = String::new();
+        push(
+            &mut content,
+            format_args!("<pre>{}</pre>\n", Text(important)),
+        );
+        section(&mut html, "Important", &content);
+    }
+    // An upgrade shows its findings before Milvus is stopped.
+    if page.timeline.is_none() || !page.findings.is_empty() {
+        findings(&mut html, &page.findings);
+    }
     list(&mut html, page);
     if let Some(plan) = page.plan.as_ref().filter(|plan| !plan.families.is_empty()) {
         families(&mut html, plan);

@@ -61,8 +61,17 @@ fn page(status: &Status) -> Page {
         instance: format!("namespace {}", status.namespace),
         verdict: Some((tone, verdict.to_owned(), text)),
         timeline: status.timeline.clone(),
+        important: status.notice.clone(),
         findings: status.findings.clone(),
-        commands: commands(&status.next),
+        commands: match status.state {
+            State::Upgraded => vec![("To roll back".to_owned(), status.next.join("\n"))],
+            State::None
+            | State::AtWork
+            | State::Interrupted
+            | State::Halted
+            | State::RolledBack
+            | State::Abandoned => commands(&status.next),
+        },
         facts,
         ..Page::default()
     }

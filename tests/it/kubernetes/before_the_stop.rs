@@ -111,7 +111,7 @@ async fn another_storage_root_is_found_before_the_stop() {
         let ended = scenario.bed.run(&command).await;
         ended
             .expect(code)
-            .says("[storage-root]")
+            .says("storage-root")
             .says("storage root \"files\", but minio.rootPath is \"file/\"")
             .says("Set minio.rootPath to \"files\"");
     }
@@ -120,7 +120,7 @@ async fn another_storage_root_is_found_before_the_stop() {
         .upgrade(&["--accept", "storage-root"])
         .await
         .expect(0)
-        .says("warning [storage-root]");
+        .says("warning storage-root");
     scenario.assert_runs(NEW_IMAGE).await;
 }
 

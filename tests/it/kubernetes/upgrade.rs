@@ -259,7 +259,8 @@ async fn a_watch_shows_each_stage_until_the_end() {
         "<h2>Timeline</h2>",
         "class=\"down\"",
         "migrating the metadata",
-        "-o rollback",
+        "To roll back</p>\n<pre>meta-migration upgrade -i my-release",
+        "<h2>Important</h2>\n<pre>Helm does not know the new image",
     ] {
         assert!(page.contains(text), "{text}: {page}");
     }

@@ -176,7 +176,7 @@ impl Driver<'_> {
                 left.dedup();
             }
             if !left.is_empty() {
-                return Ok(vec![format!("pods {}", left.join(", "))]);
+                return Ok(vec![some_of(&left)]);
             }
             if self.state.resource.is_none() {
                 return Ok(Vec::new());
@@ -355,5 +355,14 @@ async fn unless_contended(
     match retry_on_conflict(change).await? {
         Err(error) if error.is_conflict() => fail(format!("another client keeps changing {what}")),
         changed => Ok(changed?),
+    }
+}
+
+/// The number of pods, and the first of them.
+fn some_of(pods: &[String]) -> String {
+    match pods {
+        [pod] => format!("pod {pod}"),
+        [first, ..] => format!("{} pods ({first}, …)", pods.len()),
+        [] => String::new(),
     }
 }

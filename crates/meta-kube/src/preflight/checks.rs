@@ -1,6 +1,6 @@
 //! What blocks an upgrade, and what is worth knowing before it.
 
-use super::{Facts, target};
+use super::{Facts, missing_rights, target};
 use crate::condition::{at_rest, is_paused};
 use crate::discovery::image_version;
 use crate::options::{PodUser, UpgradeOptions, severity};
@@ -162,9 +162,8 @@ pub(crate) fn is_restoring(status: &StatusReport) -> bool {
 }
 
 fn check_rights(facts: &Facts, findings: &mut Findings<'_>) {
-    for right in &facts.missing_rights {
-        findings.error("missing-right", format!("the right to {right} is missing"));
-    }
+    let missing = missing_rights(&facts.missing_rights, &facts.namespace);
+    findings.all.extend(missing);
     if !facts.unseen.is_empty() {
         let message = format!(
             "not checked, because listing or reading them is not permitted: {}",

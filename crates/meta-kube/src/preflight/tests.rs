@@ -162,7 +162,21 @@ fn w19_every_missing_right_is_reported_before_the_stop() {
     assert_eq!(findings.len(), 1);
     assert_eq!(
         findings[0].message,
-        "the right to create jobs (batch) is missing"
+        "the right to create jobs (batch) is missing. An administrator grants the rights: kubectl apply -n data -f \
+         deploy/rbac.yaml, and a RoleBinding of its Role to this user"
+    );
+}
+
+#[test]
+fn w19_without_any_right_the_namespace_is_doubted() {
+    let mut poor = facts();
+    poor.missing_rights = rights(false);
+    let findings = check(&poor, &options());
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    let message = &findings[0].message;
+    assert!(
+        message.starts_with("no rights in namespace data; check that it exists"),
+        "{message}"
     );
 }
 

@@ -117,9 +117,11 @@ fn changes(state: &UpgradeState) -> Vec<String> {
         if starts {
             let container = &workload.container;
             let image = state.image_of(workload, new);
-            format!("Deployment {name}: container {container} to {image}, {replicas} replicas")
+            format!(
+                "Deployment {name}: image of container {container} to {image}, replicas to {replicas}"
+            )
         } else {
-            format!("Deployment {name}: {replicas} replicas to 0")
+            format!("Deployment {name}: replicas from {replicas} to 0")
         }
     };
     state.workloads.iter().map(change).collect()

@@ -124,7 +124,14 @@ async fn inspect(
     state: &UpgradeState,
 ) -> Result<EtcdInspection, ClientError> {
     let mut seen = EtcdInspection::default();
-    let (output, why) = ended(runner.run(state, JobKind::Status, 1).await)?;
+    let run = |kind: JobKind, purpose: &'static str| {
+        let name = job_name(kind.name(), &state.operation, 1);
+        runner
+            .observer
+            .message(&format!("{purpose} with Job {name}"));
+        runner.run(state, kind, 1)
+    };
+    let (output, why) = ended(run(JobKind::Status, "inspecting etcd").await)?;
     seen.metadata = report(&output).filter(|_| why.is_none());
     let Some(status) = &seen.metadata else {
         let nothing = || "the status Job printed no report".to_owned();
@@ -135,7 +142,7 @@ async fn inspect(
     if !can_be_planned(status, options) {
         return Ok(seen);
     }
-    let (output, why) = ended(runner.run(state, JobKind::Plan, 1).await)?;
+    let (output, why) = ended(run(JobKind::Plan, "planning the migration").await)?;
     if let Some(mut plan) = report::<PlanReport>(&output) {
         plan.findings
             .retain(|finding| finding.severity <= Severity::Warning);

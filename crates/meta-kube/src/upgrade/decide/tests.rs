@@ -317,8 +317,8 @@ fn a_dry_run_shows_every_step_and_object() {
         "name: meta-migration-migrate-00000001-1",
         "name: meta-migration-verify-00000001-1",
         "# step 8: starting the new release",
-        "container querynode to milvusdb/milvus:v2.2.16, 3 replicas",
-        "prod-milvus-querynode: 3 replicas to 0",
+        "image of container querynode to milvusdb/milvus:v2.2.16, replicas to 3",
+        "prod-milvus-querynode: replicas from 3 to 0",
     ] {
         assert!(text.contains(expected), "{expected} is missing in:\n{text}");
     }
@@ -342,7 +342,7 @@ fn a_dry_run_shows_a_rollback() {
         "name: meta-migration-preview-00000001-1",
         "name: meta-migration-save-00000001-1",
         "name: meta-migration-rollback-00000001-1",
-        "container querynode to milvusdb/milvus:v2.1.4, 3 replicas",
+        "image of container querynode to milvusdb/milvus:v2.1.4, replicas to 3",
     ] {
         assert!(text.contains(expected), "{expected} is missing in:\n{text}");
     }
