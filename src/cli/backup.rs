@@ -65,7 +65,10 @@ struct Save {
 }
 
 fn format_parser() -> impl TypedValueParser<Value = OutputFormat> {
-    PossibleValuesParser::new(["native", "official"]).try_map(|name| name.parse::<OutputFormat>())
+    PossibleValuesParser::new(["native", "official"]).map(|name| match name.as_str() {
+        "official" => OutputFormat::Official,
+        _ => OutputFormat::Native,
+    })
 }
 
 fn level_parser() -> impl TypedValueParser<Value = i32> {

@@ -195,7 +195,7 @@ impl NextSteps {
         if let Some(hint) = reading::hint(error) {
             return Some(hint);
         }
-        if let BackupError::Invalid { path, .. } | BackupError::Changed { path } = error {
+        if let BackupError::Invalid { path, .. } | BackupError::Changed(path) = error {
             let folder = path.parent().filter(|folder| *folder != Path::new(""));
             let folder = folder.unwrap_or(Path::new(".")).display().to_string();
             return is_restore.then(|| {

@@ -126,7 +126,7 @@ pub(super) fn unpack(path: &Path) -> Result<Option<Unpacked>, BackupError> {
         unpacked = Some(next);
     }
     let limit = DEPTH;
-    Err(BackupError::invalid(path, FormatError::TooDeep { limit }))
+    Err(BackupError::invalid(path, FormatError::TooDeep(limit)))
 }
 
 fn first_bytes(file: &mut impl Read) -> io::Result<Vec<u8>> {
@@ -163,7 +163,7 @@ fn unpack_once(packing: Packing, mut file: Content) -> Result<Unpacked, FormatEr
         }
         Packing::Tar => from_archive(&mut TarFile(reader), packed),
         Packing::Zip => {
-            let archive = zip::ZipArchive::new(reader).map_err(|error| zip_error(&error))?;
+            let archive = zip::ZipArchive::new(reader).map_err(ZipFile::malformed)?;
             from_archive(&mut ZipFile(archive), packed)
         }
     }
@@ -229,13 +229,45 @@ impl Member {
     }
 }
 
+/// Called for a file of an archive with its position, name, size and content. A value ends the search.
+type Visit<'v, T> =
+    dyn FnMut(usize, String, u64, &mut dyn Read) -> Result<Option<T>, FormatError> + 'v;
+
 /// An archive that is read from its start twice: to list the files, and to unpack one.
 trait Archive {
-    /// Lists the regular files that are not empty, in the order of the archive.
-    fn members(&mut self) -> Result<Vec<Member>, FormatError>;
+    const PART: &'static str;
+
+    /// Calls `visit` for each regular file that is not empty, in the order of the archive.
+    fn each<T>(&mut self, visit: &mut Visit<'_, T>) -> Result<Option<T>, FormatError>;
+
+    fn members(&mut self) -> Result<Vec<Member>, FormatError> {
+        let mut members = Vec::new();
+        self.each::<()>(&mut |position, name, _, mut content| {
+            if position >= MEMBERS_LIMIT {
+                return Err(FormatError::TooManyFiles(MEMBERS_LIMIT));
+            }
+            members.push(Member::new(name, &mut content)?);
+            Ok(None)
+        })?;
+        Ok(members)
+    }
 
     /// Unpacks the file at this position of the list.
-    fn unpack(&mut self, index: usize, packed: u64) -> Result<Unpacked, FormatError>;
+    fn unpack(&mut self, index: usize, packed: u64) -> Result<Unpacked, FormatError> {
+        let found = self.each(&mut |position, _, bytes, content| {
+            if position != index {
+                return Ok(None);
+            }
+            let unpacked = copy(content, packed)?;
+            let offset = unpacked.file.bytes();
+            let part = Self::PART;
+            match offset == bytes {
+                true => Ok(Some(unpacked)),
+                false => Err(FormatError::Truncated { part, offset }),
+            }
+        })?;
+        found.ok_or_else(|| FormatError::NoSingleFile(Vec::new()))
+    }
 }
 
 /// Unpacks the file that is a backup: etcd's database, else the only file of a known format, else
@@ -256,9 +288,9 @@ fn from_archive(archive: &mut impl Archive, packed: u64) -> Result<Unpacked, For
         .map(positions)
         .find(|positions| !positions.is_empty());
     let [position] = found.unwrap_or_default()[..] else {
-        return Err(FormatError::NoSingleFile {
-            names: members.into_iter().map(|member| member.name).collect(),
-        });
+        return Err(FormatError::NoSingleFile(
+            members.into_iter().map(|member| member.name).collect(),
+        ));
     };
     let mut unpacked = archive.unpack(position, packed)?;
     let chosen = &members[position];
@@ -282,18 +314,16 @@ fn from_archive(archive: &mut impl Archive, packed: u64) -> Result<Unpacked, For
 
 struct TarFile(BufReader<Content>);
 
-impl TarFile {
-    /// Calls `visit` for each regular file that is not empty, until it returns a value.
-    fn each<T>(
-        &mut self,
-        mut visit: impl FnMut(usize, String, u64, &mut dyn Read) -> Result<Option<T>, FormatError>,
-    ) -> Result<Option<T>, FormatError> {
-        let rewound = self.0.seek(SeekFrom::Start(0));
-        rewound.map_err(|error| damaged(error, 0))?;
+impl Archive for TarFile {
+    const PART: &'static str = "the tar archive";
+
+    fn each<T>(&mut self, visit: &mut Visit<'_, T>) -> Result<Option<T>, FormatError> {
+        let failed = |error| damaged(error, 0);
+        self.0.seek(SeekFrom::Start(0)).map_err(failed)?;
         let mut archive = tar::Archive::new(&mut self.0);
         let mut position = 0;
-        for entry in archive.entries().map_err(|error| damaged(error, 0))? {
-            let mut entry = entry.map_err(|error| damaged(error, 0))?;
+        for entry in archive.entries().map_err(failed)? {
+            let mut entry = entry.map_err(failed)?;
             let bytes = entry.size();
             if !entry.header().entry_type().is_file() || bytes == 0 {
                 continue;
@@ -308,84 +338,35 @@ impl TarFile {
     }
 }
 
-impl Archive for TarFile {
-    fn members(&mut self) -> Result<Vec<Member>, FormatError> {
-        let mut members = Vec::new();
-        let listed = self.each(
-            |_, name, _, mut content| -> Result<Option<()>, FormatError> {
-                if members.len() >= MEMBERS_LIMIT {
-                    return Err(FormatError::TooManyFiles {
-                        limit: MEMBERS_LIMIT,
-                    });
-                }
-                members.push(Member::new(name, &mut content)?);
-                Ok(None)
-            },
-        );
-        listed.map(|_| members)
-    }
+struct ZipFile(zip::ZipArchive<BufReader<Content>>);
 
-    fn unpack(&mut self, index: usize, packed: u64) -> Result<Unpacked, FormatError> {
-        let found = self.each(|position, _, bytes, content| {
-            if position != index {
-                return Ok(None);
-            }
-            let unpacked = copy(content, packed)?;
-            let length = unpacked.file.bytes();
-            match length == bytes {
-                true => Ok(Some(unpacked)),
-                false => Err(FormatError::Truncated {
-                    part: "the tar archive",
-                    offset: length,
-                }),
-            }
-        })?;
-        found.ok_or_else(|| FormatError::NoSingleFile { names: Vec::new() })
+impl ZipFile {
+    fn malformed(error: zip::result::ZipError) -> FormatError {
+        FormatError::Malformed {
+            part: Self::PART,
+            offset: 0,
+            reason: error.to_string(),
+        }
     }
 }
 
-struct ZipFile(zip::ZipArchive<BufReader<Content>>);
-
 impl Archive for ZipFile {
-    fn members(&mut self) -> Result<Vec<Member>, FormatError> {
-        if self.0.len() > MEMBERS_LIMIT {
-            return Err(FormatError::TooManyFiles {
-                limit: MEMBERS_LIMIT,
-            });
-        }
-        let mut members = Vec::new();
-        for index in 0..self.0.len() {
-            let mut file = self.0.by_index(index).map_err(|error| zip_error(&error))?;
-            if !file.is_file() || file.size() == 0 {
-                continue;
-            }
-            let name = file.name().map_err(|error| zip_error(&error))?.into_owned();
-            members.push(Member::new(name, &mut file)?);
-        }
-        Ok(members)
-    }
+    const PART: &'static str = "the zip archive";
 
-    fn unpack(&mut self, index: usize, packed: u64) -> Result<Unpacked, FormatError> {
+    fn each<T>(&mut self, visit: &mut Visit<'_, T>) -> Result<Option<T>, FormatError> {
         let mut position = 0;
-        for index_in_zip in 0..self.0.len() {
-            let file = self.0.by_index(index_in_zip);
-            let file = file.map_err(|error| zip_error(&error))?;
-            if !file.is_file() || file.size() == 0 {
+        for index in 0..self.0.len() {
+            let mut file = self.0.by_index(index).map_err(Self::malformed)?;
+            let bytes = file.size();
+            if !file.is_file() || bytes == 0 {
                 continue;
             }
-            if position == index {
-                return copy(file, packed);
+            let name = file.name().map_err(Self::malformed)?.into_owned();
+            if let Some(found) = visit(position, name, bytes, &mut file)? {
+                return Ok(Some(found));
             }
             position += 1;
         }
-        Err(FormatError::NoSingleFile { names: Vec::new() })
-    }
-}
-
-fn zip_error(error: &zip::result::ZipError) -> FormatError {
-    FormatError::Malformed {
-        part: "the zip archive",
-        offset: 0,
-        reason: error.to_string(),
+        Ok(None)
     }
 }

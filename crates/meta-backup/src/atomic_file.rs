@@ -76,9 +76,7 @@ impl Partial {
                 Err(error) => return Err(BackupError::file("create", &path, error)),
             }
         }
-        Err(BackupError::NoFreeName {
-            path: target.to_owned(),
-        })
+        Err(BackupError::NoFreeName(target.to_owned()))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -137,9 +135,7 @@ pub(super) fn publish(
             return Ok(Published::Existing(Box::new(summary)));
         }
     }
-    Err(BackupError::NoFreeName {
-        path: target.to_owned(),
-    })
+    Err(BackupError::NoFreeName(target.to_owned()))
 }
 
 /// Names the file `to`; returns `false` if a file with this name exists. After linking, `partial`

@@ -16,12 +16,9 @@ pub enum FormatError {
     /// The start matches no format.
     #[error(
         "not a backup of any known format (tried native, etcd snapshot, birdwatcher, official, etcdctl, inspect): \
-         {reason}"
+         {0}"
     )]
-    Unknown {
-        /// Why the last candidate format does not match.
-        reason: String,
-    },
+    Unknown(String),
     /// The file ends before the backup does.
     #[error("cut short in {part}, at byte {offset}")]
     Truncated {
@@ -50,33 +47,21 @@ pub enum FormatError {
     )]
     PrintedKeys,
     /// An incomplete file that can be used in part.
-    #[error("incomplete: {missing}")]
-    Partial {
-        /// What is missing and what is present.
-        missing: String,
-    },
+    #[error("incomplete: {0}")]
+    Partial(String),
     /// A file with too many nested packings.
-    #[error("packed more than {limit} times")]
-    TooDeep {
-        /// Maximum nesting.
-        limit: usize,
-    },
+    #[error("packed more than {0} times")]
+    TooDeep(usize),
     /// An archive without a unique backup.
     #[error(
         "an archive of {} files without exactly one backup ({}): unpack it and specify the file",
-        names.len(),
-        some(names)
+        .0.len(),
+        some(.0)
     )]
-    NoSingleFile {
-        /// The files in the archive.
-        names: Vec<String>,
-    },
+    NoSingleFile(Vec<String>),
     /// An archive with too many files.
-    #[error("an archive of more than {limit} files: unpack it and specify the backup")]
-    TooManyFiles {
-        /// The limit.
-        limit: usize,
-    },
+    #[error("an archive of more than {0} files: unpack it and specify the backup")]
+    TooManyFiles(usize),
     /// Data follows the end of the backup.
     #[error("data follows the end of the backup, from byte {offset} on")]
     TrailingBytes {
@@ -125,17 +110,11 @@ pub enum FormatError {
         reason: String,
     },
     /// The entries of a format with sorted keys are not sorted.
-    #[error("the key {key:?} does not sort after the previous key")]
-    KeyOrder {
-        /// The later key.
-        key: String,
-    },
+    #[error("the key {0:?} does not sort after the previous key")]
+    KeyOrder(String),
     /// A key with two different values.
-    #[error("the key {key:?} occurs twice, with different values")]
-    DuplicateKey {
-        /// The key.
-        key: String,
-    },
+    #[error("the key {0:?} occurs twice, with different values")]
+    DuplicateKey(String),
     /// A key outside the meta root of the backup.
     #[error("the key {key:?} is not below the meta root {root:?}")]
     OutsideRoot {
@@ -166,17 +145,11 @@ pub enum FormatError {
     #[error("no key in it belongs to Milvus metadata; specify its root path if it has one")]
     NoRoot,
     /// The file contains several instances.
-    #[error("it contains the metadata of several instances ({}); specify the root path of one", roots.join(", "))]
-    SeveralRoots {
-        /// The roots found, sorted.
-        roots: Vec<String>,
-    },
+    #[error("it contains the metadata of several instances ({}); specify the root path of one", .0.join(", "))]
+    SeveralRoots(Vec<String>),
     /// No key is below the meta root that the file or the user specifies.
-    #[error("no key in it is below the meta root {root:?}")]
-    NothingBelowRoot {
-        /// The meta root.
-        root: String,
-    },
+    #[error("no key in it is below the meta root {0:?}")]
+    NothingBelowRoot(String),
     /// A relative key in the older official format whose complete form cannot be determined.
     #[error("the incomplete key {key:?} cannot be repaired: {reason}")]
     Unrepairable {
@@ -283,11 +256,8 @@ pub enum BackupError {
         what: &'static str,
     },
     /// The path is not UTF-8, so that journal and report cannot contain it.
-    #[error("cannot write a backup to {}: the path is not valid UTF-8", path.display())]
-    NotUtf8 {
-        /// The path.
-        path: PathBuf,
-    },
+    #[error("cannot write a backup to {}: the path is not valid UTF-8", .0.display())]
+    NotUtf8(PathBuf),
     /// The file would be deleted with the container in which the program runs.
     #[error("cannot write a backup to {}: {}", path.display(), loss_reason(*why))]
     Ephemeral {
@@ -297,32 +267,20 @@ pub enum BackupError {
         why: Ephemeral,
     },
     /// A stream in a format that needs the number of entries at the start.
-    #[error("only the native format can be written to a stream, and {} is one", path.display())]
-    StreamFormat {
-        /// The path.
-        path: PathBuf,
-    },
+    #[error("only the native format can be written to a stream, and {} is one", .0.display())]
+    StreamFormat(PathBuf),
     /// All alternative names are taken.
-    #[error("every alternative name for {} is taken by another file", path.display())]
-    NoFreeName {
-        /// The target.
-        path: PathBuf,
-    },
+    #[error("every alternative name for {} is taken by another file", .0.display())]
+    NoFreeName(PathBuf),
     /// A compression level outside the range.
-    #[error("compression level {level} is not between {least} and {most}", least = super::LEAST_LEVEL, most = super::GREATEST_LEVEL)]
-    Level {
-        /// The requested level.
-        level: i32,
-    },
+    #[error("compression level {0} is not between {least} and {most}", least = super::LEAST_LEVEL, most = super::GREATEST_LEVEL)]
+    Level(i32),
     /// A compression thread panicked.
     #[error("a compression thread ended unexpectedly")]
     Worker,
     /// A file changed after the prune plan was made or the file was verified.
-    #[error("{} changed since it was checked", path.display())]
-    Changed {
-        /// The file.
-        path: PathBuf,
-    },
+    #[error("{} changed since it was checked", .0.display())]
+    Changed(PathBuf),
 }
 
 pub(super) const OPEN: &str = "open backup file";
@@ -379,28 +337,17 @@ impl BackupError {
     /// The problem with the file's content, if the error is one.
     #[must_use]
     pub fn format_error(&self) -> Option<&FormatError> {
-        match self {
-            Self::Invalid { source, .. } => Some(source),
-            Self::File { .. }
-            | Self::DiskFull { .. }
-            | Self::Entry { .. }
-            | Self::ReadBack { .. }
-            | Self::NotRegular { .. }
-            | Self::NotUtf8 { .. }
-            | Self::Ephemeral { .. }
-            | Self::StreamFormat { .. }
-            | Self::NoFreeName { .. }
-            | Self::Level { .. }
-            | Self::Worker
-            | Self::Changed { .. } => None,
-        }
+        let Self::Invalid { source, .. } = self else {
+            return None;
+        };
+        Some(source)
     }
 
     /// The meta roots in a file with several instances; empty for other errors.
     #[must_use]
     pub fn instances(&self) -> &[String] {
         match self.format_error() {
-            Some(FormatError::SeveralRoots { roots }) => roots,
+            Some(FormatError::SeveralRoots(roots)) => roots,
             Some(_) | None => &[],
         }
     }

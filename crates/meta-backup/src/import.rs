@@ -92,9 +92,9 @@ impl Import {
         };
         let import = Self::new(format, Selected::new(entries, root))?;
         match import.count {
-            0 => Err(FormatError::NothingBelowRoot {
-                root: import.entries.root.to_string(),
-            }),
+            0 => Err(FormatError::NothingBelowRoot(
+                import.entries.root.to_string(),
+            )),
             _ => Ok(import),
         }
     }
@@ -316,9 +316,9 @@ fn read_frames<R: Read>(
     match header.version {
         0 | 1 => {
             if header.instance.is_empty() {
-                return Err(FormatError::Unknown {
-                    reason: String::from("its first frame names no instance"),
-                });
+                return Err(FormatError::Unknown(String::from(
+                    "its first frame names no instance",
+                )));
             }
             read_versions_0_and_1(frames, wrapping, &header, hint, partial)
         }
@@ -327,9 +327,9 @@ fn read_frames<R: Read>(
             found: i64::from(found),
             supported: 2,
         }),
-        found => Err(FormatError::Unknown {
-            reason: format!("its first frame has version {found}"),
-        }),
+        found => Err(FormatError::Unknown(format!(
+            "its first frame has version {found}"
+        ))),
     }
 }
 

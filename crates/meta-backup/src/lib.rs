@@ -35,9 +35,7 @@ mod writer;
 
 pub use error::{BackupError, FormatError};
 pub use mounts::Ephemeral;
-pub use options::OutputFormat;
-pub use options::OutputFormatError;
-pub use options::WriteOptions;
+pub use options::{OutputFormat, WriteOptions};
 pub use place::{check_persistent, is_stream, lost_with_container};
 pub use reader::{Backup, Entries, check_bytes, check_bytes_with};
 pub use write_probe::check_writable;
@@ -47,6 +45,7 @@ use std::path::PathBuf;
 
 use meta_report::{BackupRef, BackupReport};
 use milvus_meta::keys::Family;
+use serde::{Deserialize, Serialize};
 
 /// The path that means standard output.
 pub const STDOUT: &str = "-";
@@ -58,8 +57,9 @@ pub const LEAST_LEVEL: i32 = 1;
 pub const GREATEST_LEVEL: i32 = 19;
 
 /// The header of a backup. Import files contain only some of these fields; the others are empty, or
-/// 0.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// 0. A native file stores it as JSON, readable with `strings`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Header {
     /// The release that wrote the file.
     pub tool_version: String,
@@ -73,7 +73,9 @@ pub struct Header {
     pub meta_root: String,
     /// The Milvus release that wrote the metadata, if known.
     pub source_version: Option<String>,
-    /// Number of leased keys (sessions) that were omitted.
+    /// Number of leased keys (sessions) that were omitted. It is counted during writing, so a native file has it in
+    /// its tail.
+    #[serde(skip)]
     pub skipped_leased: u64,
 }
 
@@ -200,6 +202,31 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// The summary of a file whose content is below the meta root of its header.
+    fn new(
+        path: PathBuf,
+        format: Format,
+        header: Header,
+        entries: u64,
+        bytes: u64,
+        digest: &[u8; 32],
+    ) -> Self {
+        Self {
+            path,
+            format,
+            entries,
+            bytes,
+            revision: header.revision,
+            digest: digest::hexadecimal(digest),
+            skipped_leased: header.skipped_leased,
+            skipped_outside: 0,
+            meta_root: header.meta_root.clone(),
+            header,
+            reused: false,
+            notes: Vec::new(),
+        }
+    }
+
     /// The summary for the output of a command.
     #[must_use]
     pub fn report(&self) -> BackupReport {

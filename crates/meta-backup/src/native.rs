@@ -13,10 +13,8 @@ mod inflate;
 pub(super) use decode::{Decoder, Totals, announced};
 pub(super) use encode::{DataBlock, Encoder};
 
-use serde::{Deserialize, Serialize};
-
+use super::FormatError;
 use super::digest::ENTRY_LIMIT;
-use super::{FormatError, Header};
 
 /// The first and the last eight bytes. They are binary, so that a transfer that converts line ends
 /// is detected.
@@ -148,61 +146,6 @@ impl BlockHead {
             }
         }
         Ok(())
-    }
-}
-
-/// The payload of the header block: JSON, readable with `strings`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StoredHeader {
-    tool_version: String,
-    created_at: String,
-    cluster_id: String,
-    revision: i64,
-    meta_root: String,
-    source_version: Option<String>,
-}
-
-impl StoredHeader {
-    fn new(header: &Header) -> Self {
-        // Leased keys are counted during writing, so their number is in the tail.
-        let Header {
-            tool_version,
-            created_at,
-            cluster_id,
-            revision,
-            meta_root,
-            source_version,
-            skipped_leased: _,
-        } = header.clone();
-        Self {
-            tool_version,
-            created_at,
-            cluster_id,
-            revision,
-            meta_root,
-            source_version,
-        }
-    }
-
-    fn into_header(self) -> Header {
-        let Self {
-            tool_version,
-            created_at,
-            cluster_id,
-            revision,
-            meta_root,
-            source_version,
-        } = self;
-        Header {
-            tool_version,
-            created_at,
-            cluster_id,
-            revision,
-            meta_root,
-            source_version,
-            skipped_leased: 0,
-        }
     }
 }
 

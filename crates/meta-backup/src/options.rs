@@ -1,8 +1,5 @@
 //! Options for writing a backup.
 
-use std::fmt;
-use std::str::FromStr;
-
 use super::Format;
 
 /// The formats that can be written.
@@ -31,34 +28,6 @@ impl OutputFormat {
             Self::Official => "bak",
         }
     }
-}
-
-impl fmt::Display for OutputFormat {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.format().name())
-    }
-}
-
-impl FromStr for OutputFormat {
-    type Err = OutputFormatError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "native" => Ok(Self::Native),
-            "official" => Ok(Self::Official),
-            _ => Err(OutputFormatError {
-                text: text.to_owned(),
-            }),
-        }
-    }
-}
-
-/// The error for a text that is not an output format.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{text:?} is not a backup format: expected native or official")]
-pub struct OutputFormatError {
-    /// The text.
-    pub text: String,
 }
 
 /// Options for writing a backup.

@@ -24,9 +24,7 @@ pub(super) fn check_path(path: &Path) -> Result<(), BackupError> {
         what,
     };
     if path.to_str().is_none() {
-        return Err(BackupError::NotUtf8 {
-            path: path.to_owned(),
-        });
+        return Err(BackupError::NotUtf8(path.to_owned()));
     }
     if path == Path::new(STDOUT) {
         return Err(refused("standard output"));

@@ -44,7 +44,7 @@ impl Backup {
     /// If the file is unreadable, of no known format, truncated or altered, or contains several
     /// instances.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, BackupError> {
-        Self::open_with_root(path, None)
+        Self::open_with(path, None, Tolerance::default())
     }
 
     /// As [`Self::open_with`], but reads only the start and the end of a native file. The summary
@@ -52,7 +52,6 @@ impl Backup {
     /// which verifies the file.
     ///
     /// # Errors
-    /// As [`Self::open`].
     /// As [`Self::open`].
     pub fn announced(
         path: impl AsRef<Path>,
@@ -81,7 +80,14 @@ impl Backup {
             skipped_leased: tail.skipped_leased,
             ..decoder.header().clone()
         };
-        let summary = native_summary(path, header, tail.entries, bytes, &tail.digest);
+        let summary = Summary::new(
+            path.to_owned(),
+            Format::Native,
+            header,
+            tail.entries,
+            bytes,
+            &tail.digest,
+        );
         Some(Self {
             summary,
             coverage: Coverage::All,
@@ -111,18 +117,8 @@ impl Backup {
     }
 
     /// As [`Self::open`]. `root` is the meta root if the file does not name it: in an etcd
-    /// snapshot, in some birdwatcher files, and where the official tool lost a leading slash.
-    ///
-    /// # Errors
-    /// As [`Self::open`].
-    pub(crate) fn open_with_root(
-        path: impl AsRef<Path>,
-        root: Option<&str>,
-    ) -> Result<Self, BackupError> {
-        Self::open_with(path, root, Tolerance::default())
-    }
-
-    /// As [`Self::open_with_root`], with a `tolerance`. The path may also be a data folder of etcd.
+    /// snapshot, in some birdwatcher files, and where the official tool lost a leading slash. The path
+    /// may also be a data folder of etcd.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -146,32 +142,24 @@ impl Backup {
             .read_to_end(&mut start)
             .map_err(failed)?;
         let invalid = |error| BackupError::invalid(path, error);
-        match Guess::of(&start).map_err(invalid)? {
-            Guess::Native => {
-                file.seek(SeekFrom::Start(0)).map_err(failed)?;
-                let reader = BufReader::with_capacity(BUFFER_BYTES, file);
-                let backup = Self::check_native(path, reader).map_err(invalid)?;
-                Ok(backup.with_unpacked(bytes, unpacked))
-            }
-            guess @ (Guess::EtcdSnapshot
-            | Guess::Gzip
-            | Guess::Json
-            | Guess::Protobuf
-            | Guess::Frames) => {
-                let mut import =
-                    import::read(guess, file, user_root(root), tolerance).map_err(invalid)?;
-                if let Some(index) = import.raft_index
-                    && let Some(log) = etcd_folder::log_of(&found)
-                {
-                    let note = etcd_folder::note(&log, index, import.revision);
-                    import.notes.push(note);
-                }
-                if let Some(unpacked) = unpacked {
-                    import.notes.extend(unpacked.notes);
-                }
-                Ok(Self::from_import(path, bytes, import))
-            }
+        let guess = Guess::of(&start).map_err(invalid)?;
+        if guess == Guess::Native {
+            file.seek(SeekFrom::Start(0)).map_err(failed)?;
+            let reader = BufReader::with_capacity(BUFFER_BYTES, file);
+            let backup = Self::check_native(path, reader).map_err(invalid)?;
+            return Ok(backup.with_unpacked(bytes, unpacked));
         }
+        let mut import = import::read(guess, file, user_root(root), tolerance).map_err(invalid)?;
+        if let Some(index) = import.raft_index
+            && let Some(log) = etcd_folder::log_of(&found)
+        {
+            let note = etcd_folder::note(&log, index, import.revision);
+            import.notes.push(note);
+        }
+        if let Some(unpacked) = unpacked {
+            import.notes.extend(unpacked.notes);
+        }
+        Ok(Self::from_import(path, bytes, import))
     }
 
     fn with_unpacked(mut self, bytes: u64, from: Option<Unpacked>) -> Self {
@@ -194,7 +182,14 @@ impl Backup {
             offset: 0,
         })?;
         Ok(Self {
-            summary: native_summary(path, header, totals.entries, totals.bytes, &totals.digest),
+            summary: Summary::new(
+                path.to_owned(),
+                Format::Native,
+                header,
+                totals.entries,
+                totals.bytes,
+                &totals.digest,
+            ),
             coverage: Coverage::All,
             source: Source::File {
                 known: Arc::new(totals.into()),
@@ -204,25 +199,24 @@ impl Backup {
     }
 
     fn from_import(path: &Path, bytes: u64, import: Import) -> Self {
-        let meta_root = import.entries.root.to_string();
-        let summary = Summary {
-            path: path.to_owned(),
-            format: import.format,
-            entries: import.count,
-            bytes,
+        let header = Header {
             revision: import.revision,
-            digest: hexadecimal(&import.digest),
+            meta_root: import.entries.root.to_string(),
             skipped_leased: import.skipped_leased,
+            ..Header::default()
+        };
+        let path = path.to_owned();
+        let summary = Summary {
             skipped_outside: import.skipped_outside,
-            meta_root: meta_root.clone(),
-            header: Header {
-                revision: import.revision,
-                meta_root,
-                skipped_leased: import.skipped_leased,
-                ..Header::default()
-            },
-            reused: false,
             notes: import.notes,
+            ..Summary::new(
+                path,
+                import.format,
+                header,
+                import.count,
+                bytes,
+                &import.digest,
+            )
         };
         Self {
             summary,
@@ -294,36 +288,13 @@ impl Backup {
     }
 }
 
-fn native_summary(
-    path: &Path,
-    header: Header,
-    entries: u64,
-    bytes: u64,
-    digest: &[u8; 32],
-) -> Summary {
-    Summary {
-        path: path.to_owned(),
-        format: Format::Native,
-        entries,
-        bytes,
-        revision: header.revision,
-        digest: hexadecimal(digest),
-        skipped_leased: header.skipped_leased,
-        skipped_outside: 0,
-        meta_root: header.meta_root.clone(),
-        header,
-        reused: false,
-        notes: Vec::new(),
-    }
-}
-
 /// Normalizes the user's meta root; `None` if it is empty.
 fn user_root(root: Option<&str>) -> Option<&str> {
     root.map(|root| root.trim_end_matches('/'))
         .filter(|root| !root.is_empty())
 }
 
-/// Verifies a backup in memory, as [`Backup::open_with_root`] does for a file. The path in the
+/// Verifies a backup in memory, as [`Backup::open`] does for a file. The path in the
 /// summary is empty.
 ///
 /// # Errors
@@ -343,18 +314,12 @@ pub fn check_bytes_with(
 ) -> Result<Summary, FormatError> {
     let path = Path::new("");
     let start = bytes.get(..GUESS_BYTES).unwrap_or(bytes);
-    let backup = match Guess::of(start)? {
-        Guess::Native => Backup::check_native(path, bytes)?,
-        guess @ (Guess::EtcdSnapshot
-        | Guess::Gzip
-        | Guess::Json
-        | Guess::Protobuf
-        | Guess::Frames) => {
-            let import = import::read(guess, Cursor::new(bytes), user_root(root), tolerance)?;
-            Backup::from_import(path, bytes.len() as u64, import)
-        }
-    };
-    Ok(backup.summary)
+    let guess = Guess::of(start)?;
+    if guess == Guess::Native {
+        return Backup::check_native(path, bytes).map(Backup::into_summary);
+    }
+    let import = import::read(guess, Cursor::new(bytes), user_root(root), tolerance)?;
+    Ok(Backup::from_import(path, bytes.len() as u64, import).summary)
 }
 
 /// The entries of a backup in ascending key order. The first error is the last item.
@@ -417,9 +382,7 @@ fn next_of_file(
     {
         return None;
     }
-    Some(Err(BackupError::Changed {
-        path: summary.path.clone(),
-    }))
+    Some(Err(BackupError::Changed(summary.path.clone())))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ mod diff;
 mod prune;
 mod temp_files;
 
-pub use diff::{DiffCounts, Difference, diff};
+pub use diff::diff;
 pub use prune::{PrunePlan, Untouched};
 pub use temp_files::TempFile;
 

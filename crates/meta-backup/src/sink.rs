@@ -2,14 +2,15 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::atomic_file::{Partial, Purpose};
 use super::digest::ContentDigest;
 use super::import::{render_header, render_pair, too_large};
 use super::native::{DataBlock, Encoder};
 use super::pool::Pool;
-use super::{BackupError, Header, WriteOptions};
+use super::{BackupError, FormatError, Header, WriteOptions};
 
 const BUFFER_BYTES: usize = 256 << 10;
 
@@ -21,96 +22,38 @@ pub(super) struct Written {
     pub(super) digest: [u8; 32],
 }
 
-/// A complete file without its final name.
+/// A file without its final name.
 pub(super) struct WrittenFile {
     pub(super) partial: Partial,
-    pub(super) file: File,
+    pub(super) file: Arc<File>,
 }
 
-/// Compresses and writes blocks of the native format.
-struct Blocks<W: Write> {
-    encoder: Encoder<BufWriter<W>>,
+impl WrittenFile {
+    fn create(target: &Path, purpose: Purpose) -> Result<Self, BackupError> {
+        let (partial, file) = Partial::create(target, purpose)?;
+        let file = Arc::new(file);
+        Ok(Self { partial, file })
+    }
+}
+
+fn write_failed(target: &Path) -> impl Fn(io::Error) -> BackupError {
+    move |error| BackupError::file("write", target, error)
+}
+
+fn entry_failed(target: &Path, source: FormatError) -> BackupError {
+    let path = target.to_owned();
+    BackupError::Entry { path, source }
+}
+
+/// Compresses and writes blocks of the native format, to a file or a stream.
+pub(super) struct NativeSink {
+    target: PathBuf,
+    file: Option<WrittenFile>,
+    encoder: Encoder<BufWriter<CountingWriter>>,
     pool: Pool,
     block: DataBlock,
     /// A cleared block to reuse.
     spare: DataBlock,
-}
-
-impl<W: Write> Blocks<W> {
-    fn new(
-        out: W,
-        target: &Path,
-        header: &Header,
-        options: WriteOptions,
-    ) -> Result<Self, BackupError> {
-        let failed = |error| BackupError::file("write", target, error);
-        let out = BufWriter::with_capacity(BUFFER_BYTES, out);
-        Ok(Self {
-            encoder: Encoder::new(out, header).map_err(failed)?,
-            pool: Pool::new(options.threads, options.level).map_err(failed)?,
-            block: DataBlock::default(),
-            spare: DataBlock::default(),
-        })
-    }
-
-    fn push(&mut self, target: &Path, key: &[u8], value: &[u8]) -> Result<(), BackupError> {
-        if !self.block.push(key, value) {
-            return Err(BackupError::Entry {
-                path: target.to_owned(),
-                source: too_large(key, value),
-            });
-        }
-        if self.block.is_full() {
-            self.submit(target)?;
-        }
-        Ok(())
-    }
-
-    fn submit(&mut self, target: &Path) -> Result<(), BackupError> {
-        if self.pool.is_full() {
-            self.write_oldest(target)?;
-        }
-        let next = std::mem::take(&mut self.spare);
-        let block = std::mem::replace(&mut self.block, next);
-        self.encoder.count(&block);
-        self.pool.submit(block)
-    }
-
-    /// Writes the oldest block in the pool; `false` if there is none.
-    fn write_oldest(&mut self, target: &Path) -> Result<bool, BackupError> {
-        let Some(mut done) = self.pool.take_oldest()? else {
-            return Ok(false);
-        };
-        done.compressed
-            .and_then(|compressed| self.encoder.write(&compressed))
-            .and_then(|()| self.encoder.flush())
-            .map_err(|error| BackupError::file("write", target, error))?;
-        done.block.clear();
-        self.spare = done.block;
-        Ok(true)
-    }
-
-    /// Writes and flushes the rest. Returns the output, the number of entries and the digest.
-    fn finish(
-        mut self,
-        target: &Path,
-        skipped_leased: u64,
-    ) -> Result<(W, u64, [u8; 32]), BackupError> {
-        if !self.block.is_empty() {
-            self.submit(target)?;
-        }
-        while self.write_oldest(target)? {}
-        let failed = |error| BackupError::file("write", target, error);
-        let (out, entries, digest) = self.encoder.finish(skipped_leased).map_err(failed)?;
-        let out = out.into_inner();
-        let out = out.map_err(|error| failed(error.into_error()))?;
-        Ok((out, entries, digest))
-    }
-}
-
-pub(super) struct NativeSink {
-    partial: Partial,
-    blocks: Blocks<File>,
 }
 
 impl NativeSink {
@@ -119,73 +62,87 @@ impl NativeSink {
         header: &Header,
         options: WriteOptions,
     ) -> Result<Self, BackupError> {
-        let (partial, file) = Partial::create(target, Purpose::Backup)?;
-        let blocks = Blocks::new(file, target, header, options)?;
-        Ok(Self { partial, blocks })
+        let file = WrittenFile::create(target, Purpose::Backup)?;
+        let out = Box::new(Arc::clone(&file.file));
+        Self::of(out, Some(file), target, header, options)
     }
 
-    pub(super) fn push(
-        &mut self,
-        target: &Path,
-        key: &[u8],
-        value: &[u8],
-    ) -> Result<(), BackupError> {
-        self.blocks.push(target, key, value)
-    }
-
-    pub(super) fn finish(self, target: &Path, header: &Header) -> Result<Written, BackupError> {
-        let Self { partial, blocks } = self;
-        let (file, entries, digest) = blocks.finish(target, header.skipped_leased)?;
-        written(target, WrittenFile { partial, file }, entries, digest)
-    }
-}
-
-fn written(
-    target: &Path,
-    file: WrittenFile,
-    entries: u64,
-    digest: [u8; 32],
-) -> Result<Written, BackupError> {
-    let length = file.file.metadata();
-    let length = length.map_err(|error| BackupError::file("write", target, error))?;
-    Ok(Written {
-        file: Some(file),
-        entries,
-        bytes: length.len(),
-        digest,
-    })
-}
-
-pub(super) struct StreamSink(Blocks<CountingWriter>);
-
-impl StreamSink {
-    pub(super) fn new(
+    pub(super) fn stream(
         out: Box<dyn Write + Send>,
         target: &Path,
         header: &Header,
         options: WriteOptions,
     ) -> Result<Self, BackupError> {
-        let out = CountingWriter { out, bytes: 0 };
-        Blocks::new(out, target, header, options).map(Self)
+        Self::of(out, None, target, header, options)
     }
 
-    pub(super) fn push(
-        &mut self,
+    fn of(
+        out: Box<dyn Write + Send>,
+        file: Option<WrittenFile>,
         target: &Path,
-        key: &[u8],
-        value: &[u8],
-    ) -> Result<(), BackupError> {
-        self.0.push(target, key, value)
+        header: &Header,
+        options: WriteOptions,
+    ) -> Result<Self, BackupError> {
+        let out = CountingWriter { out, bytes: 0 };
+        let out = BufWriter::with_capacity(BUFFER_BYTES, out);
+        Ok(Self {
+            target: target.to_owned(),
+            file,
+            encoder: Encoder::new(out, header).map_err(write_failed(target))?,
+            pool: Pool::new(options.threads, options.level).map_err(write_failed(target))?,
+            block: DataBlock::default(),
+            spare: DataBlock::default(),
+        })
     }
 
-    pub(super) fn finish(self, target: &Path, header: &Header) -> Result<Written, BackupError> {
-        let (mut out, entries, digest) = self.0.finish(target, header.skipped_leased)?;
-        out.flush()
-            .map_err(|error| BackupError::file("write", target, error))?;
+    pub(super) fn push(&mut self, key: &[u8], value: &[u8]) -> Result<(), BackupError> {
+        if !self.block.push(key, value) {
+            return Err(entry_failed(&self.target, too_large(key, value)));
+        }
+        if self.block.is_full() {
+            self.submit()?;
+        }
+        Ok(())
+    }
+
+    fn submit(&mut self) -> Result<(), BackupError> {
+        if self.pool.is_full() {
+            self.write_oldest()?;
+        }
+        let next = std::mem::take(&mut self.spare);
+        let block = std::mem::replace(&mut self.block, next);
+        self.encoder.count(&block);
+        self.pool.submit(block)
+    }
+
+    /// Writes the oldest block in the pool; `false` if there is none.
+    fn write_oldest(&mut self) -> Result<bool, BackupError> {
+        let Some(mut done) = self.pool.take_oldest()? else {
+            return Ok(false);
+        };
+        done.compressed
+            .and_then(|compressed| self.encoder.write(&compressed))
+            .and_then(|()| self.encoder.flush())
+            .map_err(write_failed(&self.target))?;
+        done.block.clear();
+        self.spare = done.block;
+        Ok(true)
+    }
+
+    /// Writes and flushes the rest.
+    pub(super) fn finish(mut self, header: &Header) -> Result<Written, BackupError> {
+        if !self.block.is_empty() {
+            self.submit()?;
+        }
+        while self.write_oldest()? {}
+        let finished = self.encoder.finish(header.skipped_leased);
+        let (out, entries, digest) = finished.map_err(write_failed(&self.target))?;
+        let out = out.into_inner().map_err(|error| error.into_error());
+        let flushed = out.and_then(|mut out| out.flush().map(|()| out.bytes));
         Ok(Written {
-            file: None,
+            file: self.file,
             entries,
-            bytes: out.bytes,
+            bytes: flushed.map_err(write_failed(&self.target))?,
             digest,
         })
     }
@@ -211,6 +168,7 @@ impl Write for CountingWriter {
 /// Writes a file in the official format. Its header contains the number of entries, which is known
 /// only at the end, so the entries are first written to a separate file.
 pub(super) struct OfficialSink {
+    target: PathBuf,
     entries_file: BufWriter<File>,
     _entries_partial: Partial,
     entries: u64,
@@ -221,6 +179,7 @@ impl OfficialSink {
     pub(super) fn new(target: &Path) -> Result<Self, BackupError> {
         let (name, file) = Partial::create(target, Purpose::Entries)?;
         Ok(Self {
+            target: target.to_owned(),
             entries_file: BufWriter::with_capacity(BUFFER_BYTES, file),
             _entries_partial: name,
             entries: 0,
@@ -228,44 +187,33 @@ impl OfficialSink {
         })
     }
 
-    pub(super) fn push(
-        &mut self,
-        target: &Path,
-        key: &[u8],
-        value: &[u8],
-    ) -> Result<(), BackupError> {
-        let frame = render_pair(key, value)
-            .and_then(|frame| {
-                if self.digest.push(key, value) {
-                    Ok(frame)
-                } else {
-                    Err(too_large(key, value))
-                }
-            })
-            .map_err(|source| BackupError::Entry {
-                path: target.to_owned(),
-                source,
-            })?;
+    pub(super) fn push(&mut self, key: &[u8], value: &[u8]) -> Result<(), BackupError> {
+        let frame = match self.digest.push(key, value) {
+            true => render_pair(key, value),
+            false => Err(too_large(key, value)),
+        };
+        let frame = frame.map_err(|source| entry_failed(&self.target, source))?;
         self.entries += 1;
-        self.entries_file
-            .write_all(&frame)
-            .map_err(|error| BackupError::file("write", target, error))
+        let written = self.entries_file.write_all(&frame);
+        written.map_err(write_failed(&self.target))
     }
 
-    pub(super) fn finish(self, target: &Path, header: &Header) -> Result<Written, BackupError> {
-        let (partial, mut file) = Partial::create(target, Purpose::Backup)?;
-        let copy = || -> io::Result<()> {
-            let mut entries_file = self
-                .entries_file
-                .into_inner()
-                .map_err(|error| error.into_error())?;
+    pub(super) fn finish(self, header: &Header) -> Result<Written, BackupError> {
+        let file = WrittenFile::create(&self.target, Purpose::Backup)?;
+        let copy = || -> io::Result<u64> {
+            let entries_file = self.entries_file.into_inner();
+            let mut entries_file = entries_file.map_err(|error| error.into_error())?;
             entries_file.seek(SeekFrom::Start(0))?;
-            file.write_all(&render_header(&header.meta_root, self.entries))?;
-            io::copy(&mut entries_file, &mut file)?;
-            Ok(())
+            let header = render_header(&header.meta_root, self.entries);
+            (&*file.file).write_all(&header)?;
+            Ok(header.len() as u64 + io::copy(&mut entries_file, &mut &*file.file)?)
         };
-        copy().map_err(|error| BackupError::file("write", target, error))?;
-        let file = WrittenFile { partial, file };
-        written(target, file, self.entries, self.digest.finish())
+        let bytes = copy().map_err(write_failed(&self.target))?;
+        Ok(Written {
+            file: Some(file),
+            entries: self.entries,
+            bytes,
+            digest: self.digest.finish(),
+        })
     }
 }

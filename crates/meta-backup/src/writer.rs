@@ -9,27 +9,32 @@ use super::digest::hexadecimal;
 use super::disk::{Disk, RealDisk};
 use super::options::{OutputFormat, WriteOptions};
 use super::place::check_path;
-use super::sink::{NativeSink, OfficialSink, StreamSink, Written};
+use super::sink::{NativeSink, OfficialSink, Written};
 use super::{
-    Backup, BackupError, FormatError, GREATEST_LEVEL, Header, LEAST_LEVEL, Summary, read_back,
+    Backup, BackupError, FormatError, GREATEST_LEVEL, Header, LEAST_LEVEL, Summary, Tolerance,
+    read_back,
 };
 use milvus_meta::entry::printable;
 
 /// A backup being written. If it is dropped before [`Self::finish`], its files are removed.
 pub struct Writer {
-    disk: Arc<dyn Disk>,
+    job: Job,
     sink: Sink,
+    root_prefix: Vec<u8>,
+    last_key: Vec<u8>,
+}
+
+/// What is written, and where.
+struct Job {
+    disk: Arc<dyn Disk>,
     target: PathBuf,
     header: Header,
     format: OutputFormat,
-    root_prefix: Vec<u8>,
-    last_key: Vec<u8>,
 }
 
 enum Sink {
     Native(Box<NativeSink>),
     Official(Box<OfficialSink>),
-    Stream(Box<StreamSink>),
 }
 
 impl Writer {
@@ -54,14 +59,20 @@ impl Writer {
     ) -> Result<Self, BackupError> {
         check_level(options.level)?;
         check_path(path)?;
-        let target = target(path, &header, options.format.extension());
+        let job = Job {
+            disk,
+            target: target(path, &header, options.format.extension()),
+            header,
+            format: options.format,
+        };
         let sink = match options.format {
             OutputFormat::Native => {
-                Sink::Native(Box::new(NativeSink::new(&target, &header, options)?))
+                let sink = NativeSink::new(&job.target, &job.header, options)?;
+                Sink::Native(Box::new(sink))
             }
-            OutputFormat::Official => Sink::Official(Box::new(OfficialSink::new(&target)?)),
+            OutputFormat::Official => Sink::Official(Box::new(OfficialSink::new(&job.target)?)),
         };
-        Ok(Self::new(disk, sink, target, header, options.format))
+        Ok(Self::new(job, sink))
     }
 
     /// Starts a backup that is written to `out`. `path` is its name in messages. A stream can be
@@ -77,35 +88,30 @@ impl Writer {
     ) -> Result<Self, BackupError> {
         check_level(options.level)?;
         if options.format != OutputFormat::Native {
-            let path = path.to_owned();
-            return Err(BackupError::StreamFormat { path });
+            return Err(BackupError::StreamFormat(path.to_owned()));
         }
-        let sink = Sink::Stream(Box::new(StreamSink::new(out, path, &header, options)?));
-        let (disk, target) = (Arc::new(RealDisk), path.to_owned());
-        Ok(Self::new(disk, sink, target, header, options.format))
+        let sink = NativeSink::stream(out, path, &header, options)?;
+        let job = Job {
+            disk: Arc::new(RealDisk),
+            target: path.to_owned(),
+            header,
+            format: options.format,
+        };
+        Ok(Self::new(job, Sink::Native(Box::new(sink))))
     }
 
-    fn new(
-        disk: Arc<dyn Disk>,
-        sink: Sink,
-        target: PathBuf,
-        header: Header,
-        format: OutputFormat,
-    ) -> Self {
+    fn new(job: Job, sink: Sink) -> Self {
         Self {
-            disk,
+            root_prefix: format!("{}/", job.header.meta_root).into_bytes(),
+            job,
             sink,
-            root_prefix: format!("{}/", header.meta_root).into_bytes(),
-            target,
-            header,
-            format,
             last_key: Vec::new(),
         }
     }
 
     /// Sets the number of omitted leased keys. May be called at any time before [`Self::finish`].
     pub fn set_skipped_leased(&mut self, count: u64) {
-        self.header.skipped_leased = count;
+        self.job.header.skipped_leased = count;
     }
 
     /// Adds an entry. Keys must be in ascending order, unique, and below the meta root.
@@ -116,27 +122,22 @@ impl Writer {
         let refused = if !key.starts_with(&self.root_prefix) {
             Some(FormatError::OutsideRoot {
                 key: printable(key),
-                root: self.header.meta_root.clone(),
+                root: self.job.header.meta_root.clone(),
             })
         } else if key <= self.last_key.as_slice() {
-            Some(FormatError::KeyOrder {
-                key: printable(key),
-            })
+            Some(FormatError::KeyOrder(printable(key)))
         } else {
             None
         };
         if let Some(source) = refused {
-            return Err(BackupError::Entry {
-                path: self.target.clone(),
-                source,
-            });
+            let path = self.job.target.clone();
+            return Err(BackupError::Entry { path, source });
         }
         self.last_key.clear();
         self.last_key.extend_from_slice(key);
         match &mut self.sink {
-            Sink::Native(sink) => sink.push(&self.target, key, value),
-            Sink::Official(sink) => sink.push(&self.target, key, value),
-            Sink::Stream(sink) => sink.push(&self.target, key, value),
+            Sink::Native(sink) => sink.push(key, value),
+            Sink::Official(sink) => sink.push(key, value),
         }
     }
 
@@ -153,48 +154,30 @@ impl Writer {
     /// # Errors
     /// If writing or syncing fails.
     pub fn seal(self) -> Result<Sealed, BackupError> {
-        let Self {
-            disk,
-            sink,
-            target,
-            header,
-            format,
-            root_prefix: _,
-            last_key: _,
-        } = self;
-        let written = match sink {
-            Sink::Native(sink) => sink.finish(&target, &header)?,
-            Sink::Official(sink) => sink.finish(&target, &header)?,
-            Sink::Stream(sink) => sink.finish(&target, &header)?,
+        let job = self.job;
+        let written = match self.sink {
+            Sink::Native(sink) => sink.finish(&job.header)?,
+            Sink::Official(sink) => sink.finish(&job.header)?,
         };
         if let Some(file) = &written.file {
-            let synced = disk.sync(&file.file);
-            synced.map_err(|error| BackupError::file("sync", &target, error))?;
+            let synced = job.disk.sync(&file.file);
+            synced.map_err(|error| BackupError::file("sync", &job.target, error))?;
         }
-        Ok(Sealed {
-            disk,
-            written,
-            target,
-            header,
-            format,
-        })
+        Ok(Sealed { job, written })
     }
 }
 
 fn check_level(level: i32) -> Result<(), BackupError> {
     match (LEAST_LEVEL..=GREATEST_LEVEL).contains(&level) {
         true => Ok(()),
-        false => Err(BackupError::Level { level }),
+        false => Err(BackupError::Level(level)),
     }
 }
 
 /// A complete and synced backup without its final name. If it is dropped, the file is removed.
 pub struct Sealed {
-    disk: Arc<dyn Disk>,
+    job: Job,
     written: Written,
-    target: PathBuf,
-    header: Header,
-    format: OutputFormat,
 }
 
 impl Sealed {
@@ -205,29 +188,26 @@ impl Sealed {
     /// # Errors
     /// If naming the file or syncing the folder fails, or the content read back differs.
     pub fn publish(self) -> Result<Summary, BackupError> {
-        let Self {
+        let Job {
             disk,
-            written,
             target,
             header,
             format,
-        } = self;
+        } = self.job;
         let Written {
             file,
             entries,
             bytes,
             digest,
-        } = written;
+        } = self.written;
         let text = hexadecimal(&digest);
         let same = |path: &Path| {
-            Backup::open_with_root(path, Some(&header.meta_root))
-                .ok()
-                .map(Backup::into_summary)
-                .filter(|found| {
-                    found.digest == text
-                        && found.format == format.format()
-                        && found.meta_root == header.meta_root
-                })
+            let found = Backup::open_with(path, Some(&header.meta_root), Tolerance::default());
+            found.ok().map(Backup::into_summary).filter(|found| {
+                found.digest == text
+                    && found.format == format.format()
+                    && found.meta_root == header.meta_root
+            })
         };
         let path = match file {
             None => target,
@@ -244,20 +224,8 @@ impl Sealed {
                 }
             },
         };
-        Ok(Summary {
-            path,
-            format: format.format(),
-            entries,
-            bytes,
-            revision: header.revision,
-            digest: text,
-            skipped_leased: header.skipped_leased,
-            skipped_outside: 0,
-            meta_root: header.meta_root.clone(),
-            header,
-            reused: false,
-            notes: Vec::new(),
-        })
+        let format = format.format();
+        Ok(Summary::new(path, format, header, entries, bytes, &digest))
     }
 }
 

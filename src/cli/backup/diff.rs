@@ -14,9 +14,9 @@ use crate::cli::output::units::count;
 use crate::cli::reading::ReadingOptions;
 use crate::cli::{Outcome, output};
 use meta_backup::Tolerance;
-use meta_backup::repository::{Difference, diff};
+use meta_backup::repository::diff;
 use meta_migrate::Limits;
-use meta_report::{Change, DiffBuilder, DiffReport, KeyChange};
+use meta_report::{DiffBuilder, DiffReport, KeyChange};
 
 /// Number of keys shown of each family.
 const FAMILY_KEYS_MAX: usize = 20;
@@ -126,13 +126,7 @@ fn of_files(
         context.open(after, reading)?,
     );
     let mut report = DiffBuilder::new(after.root().clone(), usize::MAX);
-    diff(before.backup(), after.backup(), |difference| {
-        let (change, entry) = match &difference {
-            Difference::Added(entry) => (Some(Change::Added), entry),
-            Difference::Removed(entry) => (Some(Change::Removed), entry),
-            Difference::Changed { after, .. } => (Some(Change::Changed), after),
-            Difference::Equal(entry) => (None, entry),
-        };
+    diff(before.backup(), after.backup(), |change, entry| {
         report.add(change, &entry.key, &entry.value);
     })
     .map_err(|error| Failure::before_changes(&error))?;

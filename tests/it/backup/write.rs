@@ -106,7 +106,7 @@ fn a_backup_of_equal_content_is_reused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.mmb");
     for options in [WriteOptions::default(), official()] {
-        let path = path.with_extension(options.format.to_string());
+        let path = path.with_extension(options.format.format().name());
         let first = write(&path, header(), options, FEW);
         let before = fs::read(&path).unwrap();
         let later = Header {
@@ -196,7 +196,7 @@ fn invalid_compression_levels_are_rejected() {
         let error = Writer::create(folder.path().join("a"), header(), options)
             .err()
             .unwrap();
-        assert!(matches!(error, BackupError::Level { level: chain } if chain == level));
+        assert!(matches!(error, BackupError::Level(chain) if chain == level));
     }
     assert!(names(folder.path()).is_empty());
 }

@@ -101,15 +101,16 @@ impl<R: Read> Frames<R> {
     /// Decodes the first frame. An invalid header means that the file is not a backup.
     pub(super) fn header(&mut self) -> Result<BackupHeader, FormatError> {
         const PART: &str = "the header";
-        let unknown = |reason: String| FormatError::Unknown { reason };
         let length = match self.length(PART, HEADER_LIMIT) {
             Err(FormatError::ImplausibleLength { .. }) => {
-                return Err(unknown(String::from("it does not begin with a header")));
+                let reason = String::from("it does not begin with a header");
+                return Err(FormatError::Unknown(reason));
             }
             other => other?.ok_or(FormatError::Empty)?,
         };
         self.input.replace(&mut self.frame, length, PART)?;
-        BackupHeader::decode(self.frame.as_slice()).map_err(|error| unknown(error.to_string()))
+        BackupHeader::decode(self.frame.as_slice())
+            .map_err(|error| FormatError::Unknown(error.to_string()))
     }
 
     pub(super) fn truncated(&self, part: &'static str) -> FormatError {

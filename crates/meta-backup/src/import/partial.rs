@@ -27,9 +27,7 @@ impl PartialPolicy {
     pub(super) fn accept(self, loss: Loss) -> Result<Loss, FormatError> {
         match self.allowed {
             true => Ok(loss),
-            false => Err(FormatError::Partial {
-                missing: loss.missing,
-            }),
+            false => Err(FormatError::Partial(loss.missing)),
         }
     }
 

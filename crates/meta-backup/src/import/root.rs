@@ -27,7 +27,7 @@ pub(super) fn repair_lost_slash(root: String, entries: &Sorted) -> Result<String
     if holds(&absolute)? {
         return Ok(absolute);
     }
-    Err(FormatError::NothingBelowRoot { root })
+    Err(FormatError::NothingBelowRoot(root))
 }
 
 const ROOTS_LIMIT: usize = 100;
@@ -54,7 +54,7 @@ pub(super) fn detect(entries: &Sorted) -> Result<String, FormatError> {
     match roots.len() {
         0 => Err(FormatError::NoRoot),
         1 => Ok(roots.remove(0)),
-        _ => Err(FormatError::SeveralRoots { roots }),
+        _ => Err(FormatError::SeveralRoots(roots)),
     }
 }
 
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn several_roots_or_none_are_errors() {
         let error = detected(&["b/root-coord/collection/1", "a/root-coord/collection/1"]);
-        let Err(FormatError::SeveralRoots { roots }) = error else {
+        let Err(FormatError::SeveralRoots(roots)) = error else {
             panic!("{error:?}");
         };
         assert_eq!(roots, ["a", "b"]);

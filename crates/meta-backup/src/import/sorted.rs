@@ -197,7 +197,7 @@ impl<I: Iterator<Item = Result<Record, FormatError>>> Iterator for Newest<I> {
             let is_equal = (&next.value, next.state) == (&record.value, record.state);
             if next.order == record.order && !is_equal {
                 let key = printable(&record.key);
-                return Some(Err(FormatError::DuplicateKey { key }));
+                return Some(Err(FormatError::DuplicateKey(key)));
             }
             record = next;
         }

@@ -8,8 +8,8 @@ use super::super::bounded_reader::BoundedReader;
 use super::super::digest::{ContentDigest, ENTRY_HEAD};
 use super::inflate::Inflater;
 use super::{
-    BlockHead, BlockKind, END_BYTES, HEAD_BYTES, MAGIC, PROLOGUE_BYTES, StoredHeader, TAIL_BYTES,
-    Tail, VERSION, number,
+    BlockHead, BlockKind, END_BYTES, HEAD_BYTES, MAGIC, PROLOGUE_BYTES, TAIL_BYTES, Tail, VERSION,
+    number,
 };
 use crate::{FormatError, Header};
 use milvus_meta::entry::printable;
@@ -58,9 +58,8 @@ impl<R: Read> Decoder<R> {
         if head.kind != BlockKind::Head {
             return Err(input.malformed("the file", "it does not begin with a header"));
         }
-        let header = serde_json::from_slice::<StoredHeader>(&payload)
-            .map_err(|error| input.malformed("the header", error.to_string()))?
-            .into_header();
+        let header = serde_json::from_slice::<Header>(&payload)
+            .map_err(|error| input.malformed("the header", error.to_string()))?;
         if header.meta_root.is_empty() {
             return Err(input.malformed("the header", "it names no meta root"));
         }
@@ -114,9 +113,7 @@ impl<R: Read> Decoder<R> {
         let (start, middle, end) = self.entry_bounds()?;
         let key = &self.block[start..middle];
         if key <= self.last_key.as_slice() {
-            return Err(FormatError::KeyOrder {
-                key: printable(key),
-            });
+            return Err(FormatError::KeyOrder(printable(key)));
         }
         if !key.starts_with(&self.root_prefix) {
             return Err(FormatError::OutsideRoot {

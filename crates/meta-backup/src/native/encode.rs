@@ -5,9 +5,7 @@ use std::io::{self, Write};
 use zstd::bulk::Compressor;
 
 use super::super::digest::{ContentDigest, push_entry};
-use super::{
-    BLOCK_BYTES, BlockHead, BlockKind, MAGIC, StoredHeader, TAIL_BYTES, Tail, VERSION, prologue,
-};
+use super::{BLOCK_BYTES, BlockHead, BlockKind, MAGIC, TAIL_BYTES, Tail, VERSION, prologue};
 use crate::Header;
 
 /// The entries of a data block.
@@ -78,7 +76,7 @@ pub(crate) struct Encoder<W> {
 impl<W: Write> Encoder<W> {
     pub(crate) fn new(mut out: W, header: &Header) -> io::Result<Self> {
         out.write_all(&prologue(VERSION))?;
-        let json = serde_json::to_vec(&StoredHeader::new(header))?;
+        let json = serde_json::to_vec(header)?;
         for part in block(BlockKind::Head, &json, json.len(), 0)? {
             out.write_all(&part)?;
         }

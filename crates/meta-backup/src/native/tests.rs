@@ -8,6 +8,7 @@ use zstd::bulk::Compressor;
 
 use super::inflate::Inflater;
 use super::*;
+use crate::Header;
 
 type Entries = Vec<(Vec<u8>, Vec<u8>)>;
 
@@ -142,7 +143,7 @@ fn unsorted_and_duplicate_keys_are_refused() {
         let entries = vec![(first.into(), vec![1]), (second.into(), vec![2])];
         for per_block in [1, 2] {
             let error = read(&file_of(&entries, per_block, 3)).unwrap_err();
-            assert!(matches!(&error, FormatError::KeyOrder { key } if key == second));
+            assert!(matches!(&error, FormatError::KeyOrder(key) if key == second));
         }
     }
 }

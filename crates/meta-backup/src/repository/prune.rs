@@ -104,16 +104,12 @@ impl PrunePlan {
         for summary in checked.iter().chain(&self.remove) {
             let now = Backup::open(&summary.path)?;
             if now.summary() != summary {
-                return Err(BackupError::Changed {
-                    path: summary.path.clone(),
-                });
+                return Err(BackupError::Changed(summary.path.clone()));
             }
         }
         for temp_file in &self.abandoned {
             if TempFile::read(&temp_file.path)?.as_ref() != Some(temp_file) {
-                return Err(BackupError::Changed {
-                    path: temp_file.path.clone(),
-                });
+                return Err(BackupError::Changed(temp_file.path.clone()));
             }
         }
         let mut removed_paths = Vec::new();

@@ -43,7 +43,7 @@ fn a_backup_is_synced_named_and_read_back_in_this_order() {
                 "sync folder",
                 "drop the cache of b.mmb"
             ],
-            "{format}"
+            "{format:?}"
         );
     }
 }
@@ -57,7 +57,7 @@ fn an_existing_file_of_the_same_content_is_synced() {
         let disk = Arc::new(Recording::default());
         assert!(write(&disk, &path, format).unwrap().reused);
         let expected = ["sync hidden file", "sync b.mmb", "sync folder"];
-        assert_eq!(disk.steps(), expected, "{format}");
+        assert_eq!(disk.steps(), expected, "{format:?}");
     }
 }
 
@@ -80,7 +80,7 @@ fn read_back_detects_damage_and_removes_the_file() {
             let error = write(&disk, &path, format).unwrap_err();
             assert!(
                 matches!(error, BackupError::ReadBack { .. }),
-                "{format}, byte {at}: {error:?}"
+                "{format:?}, byte {at}: {error:?}"
             );
             assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
         }

@@ -133,11 +133,9 @@ fn json_error(error: serde_json::Error, offset: u64) -> FormatError {
         },
         serde_json::error::Category::Eof => FormatError::Truncated { part: PART, offset },
         serde_json::error::Category::Syntax | serde_json::error::Category::Data => {
-            FormatError::Unknown {
-                reason: format!(
-                    "it is JSON, but not the output of etcdctl get -w json or inspect --raw: {error}"
-                ),
-            }
+            FormatError::Unknown(format!(
+                "it is JSON, but not the output of etcdctl get -w json or inspect --raw: {error}"
+            ))
         }
     }
 }

@@ -61,11 +61,9 @@ impl<R: Read> Fields<R> {
                 0x18 => more = self.number()? != 0,
                 0x20 => count = i64::try_from(self.number()?).unwrap_or_default(),
                 _ => {
-                    return Err(FormatError::Unknown {
-                        reason: format!(
-                            "it begins like the output of etcdctl get -w protobuf, but has a field {tag:#x}"
-                        ),
-                    });
+                    return Err(FormatError::Unknown(format!(
+                        "it begins like the output of etcdctl get -w protobuf, but has a field {tag:#x}"
+                    )));
                 }
             }
         }
@@ -111,7 +109,7 @@ impl<R: Read> Fields<R> {
 }
 
 fn unknown(error: &prost::DecodeError) -> FormatError {
-    FormatError::Unknown {
-        reason: format!("it begins like the output of etcdctl get -w protobuf, but: {error}"),
-    }
+    FormatError::Unknown(format!(
+        "it begins like the output of etcdctl get -w protobuf, but: {error}"
+    ))
 }

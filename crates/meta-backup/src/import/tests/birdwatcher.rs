@@ -235,7 +235,7 @@ fn a_wrong_entry_count_is_refused_with_the_difference() {
         let extra = EXTRA.replacen('3', count, 1);
         let bytes = gzip(&[header(2, "", "", 0, b""), etcd_part(&extra)].concat());
         let error = load(&bytes, None).unwrap_err();
-        let FormatError::Partial { missing } = error else {
+        let FormatError::Partial(missing) = error else {
             panic!("{error:?}");
         };
         assert!(missing.contains(note), "{missing}");
