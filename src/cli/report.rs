@@ -1,7 +1,5 @@
 //! `--report`: a page about a plan, a migration or an upgrade, for the person who approves the change.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
 use std::path::PathBuf;
 
 use super::context::CommandContext;
@@ -19,11 +17,13 @@ use milvus_meta::transform::PlanReport;
 mod escape;
 mod page;
 mod protocol;
+mod target;
 mod timeline;
 mod upgrade;
 
-use page::{Check, MARK, Page, Tone};
+use page::{Check, Page, Tone};
 use protocol::Step;
+pub(in crate::cli) use target::Target;
 
 /// The option for a report.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -39,86 +39,13 @@ impl ReportOptions {
     /// Returns the file of the report, if the option is given.
     ///
     /// # Errors
-    /// A usage [`Failure`] if the file cannot be written, before anything else is done.
+    /// Those of [`Target::new`].
     pub(in crate::cli) fn target(&self) -> Result<Option<Target>, Failure> {
-        let Some(path) = &self.report else {
-            return Ok(None);
-        };
-        let target = Target(path.clone());
-        match target.may_be_written() {
-            Ok(()) => Ok(Some(target)),
-            Err(error) => Err(Failure {
-                exit: Exit::Usage,
-                ..target.failure(&error).unchanged()
-            }),
-        }
+        self.report.clone().map(Target::new).transpose()
     }
 }
 
-/// The file of a report.
-#[derive(Debug)]
-pub(in crate::cli) struct Target(PathBuf);
-
 impl Target {
-    fn failure(&self, error: &io::Error) -> Failure {
-        Failure::caused(
-            &format!("cannot write the report {}", self.0.display()),
-            error,
-        )
-    }
-
-    /// Creates and removes a file in the folder. Fails if the report would replace a file that is not a report.
-    fn may_be_written(&self) -> io::Result<()> {
-        self.check_replaced()?;
-        let (path, _) = self.partial()?;
-        fs::remove_file(path)
-    }
-
-    fn check_replaced(&self) -> io::Result<()> {
-        let mut start = Vec::new();
-        match File::open(&self.0) {
-            Ok(file) => file.take(MARK.len() as u64).read_to_end(&mut start)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        if start == MARK.as_bytes() {
-            return Ok(());
-        }
-        let why = "the file exists and is not a report of meta-migration";
-        Err(io::Error::new(io::ErrorKind::AlreadyExists, why))
-    }
-
-    fn partial(&self) -> io::Result<(PathBuf, File)> {
-        let name = self.0.file_name().ok_or(io::ErrorKind::IsADirectory)?;
-        let name = name.to_string_lossy();
-        let path = self
-            .0
-            .with_file_name(format!(".{name}.partial-{}", std::process::id()));
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&path)?;
-        Ok((path, file))
-    }
-
-    /// Writes the page to a temporary file in the same folder and renames it.
-    fn write(&self, page: &Page) -> Result<(), Failure> {
-        let work = || {
-            self.check_replaced()?;
-            let (path, mut file) = self.partial()?;
-            let written = file
-                .write_all(page::html(page).as_bytes())
-                .and_then(|()| file.sync_all())
-                .and_then(|()| fs::rename(&path, &self.0));
-            if written.is_err() {
-                // The first failure is the one to report.
-                let _ = fs::remove_file(&path);
-            }
-            written
-        };
-        work().map_err(|error| self.failure(&error))
-    }
-
     /// Writes the page of a plan.
     ///
     /// # Errors
@@ -199,24 +126,20 @@ impl Target {
         let release = context.config.target_version.as_ref();
         let release = release.map_or_else(|| "2.2".to_owned(), ToString::to_string);
         let started = format!("Milvus {release} can be started.");
-        let (title, text) = match done.outcome {
-            MigrateOutcome::Migrated => ("Migrated", started.as_str()),
-            MigrateOutcome::Repaired => ("Repaired", started.as_str()),
+        let (title, text, at) = match done.outcome {
+            MigrateOutcome::Migrated => ("Migrated", started.as_str(), Some(Step::Done)),
+            MigrateOutcome::Repaired => ("Repaired", started.as_str(), Some(Step::Done)),
             MigrateOutcome::AlreadyMigrated => (
                 "Already migrated",
                 "The metadata has the 2.2 layout. Nothing was changed.",
+                Some(Step::Done),
             ),
             MigrateOutcome::NothingToRepair => (
                 "Nothing to repair",
                 "The 2.2 metadata is complete. Nothing was changed.",
+                None,
             ),
-            MigrateOutcome::NothingToDo => ("Nothing to do", "Nothing was changed."),
-        };
-        let at = match done.outcome {
-            MigrateOutcome::Migrated
-            | MigrateOutcome::Repaired
-            | MigrateOutcome::AlreadyMigrated => Some(Step::Done),
-            MigrateOutcome::NothingToRepair | MigrateOutcome::NothingToDo => None,
+            MigrateOutcome::NothingToDo => ("Nothing to do", "Nothing was changed.", None),
         };
         let mut page = Page {
             kind: "Migration report".to_owned(),
@@ -276,18 +199,10 @@ impl Target {
             Exit::Differences => (Tone::Bad, "Verification failed"),
             Exit::Done | Exit::Failed | Exit::Usage => (Tone::Bad, "Failed"),
         };
-        let mut text = capitalized(&failure.message);
-        for more in failure
-            .causes
-            .iter()
-            .map(String::as_str)
-            .chain([&*failure.changed])
-        {
-            if !more.is_empty() {
-                text.push_str(&format!("; {more}"));
-            }
-        }
-        text.push('.');
+        let mut text = vec![capitalized(&failure.message)];
+        text.extend_from_slice(&failure.causes);
+        text.extend((!failure.changed.is_empty()).then(|| failure.changed.to_string()));
+        let text = format!("{}.", text.join("; "));
         let mut page = Page {
             kind: "Migration report".to_owned(),
             verdict: Some((tone, title.to_owned(), text)),
@@ -299,12 +214,6 @@ impl Target {
             page.facts.push(("Backup", backup.to_string()));
         }
         self.write_or_warn(&page);
-    }
-
-    fn write_or_warn(&self, page: &Page) {
-        if let Err(failure) = self.write(page) {
-            tracing::warn!("{}: {}", failure.message, failure.causes.join(": "));
-        }
     }
 }
 
@@ -398,43 +307,42 @@ fn checks(
     at: Step,
     done: Option<&MigrateReport>,
 ) -> Vec<(Check, String)> {
-    let mut checks: Vec<_> = plan.map(check_of_metadata).into_iter().collect();
     let codes: Vec<&str> = blocking.iter().map(|one| one.code.as_str()).collect();
-    checks.push(match codes[..] {
+    let start = match codes[..] {
         [] => {
             let text = "No Milvus component runs, the lock is free, and etcd has the space, limits and permissions";
             (Check::Passed, text.to_owned())
         }
         _ => (Check::Failed, format!("Blocking now: {}", codes.join(", "))),
-    });
-    let later = |(step, text): (Step, &str)| match at > step {
+    };
+    let check = |step, text: &str| match at > step {
         true => (Check::Passed, text.to_owned()),
         false => (Check::Open, text.to_owned()),
     };
-    let backup = (
-        Step::Backup,
-        "Backup written to a file, read back and compared",
-    );
-    checks.push(match done {
+    let backup = match done {
         Some(done) if done.backup.is_none() => (
             Check::Failed,
             "No backup was written, on request".to_owned(),
         ),
-        Some(_) | None => later(backup),
-    });
-    let rest = [
-        (
-            Step::Stage,
-            "Staged keys read back and compared with the plan",
+        Some(_) | None => check(
+            Step::Backup,
+            "Backup written to a file, read back and compared",
         ),
-        (
-            Step::Commit,
-            "Nothing written by another program before the commit",
-        ),
-        (Step::Verify, "Result read back and compared with the plan"),
+    };
+    let staged = "Staged keys read back and compared with the plan";
+    let committed = "Nothing written by another program before the commit";
+    let result = "Result read back and compared with the plan";
+    let later = [
+        start,
+        backup,
+        check(Step::Stage, staged),
+        check(Step::Commit, committed),
+        check(Step::Verify, result),
     ];
-    checks.extend(rest.map(later));
-    checks
+    plan.map(check_of_metadata)
+        .into_iter()
+        .chain(later)
+        .collect()
 }
 
 fn check_of_metadata(plan: &PlanReport) -> (Check, String) {

@@ -23,12 +23,6 @@ impl fmt::Display for Text<'_> {
     }
 }
 
-/// Appends formatted text, such as an element.
-pub(super) fn push(html: &mut String, text: fmt::Arguments<'_>) {
-    // Writing to a string cannot fail.
-    let _ = html.write_fmt(text);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

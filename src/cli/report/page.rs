@@ -1,12 +1,12 @@
 //! The HTML page, which loads no other resources.
 
-use super::escape::{Text, push};
+use super::escape::Text;
 use super::protocol::{self, Step};
 use super::timeline;
 use crate::cli::output::units::{bytes, count};
 use meta_kube::upgrade::timeline::Timeline;
 use milvus_meta::finding::{Finding, Severity};
-use milvus_meta::transform::{FamilyPlan, PlanReport};
+use milvus_meta::transform::PlanReport;
 
 const STYLE: &str = include_str!("page.css");
 /// The start of every report. A file without it is not replaced.
@@ -70,114 +70,99 @@ pub(super) struct Page {
 
 /// Renders the page as HTML.
 pub(super) fn html(page: &Page) -> String {
-    let mut html = String::from(MARK);
-    push(
-        &mut html,
-        format_args!(
-            "<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+    let plan = page.plan.as_ref().filter(|plan| !plan.families.is_empty());
+    let steps = page.at.map(protocol::picture);
+    let timeline = page.timeline.as_ref().map(timeline::picture);
+    let important = page.important.as_deref().map(Text);
+    // An upgrade shows its findings before Milvus is stopped.
+    let has_findings = page.timeline.is_none() || !page.findings.is_empty();
+    let parts = [
+        page.verdict.as_ref().map(verdict),
+        plan.map(figures),
+        (!page.objects.is_empty()).then(|| objects(page)),
+        steps.map(|picture| section("Steps", &picture)),
+        timeline.map(|picture| section("Timeline", &picture)),
+        important.map(|text| section("Important", &format!("<pre>{text}</pre>\n"))),
+        has_findings.then(|| findings(&page.findings)),
+        (!page.checks.is_empty()).then(|| checks(&page.checks)),
+        (!page.commands.is_empty()).then(|| commands(&page.commands)),
+        plan.map(families),
+        Some(facts(&page.facts)),
+    ];
+    let content: String = parts.into_iter().flatten().collect();
+    format!(
+        "{MARK}<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
          <title>{kind}: {instance}</title>\n<style>\n{STYLE}</style>\n<main>\n\
-         <header>\n<p class=\"kind\">{kind}</p>\n<h1>{title}</h1>\n<p class=\"where\">{instance}</p>\n</header>\n",
-            kind = Text(&page.kind),
-            title = Text(&page.title),
-            instance = Text(&page.instance),
-        ),
-    );
-    if let Some((tone, title, text)) = &page.verdict {
-        push(
-            &mut html,
-            format_args!(
-                "<section class=\"verdict {}\"><p><strong>{}</strong>{}</p></section>\n",
-                tone.class(),
-                Text(title),
-                Text(text)
-            ),
-        );
-    }
-    if let Some(plan) = page.plan.as_ref().filter(|plan| !plan.families.is_empty()) {
-        figures(&mut html, plan);
-    }
-    objects(&mut html, page);
-    if let Some(at) = page.at {
-        section(&mut html, "Steps", &protocol::picture(at));
-    }
-    if let Some(timeline) = &page.timeline {
-        section(&mut html, "Timeline", &timeline::picture(timeline));
-    }
-    if let Some(important) = &page.important {
-        let mut content = String::new();
-        push(
-            &mut content,
-            format_args!("<pre>{}</pre>\n", Text(important)),
-        );
-        section(&mut html, "Important", &content);
-    }
-    // An upgrade shows its findings before Milvus is stopped.
-    if page.timeline.is_none() || !page.findings.is_empty() {
-        findings(&mut html, &page.findings);
-    }
-    list(&mut html, page);
-    if let Some(plan) = page.plan.as_ref().filter(|plan| !plan.families.is_empty()) {
-        families(&mut html, plan);
-    }
-    facts(&mut html, &page.facts);
-    html + "</main>\n</html>\n"
+         <header>\n<p class=\"kind\">{kind}</p>\n<h1>{title}</h1>\n<p class=\"where\">{instance}</p>\n</header>\n\
+         {content}</main>\n</html>\n",
+        kind = Text(&page.kind),
+        title = Text(&page.title),
+        instance = Text(&page.instance),
+    )
 }
 
-fn section(html: &mut String, title: &str, content: &str) {
-    push(
-        html,
-        format_args!("<section>\n<h2>{title}</h2>\n{content}</section>\n"),
-    );
+fn section(title: &str, content: &str) -> String {
+    format!("<section>\n<h2>{title}</h2>\n{content}</section>\n")
 }
 
-fn figures(html: &mut String, plan: &PlanReport) {
+fn verdict((tone, title, text): &(Tone, String, String)) -> String {
+    let (class, title, text) = (tone.class(), Text(title), Text(text));
+    format!("<section class=\"verdict {class}\"><p><strong>{title}</strong>{text}</p></section>\n")
+}
+
+/// Renders names with their values.
+fn definitions<'t>(class: &str, items: impl IntoIterator<Item = (&'t str, &'t str)>) -> String {
+    let items = items.into_iter().map(|(name, value)| {
+        let value = Text(value);
+        format!("<div><dt>{name}</dt><dd>{value}</dd></div>\n")
+    });
+    let items: String = items.collect();
+    format!("<dl class=\"{class}\">\n{items}</dl>\n")
+}
+
+fn figures(plan: &PlanReport) -> String {
     let read: u64 = plan.families.iter().map(|family| family.read).sum();
-    let mut content = String::from("<dl class=\"figures\">\n");
-    for (name, figure) in [
-        ("keys read", count(read)),
-        ("new keys", count(plan.put)),
-        ("keys rewritten", count(plan.rewrite)),
-        ("keys deleted", count(plan.delete)),
-        ("new data", bytes(plan.bytes_put)),
-    ] {
-        push(
-            &mut content,
-            format_args!("<div><dt>{name}</dt><dd>{figure}</dd></div>\n"),
-        );
-    }
-    push(
-        html,
-        format_args!("<section>\n{content}</dl>\n</section>\n"),
-    );
+    let figures = [
+        ("keys read", &*count(read)),
+        ("new keys", &count(plan.put)),
+        ("keys rewritten", &count(plan.rewrite)),
+        ("keys deleted", &count(plan.delete)),
+        ("new data", &bytes(plan.bytes_put)),
+    ];
+    format!("<section>\n{}</section>\n", definitions("figures", figures))
 }
 
-fn objects(html: &mut String, page: &Page) {
-    if page.objects.is_empty() {
-        return;
-    }
-    let mut content = format!("<p>{}</p>\n", Text(&page.found));
-    content.push_str(
-        "<div class=\"scroll\"><table>\n<tr><th>Kind</th><th class=\"number\">Before</th>\
-         <th class=\"number\">After</th><th>What changes</th></tr>\n",
-    );
-    for [kind, before, after, change] in &page.objects {
-        push(
-            &mut content,
-            format_args!(
-                "<tr><td>{}</td><td class=\"number\">{}</td><td class=\"number\">{}</td><td>{}</td></tr>\n",
-                Text(kind),
-                Text(before),
-                Text(after),
-                Text(change)
-            ),
-        );
-    }
-    content.push_str("</table></div>\n");
-    section(html, "Objects", &content);
+/// Renders a table. Each column has a heading and a class.
+fn table<const N: usize>(
+    columns: [(&str, &str); N],
+    rows: impl Iterator<Item = [String; N]>,
+) -> String {
+    let row = |tag: &str, cells: [String; N]| {
+        let cells = columns.iter().zip(&cells).map(|((_, class), cell)| {
+            let cell = Text(cell);
+            format!("<{tag} class=\"{class}\">{cell}</{tag}>")
+        });
+        format!("<tr>{}</tr>\n", cells.collect::<String>())
+    };
+    let heading = row("th", columns.map(|(heading, _)| heading.to_owned()));
+    let rows: String = rows.map(|cells| row("td", cells)).collect();
+    format!("<div class=\"scroll\"><table>\n{heading}{rows}</table></div>\n")
 }
 
-fn findings(html: &mut String, findings: &[Finding]) {
+fn objects(page: &Page) -> String {
+    let columns = [
+        ("Kind", ""),
+        ("Before", "number"),
+        ("After", "number"),
+        ("What changes", ""),
+    ];
+    let table = table(columns, page.objects.iter().cloned());
+    section("Objects", &format!("<p>{}</p>\n{table}", Text(&page.found)))
+}
+
+fn findings(findings: &[Finding]) -> String {
     let mut content = String::new();
     let same = |a: &Finding, b: &Finding| (a.severity, &a.code) == (b.severity, &b.code);
     for group in findings.chunk_by(same) {
@@ -187,117 +172,81 @@ fn findings(html: &mut String, findings: &[Finding]) {
             Severity::Warning => "warning",
             Severity::Notice => "notice",
         };
-        push(
-            &mut content,
-            format_args!(
-                "<article class=\"finding\">\n<h3><span class=\"tag {severity}\">{severity}</span> {}{}</h3>\n<ul>\n",
-                Text(&first.code),
-                match group.len() {
-                    1 => String::new(),
-                    times => format!(
-                        " <span class=\"times\">{} times</span>",
-                        count(times as u64)
-                    ),
-                }
+        let times = match group.len() {
+            1 => String::new(),
+            times => format!(
+                " <span class=\"times\">{} times</span>",
+                count(times as u64)
             ),
+        };
+        let code = Text(&first.code);
+        content += &format!(
+            "<article class=\"finding\">\n<h3><span class=\"tag {severity}\">{severity}</span> {code}{times}</h3>\n<ul>\n"
         );
         for finding in group.iter().take(FINDINGS_MAX) {
-            push(&mut content, format_args!("<li>{}", Text(&finding.message)));
-            if !finding.key.is_empty() {
-                push(
-                    &mut content,
-                    format_args!("<code class=\"key\">{}</code>", Text(&finding.key)),
-                );
-            }
-            content.push_str("</li>\n");
+            let (message, key) = (Text(&finding.message), Text(&finding.key));
+            let key = match finding.key.is_empty() {
+                true => String::new(),
+                false => format!("<code class=\"key\">{key}</code>"),
+            };
+            content += &format!("<li>{message}{key}</li>\n");
         }
         if group.len() > FINDINGS_MAX {
             let more = count((group.len() - FINDINGS_MAX) as u64);
-            push(&mut content, format_args!("<li>and {more} more</li>\n"));
+            content += &format!("<li>and {more} more</li>\n");
         }
-        content.push_str("</ul>\n</article>\n");
+        content += "</ul>\n</article>\n";
     }
     if content.is_empty() {
-        content.push_str("<p>None.</p>\n");
+        content += "<p>None.</p>\n";
     }
-    section(html, "Findings", &content);
+    section("Findings", &content)
 }
 
-/// Renders the checks and the commands.
-fn list(html: &mut String, page: &Page) {
-    if !page.checks.is_empty() {
-        let mut content = String::from("<ul class=\"checks\">\n");
-        for (check, text) in &page.checks {
-            let (class, word) = match check {
-                Check::Passed => ("", "passed"),
-                Check::Open => (" class=\"open\"", "later"),
-                Check::Failed => (" class=\"failed\"", "failed"),
-            };
-            push(
-                &mut content,
-                format_args!(
-                    "<li{class}><span>{}</span> <span class=\"state\">{word}</span></li>\n",
-                    Text(text)
-                ),
-            );
-        }
-        section(html, "Checks", &(content + "</ul>\n"));
-    }
-    if !page.commands.is_empty() {
-        let mut content = String::new();
-        for (purpose, command) in &page.commands {
-            push(
-                &mut content,
-                format_args!(
-                    "<p class=\"label\">{}</p>\n<pre>{}</pre>\n",
-                    Text(purpose),
-                    Text(command)
-                ),
-            );
-        }
-        section(html, "Commands", &content);
-    }
+fn checks(checks: &[(Check, String)]) -> String {
+    let items = checks.iter().map(|(check, text)| {
+        let (class, word) = match check {
+            Check::Passed => ("", "passed"),
+            Check::Open => (" class=\"open\"", "later"),
+            Check::Failed => (" class=\"failed\"", "failed"),
+        };
+        let text = Text(text);
+        format!("<li{class}><span>{text}</span> <span class=\"state\">{word}</span></li>\n")
+    });
+    let items: String = items.collect();
+    section("Checks", &format!("<ul class=\"checks\">\n{items}</ul>\n"))
 }
 
-fn families(html: &mut String, plan: &PlanReport) {
-    let mut content = String::from(
-        "<div class=\"scroll\"><table>\n<tr><th>Family</th><th class=\"number\">Read</th><th class=\"number\">New</th>\
-         <th class=\"number\">Rewritten</th><th class=\"number\">Deleted</th></tr>\n",
-    );
+fn commands(commands: &[(String, String)]) -> String {
+    let items = commands.iter().map(|(purpose, command)| {
+        let (purpose, command) = (Text(purpose), Text(command));
+        format!("<p class=\"label\">{purpose}</p>\n<pre>{command}</pre>\n")
+    });
+    section("Commands", &items.collect::<String>())
+}
+
+fn families(plan: &PlanReport) -> String {
+    let columns = [
+        ("Family", "name"),
+        ("Read", "number"),
+        ("New", "number"),
+        ("Rewritten", "number"),
+        ("Deleted", "number"),
+    ];
     let number = |number: u64| match number {
         0 => "–".to_owned(),
         number => count(number),
     };
-    for FamilyPlan {
-        name,
-        read,
-        put,
-        rewrite,
-        delete,
-    } in &plan.families
-    {
-        push(
-            &mut content,
-            format_args!("<tr><td class=\"name\"><code>{}</code></td>", Text(name)),
-        );
-        for figure in [read, put, rewrite, delete] {
-            push(
-                &mut content,
-                format_args!("<td class=\"number\">{}</td>", number(*figure)),
-            );
-        }
-        content.push_str("</tr>\n");
-    }
-    section(html, "Keys by family", &(content + "</table></div>\n"));
+    let rows = plan.families.iter().map(|family| {
+        let [read, put, rewrite, delete] =
+            [family.read, family.put, family.rewrite, family.delete].map(number);
+        [family.name.clone(), read, put, rewrite, delete]
+    });
+    section("Keys by family", &table(columns, rows))
 }
 
-fn facts(html: &mut String, facts: &[(&'static str, String)]) {
-    let mut content = String::from("<dl class=\"facts\">\n");
-    for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
-        push(
-            &mut content,
-            format_args!("<dt>{name}</dt><dd>{}</dd>\n", Text(value)),
-        );
-    }
-    section(html, "This report", &(content + "</dl>\n"));
+fn facts(facts: &[(&'static str, String)]) -> String {
+    let known = facts.iter().filter(|(_, value)| !value.is_empty());
+    let known = known.map(|(name, value)| (*name, value.as_str()));
+    section("This report", &definitions("facts", known))
 }

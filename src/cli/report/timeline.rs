@@ -1,6 +1,6 @@
 //! The timeline of an upgrade as a picture: a row for each stage, with a bar over its time.
 
-use super::escape::{Text, push};
+use super::escape::Text;
 use crate::cli::output::units::duration;
 use meta_kube::upgrade::timeline::Timeline;
 
@@ -14,16 +14,12 @@ pub(super) fn picture(timeline: &Timeline) -> String {
     let seconds = timeline.stages.iter().filter_map(|one| one.seconds);
     let total = seconds.sum::<u64>().max(1);
     let so_far = if timeline.is_down { " so far" } else { "" };
-    let mut content = String::new();
-    push(
-        &mut content,
-        format_args!(
-            "<p>{} in all; Milvus was not available for <strong class=\"down\">{}{so_far}</strong>.</p>\n\
-             <div class=\"scroll\"><table class=\"timeline\">\n<tr><th>Began</th><th>Stage</th>\
-             <th class=\"number\">Took</th><th></th></tr>\n",
-            duration(total),
-            duration(timeline.downtime_seconds),
-        ),
+    let mut content = format!(
+        "<p>{} in all; Milvus was not available for <strong class=\"down\">{}{so_far}</strong>.</p>\n\
+         <div class=\"scroll\"><table class=\"timeline\">\n<tr><th>Began</th><th>Stage</th>\
+         <th class=\"number\">Took</th><th></th></tr>\n",
+        duration(total),
+        duration(timeline.downtime_seconds),
     );
     let mut before = 0;
     for stage in &timeline.stages {
@@ -31,17 +27,14 @@ pub(super) fn picture(timeline: &Timeline) -> String {
         let width = width.max(SHORTEST);
         let x = (before * WIDTH / total).min(WIDTH - width);
         before += stage.seconds.unwrap_or(0);
-        push(
-            &mut content,
-            format_args!(
-                "<tr><td>{}</td><td>{}</td><td class=\"number\">{}</td>\
-                 <td class=\"bars\"><svg viewBox=\"0 0 {WIDTH} 16\" preserveAspectRatio=\"none\" aria-hidden=\"true\">\
-                 <rect class=\"{}\" x=\"{x}\" width=\"{width}\" height=\"16\"/></svg></td></tr>\n",
-                Text(&stage.began_at),
-                Text(stage.stage),
-                stage.seconds.map(duration).unwrap_or_default(),
-                if stage.is_down { "down" } else { "up" },
-            ),
+        content += &format!(
+            "<tr><td>{}</td><td>{}</td><td class=\"number\">{}</td>\
+             <td class=\"bars\"><svg viewBox=\"0 0 {WIDTH} 16\" preserveAspectRatio=\"none\" aria-hidden=\"true\">\
+             <rect class=\"{}\" x=\"{x}\" width=\"{width}\" height=\"16\"/></svg></td></tr>\n",
+            Text(&stage.began_at),
+            Text(stage.stage),
+            stage.seconds.map(duration).unwrap_or_default(),
+            if stage.is_down { "down" } else { "up" },
         );
     }
     content + "</table></div>\n"
