@@ -11,14 +11,13 @@ use milvus_meta::keys::MetaRoot;
 use milvus_meta::release::Release;
 use milvus_meta::transform::{FormChoice, OnBrokenRecord, SegmentForm};
 
-mod choices;
 pub mod duration;
 mod error;
 mod file;
+pub(crate) mod number;
 mod options;
 pub mod version_check;
 
-pub use choices::DropInCommand;
 pub use error::ConfigError;
 use meta_store::etcd::{IdentityProblem, certificates, check_identity};
 pub use meta_store::etcd::{Options as Connection, Password, Tls};
@@ -60,6 +59,31 @@ pub struct Config {
     pub drop_in: DropIn,
     /// Problems with the file that do not prevent the run.
     pub warnings: Vec<String>,
+}
+
+/// The official tool's commands, as `cmd.type` names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DropInCommand {
+    /// `backup`: save the metadata.
+    Backup,
+    /// `run`: migrate it.
+    Run,
+    /// `rollback`: restore the saved metadata.
+    Rollback,
+}
+
+impl DropInCommand {
+    const ALL: [Self; 3] = [Self::Backup, Self::Run, Self::Rollback];
+
+    /// Returns the name, as `cmd.type` has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Backup => "backup",
+            Self::Run => "run",
+            Self::Rollback => "rollback",
+        }
+    }
 }
 
 /// What only the YAML file says: the command of the official tool's interface and its choices.
@@ -305,7 +329,7 @@ fn resolve_login(
     };
     match (user, password) {
         (Some(user), Some(password)) => Ok(Some((user, password))),
-        (Some(user), None) => Err(ConfigError::NoPassword { user }),
+        (Some(user), None) => Err(ConfigError::NoPassword(user)),
         (None, Some(_)) => Err(ConfigError::Incomplete {
             given: "a password",
             missing: "a user (--user, etcd.auth.userName)",
@@ -316,14 +340,12 @@ fn resolve_login(
 
 fn read_password(path: &Path) -> Result<Password, ConfigError> {
     const WHAT: &str = "password file";
-    let useless = |problem| ConfigError::useless_file(WHAT, path, problem);
-    let text = String::from_utf8(read_named_file(WHAT, path)?)
-        .map_err(|_| useless("is not UTF-8 text"))?;
+    let text = read_text(WHAT, path, NAMED_FILE_BYTES_MAX)?;
     // Editors and `echo` end the line; nobody types a password that ends in a line feed.
     let password = text.strip_suffix('\n').unwrap_or(&text);
     let password = password.strip_suffix('\r').unwrap_or(password);
     if password.is_empty() {
-        return Err(useless("is empty"));
+        return Err(ConfigError::useless_file(WHAT, path, "is empty"));
     }
     Ok(Password::new(password))
 }
@@ -331,7 +353,7 @@ fn read_password(path: &Path) -> Result<Password, ConfigError> {
 /// Fails unless the file contains certificates.
 fn check_ca(path: &Path) -> Result<(), ConfigError> {
     const WHAT: &str = "CA certificate file";
-    let pem = read_named_file(WHAT, path)?;
+    let pem = read_named_file(WHAT, path, NAMED_FILE_BYTES_MAX)?;
     certificates(&pem)
         .map(|_| ())
         .map_err(|problem| ConfigError::useless_file(WHAT, path, problem))
@@ -341,8 +363,8 @@ fn check_ca(path: &Path) -> Result<(), ConfigError> {
 fn check_pair(cert: &Path, key: &Path) -> Result<(), ConfigError> {
     const CERTIFICATE: &str = "client certificate";
     const KEY: &str = "client key";
-    let cert_pem = read_named_file(CERTIFICATE, cert)?;
-    let key_pem = read_named_file(KEY, key)?;
+    let cert_pem = read_named_file(CERTIFICATE, cert, NAMED_FILE_BYTES_MAX)?;
+    let key_pem = read_named_file(KEY, key, NAMED_FILE_BYTES_MAX)?;
     check_identity(&cert_pem, &key_pem).map_err(|problem| match problem {
         IdentityProblem::Certificate(problem) => {
             ConfigError::useless_file(CERTIFICATE, cert, problem)
@@ -351,17 +373,22 @@ fn check_pair(cert: &Path, key: &Path) -> Result<(), ConfigError> {
     })
 }
 
-fn read_named_file(what: &'static str, path: &Path) -> Result<Vec<u8>, ConfigError> {
+fn read_named_file(
+    what: &'static str,
+    path: &Path,
+    bytes_max: u64,
+) -> Result<Vec<u8>, ConfigError> {
     let failed = |source| ConfigError::unreadable_file(what, path, source);
-    let length = std::fs::metadata(path).map_err(failed)?.len();
-    if length > NAMED_FILE_BYTES_MAX {
-        return Err(ConfigError::useless_file(
-            what,
-            path,
-            "is too large to be one",
-        ));
+    if std::fs::metadata(path).map_err(failed)?.len() > bytes_max {
+        let problem = "is too large to be one";
+        return Err(ConfigError::useless_file(what, path, problem));
     }
     std::fs::read(path).map_err(failed)
+}
+
+fn read_text(what: &'static str, path: &Path, bytes_max: u64) -> Result<String, ConfigError> {
+    String::from_utf8(read_named_file(what, path, bytes_max)?)
+        .map_err(|_| ConfigError::useless_file(what, path, "is not UTF-8 text"))
 }
 
 #[cfg(test)]

@@ -11,10 +11,11 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::backup_target::{TargetOptions, warn_if_ephemeral};
 use super::context::{CommandContext, limits};
-use super::options::{EmptyOptions, EtcdOptions, OutputOptions, WaitOptions};
+use super::options::{CommonOptions, EmptyOptions, WaitOptions};
 use super::output::exit::Exit;
 use super::output::units::{bytes, counted, short_digest};
 use super::{Outcome, output, target};
+use crate::config::number;
 use meta_backup::{GREATEST_LEVEL, LEAST_LEVEL, OutputFormat, STDOUT};
 use meta_migrate::BackupOptions;
 
@@ -50,7 +51,7 @@ struct Save {
     #[arg(long, value_name = "FORMAT", env, default_value = "native", value_parser = format_parser())]
     backup_format: OutputFormat,
     /// Compression level of the native format, 1 to 19
-    #[arg(long, value_name = "N", env, value_parser = level_parser())]
+    #[arg(long, value_name = "N", env, value_parser = number::between(LEAST_LEVEL..=GREATEST_LEVEL))]
     level: Option<i32>,
     #[command(flatten)]
     target: TargetOptions,
@@ -59,9 +60,7 @@ struct Save {
     #[command(flatten)]
     empty: EmptyOptions,
     #[command(flatten)]
-    etcd: EtcdOptions,
-    #[command(flatten)]
-    output: OutputOptions,
+    common: CommonOptions,
 }
 
 fn format_parser() -> impl TypedValueParser<Value = OutputFormat> {
@@ -69,10 +68,6 @@ fn format_parser() -> impl TypedValueParser<Value = OutputFormat> {
         "official" => OutputFormat::Official,
         _ => OutputFormat::Native,
     })
-}
-
-fn level_parser() -> impl TypedValueParser<Value = i32> {
-    clap::value_parser!(i32).range(i64::from(LEAST_LEVEL)..=i64::from(GREATEST_LEVEL))
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
@@ -86,7 +81,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
 }
 
 fn begin(args: &Save) -> Outcome {
-    let context = CommandContext::begin(&args.etcd, &args.output)?;
+    let context = CommandContext::begin(&args.common)?;
     target::check_versions(&context.config)?;
     let given = context.config.backup_file.as_deref();
     let mut target = args.target.file_or_stream(&context, given)?;

@@ -9,7 +9,7 @@ use serde::Serialize;
 use tokio::runtime::Runtime;
 
 use super::next_steps::NextSteps;
-use super::options::{EtcdOptions, OutputOptions};
+use super::options::{CommonOptions, OutputOptions};
 use super::output::LogFormat;
 use super::output::exit::Exit;
 use super::output::failure::Failure;
@@ -52,8 +52,7 @@ enum OnSignal {
 impl CommandContext {
     /// Starts logging and resolves the configuration.
     pub(in crate::cli) fn begin(
-        etcd: &EtcdOptions,
-        output: &OutputOptions,
+        CommonOptions { etcd, output }: &CommonOptions,
     ) -> Result<Self, Failure> {
         let bars = progress::bars(output);
         logging::start(output, bars.as_ref());

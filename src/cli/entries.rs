@@ -4,9 +4,9 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use super::context::{CommandContext, limits};
+use super::options::ReadingOptions;
 use super::output::exit::Exit;
 use super::output::failure::Failure;
-use super::reading::ReadingOptions;
 use meta_migrate::BackupSource;
 use milvus_meta::catalog::{Catalog, Reader};
 use milvus_meta::entry::Entry;

@@ -7,13 +7,12 @@ use serde_json::{Map, Value, json};
 
 use super::context::CommandContext;
 use super::entries::{EntrySource, not_found};
-use super::options::{EtcdOptions, OutputOptions};
+use super::options::{CommonOptions, ReadingOptions};
+use super::output::columns::{Column, How, table};
 use super::output::exit::Exit;
 use super::output::failure::Failure;
 use super::output::style::Style;
-use super::output::table::{Align, Table};
 use super::output::terminal::line;
-use super::reading::ReadingOptions;
 use super::{Outcome, output};
 use milvus_meta::catalog::Time;
 use milvus_meta::codec::{describe, mask_secrets};
@@ -37,13 +36,11 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     reading: ReadingOptions,
     #[command(flatten)]
-    etcd: EtcdOptions,
-    #[command(flatten)]
-    output: OutputOptions,
+    common: CommonOptions,
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
-    let context = CommandContext::begin(&args.etcd, &args.output)?;
+    let context = CommandContext::begin(&args.common)?;
     let format = context.output.format;
     let Some(what) = &args.what else {
         output::print(format, &all(), |_, style| list(style))?;
@@ -67,7 +64,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         return Err(failure.hint("meta-migration explain   # lists all codes"));
     }
     let mut key = ExplainedKey::new(relative, family);
-    if source.is_file() || args.etcd.names_etcd() {
+    if source.is_file() || args.common.etcd.names_etcd() {
         key.value = Some(value(&context, &source, relative)?);
     }
     output::print(format, &key.document(), |_, style| key.text(style))?;
@@ -198,12 +195,12 @@ fn list(style: Style) -> String {
     let codes = pages::codes();
     for group in codes.chunk_by(|a, b| a.group == b.group) {
         let title = group.first().map_or("", |first| first.group);
-        let mut table = Table::new(&[("CODE", Align::Fixed), ("MEANING", Align::Left)]);
-        for section in group {
-            table.row(vec![section.name.to_owned(), section.summary()]);
-        }
+        let columns = [
+            Column::fixed("CODE", |it: &Section| it.name.to_owned()),
+            Column::text("MEANING", Section::summary),
+        ];
         lines.push(style.strong(title));
-        lines.extend(table.painted(style));
+        lines.extend(table(group, &columns, How::of(style)));
         lines.push(String::new());
     }
     lines.join("\n")

@@ -6,16 +6,15 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
 
 use super::context::CommandContext;
 use super::entries::EntrySource;
-use super::options::{EtcdOptions, OutputOptions};
+use super::options::{CommonOptions, ReadingOptions, family_parser};
 use super::output::exit::Exit;
 use super::output::failure::Failure;
-use super::reading::ReadingOptions;
 use super::{Outcome, output};
+use crate::config::number;
 use meta_report::FamilyStatus;
 use milvus_meta::catalog::Owner;
 use milvus_meta::codec::{describe, mask_secrets};
@@ -26,7 +25,7 @@ use milvus_meta::model::SegmentId;
 /// Print entries of etcd or of a backup file, decoded, as JSON lines
 ///
 /// Each line is {"key", "family", "revision", "lease", "value"}; ids are text, and timestamps have a readable time
-/// beside them. Password hashes are masked. Writes nothing. Here --key is a key of the metadata; the key of a client
+/// next to them. Password hashes are masked. Writes nothing. Here --key is a key of the metadata; the key of a client
 /// certificate is --tls-key.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
@@ -34,7 +33,7 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
     /// Only entries of this family, for example root-coord/collection
-    #[arg(long, value_name = "NAME", value_parser = family_parser(), hide_possible_values = true)]
+    #[arg(long, value_name = "NAME", value_parser = family_parser(&[Family::Other]), hide_possible_values = true)]
     family: Option<Family>,
     /// Only keys with this prefix; absolute, or relative to the meta root
     #[arg(long, value_name = "PREFIX")]
@@ -46,7 +45,7 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "COLLECTION")]
     collection: Option<String>,
     /// Only entries of the segment with this id
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = number::between(1..=i64::MAX))]
     segment: Option<i64>,
     /// Show the password hashes of users
     #[arg(long)]
@@ -60,15 +59,7 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     reading: ReadingOptions,
     #[command(flatten)]
-    etcd: EtcdOptions,
-    #[command(flatten)]
-    output: OutputOptions,
-}
-
-fn family_parser() -> impl TypedValueParser<Value = Family> {
-    let names = Family::ALL.iter().chain([&Family::Other]);
-    PossibleValuesParser::new(names.map(|family| family.name()))
-        .map(|name| Family::by_name(&name).unwrap_or(Family::Other))
+    common: CommonOptions,
 }
 
 impl Args {
@@ -85,7 +76,7 @@ impl Args {
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
-    let context = CommandContext::begin(&args.etcd, &args.output)?;
+    let context = CommandContext::begin(&args.common)?;
     let source = EntrySource::open(&context, args.from.as_deref(), args.reading)?;
     let root = source.root(&context);
     let mut selection = Selection::new(args, root);

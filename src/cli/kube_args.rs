@@ -39,7 +39,7 @@ pub(in crate::cli) struct InstanceArgs {
     #[arg(long, value_name = "SELECTOR")]
     pub(in crate::cli) selector: Option<String>,
     /// Timeout per wait, for example 15m
-    #[arg(long, value_name = "DURATION", default_value = DEFAULT_TIMEOUT, value_parser = config::duration::parse)]
+    #[arg(long, value_name = "DURATION", default_value = DEFAULT_TIMEOUT, value_parser = config::duration::positive)]
     pub(in crate::cli) timeout: Duration,
 }
 
@@ -319,6 +319,7 @@ mod tests {
                 // Each hint adds these itself.
                 "source-version" | "target-version" | "image" => continue,
                 "timeout" => "20m",
+                "backup-size" => "20Gi",
                 "node-selector" => "disk=ssd",
                 "toleration" => "gpu=yes:NoSchedule",
                 "job-requests" => "cpu=200m,memory=1Gi",

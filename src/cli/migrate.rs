@@ -1,22 +1,21 @@
 //! `migrate`.
 
 use std::error::Error;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use super::backup_target::{TargetOptions, warn_if_ephemeral};
 use super::context::{CommandContext, limits};
 use super::options::{
-    ApprovalOptions, EmptyOptions, EtcdOptions, OutputOptions, TransformOptions, WaitOptions,
+    ApprovalOptions, CommonOptions, EmptyOptions, ReadingOptions, TransformOptions, WaitOptions,
 };
 use super::output::exit::Exit;
 use super::output::failure::Failure;
 use super::output::outcome::Next;
 use super::output::units::bytes;
-use super::reading::ReadingOptions;
 use super::report::{self, ReportOptions};
 use super::target::Target;
 use super::{Outcome, output, plan};
+use crate::config::number;
 use meta_migrate::{BackupTarget, EngineError, EngineErrorKind, Limits, MigrateOptions, Waits};
 use meta_report::{BackupRef, MigrateOutcome, MigrateReport};
 use meta_store::etcd::EtcdStore;
@@ -46,11 +45,11 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     target: TargetOptions,
     /// Maximum number of operations in a transaction; lowered if etcd rejects it [default: 128]
-    #[arg(long, value_name = "N", env)]
-    max_txn_ops: Option<NonZeroUsize>,
+    #[arg(long, value_name = "N", env, value_parser = number::between(1..=1_000_000_usize))]
+    max_txn_ops: Option<usize>,
     /// Number of transactions in flight [default: 8]
-    #[arg(long, value_name = "N", env)]
-    in_flight: Option<NonZeroUsize>,
+    #[arg(long, value_name = "N", env, value_parser = number::between(1..=1024_usize))]
+    in_flight: Option<usize>,
     /// After success, compact etcd and defragment its members one by one
     #[arg(long, env)]
     compact: bool,
@@ -63,15 +62,13 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     empty: EmptyOptions,
     #[command(flatten)]
-    etcd: EtcdOptions,
-    #[command(flatten)]
     report: ReportOptions,
     #[command(flatten)]
-    output: OutputOptions,
+    common: CommonOptions,
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
-    let mut context = CommandContext::begin(&args.etcd, &args.output)?;
+    let mut context = CommandContext::begin(&args.common)?;
     context.next_steps.set_planning(planning(args));
     let Target::Migrate(target) = Target::of(&context.config, &args.transform)? else {
         if let Some(report) = args.report.target()? {
@@ -92,10 +89,10 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let given = context.config.backup_file.as_deref();
     let mut limits = limits();
     if let Some(number) = args.max_txn_ops {
-        limits.txn_ops_max = number.get();
+        limits.txn_ops_max = number;
     }
     if let Some(number) = args.in_flight {
-        limits.in_flight = number.get();
+        limits.in_flight = number;
     }
     let backup = match args.no_backup {
         true => None,

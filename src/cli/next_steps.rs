@@ -8,10 +8,9 @@ use super::options::EtcdOptions;
 use super::output::exit::Exit;
 use super::output::failure::Failure;
 use super::output::outcome;
-use super::reading;
 use super::{invoked, signals, unused};
 use crate::config::Config;
-use meta_backup::BackupError;
+use meta_backup::{BackupError, FormatError};
 use meta_migrate::{EngineError, EngineErrorKind, ErrorClass, Hint, NextCommand, RunKind};
 use meta_report::shell::quoted;
 use meta_store::{ConnectProblem, StoreErrorKind};
@@ -191,23 +190,11 @@ impl NextSteps {
 
     /// Returns a hint for reading another backup, or for writing it to another path.
     fn another_backup(&self, error: &BackupError) -> Option<String> {
-        let is_restore = self.kind == RunKind::Restore;
-        if let Some(hint) = reading::hint(error) {
+        if let Some(hint) = self.usable_file(error) {
             return Some(hint);
         }
-        if let BackupError::Invalid { path, .. } | BackupError::Changed(path) = error {
-            let folder = path.parent().filter(|folder| *folder != Path::new(""));
-            let folder = folder.unwrap_or(Path::new(".")).display().to_string();
-            return is_restore.then(|| {
-                format!(
-                    "{} backup list {}   # lists valid backups",
-                    self.program,
-                    quoted(&folder)
-                )
-            });
-        }
         if error.is_reading() {
-            let is_missed = is_restore && error.is_missing();
+            let is_missed = self.kind == RunKind::Restore && error.is_missing();
             return is_missed.then(|| {
                 "name its current path with --backup-file or config.backupFilePath".to_owned()
             });
@@ -220,6 +207,42 @@ impl NextSteps {
             "choose another path with --backup-file (with --from: --to; in a YAML file: config.backupFilePath)"
                 .to_owned()
         })
+    }
+
+    /// Returns how to read a rejected backup file, or how to get one that can be read.
+    pub(in crate::cli) fn usable_file(&self, error: &BackupError) -> Option<String> {
+        let (BackupError::Invalid { path, .. } | BackupError::Changed(path)) = error else {
+            return None;
+        };
+        let fixed = match error.format_error() {
+            Some(FormatError::NoHash) => {
+                "--skip-hash-check   # reads it: the checksums inside the database are still checked"
+            }
+            Some(FormatError::Partial(_)) => {
+                "--allow-partial   # reads what is there; where entries are missing, restore also needs --keep-extra"
+            }
+            Some(FormatError::PrintedKeys) => {
+                "etcdctl get \"\" --prefix -w json >dump.json   # writes a dump that can be read, while etcd still has \
+                 the metadata"
+            }
+            Some(FormatError::NewerFormat { .. }) => {
+                "use the release of meta-migration that wrote the file, or a newer one"
+            }
+            Some(FormatError::NoRoot | FormatError::NothingBelowRoot(_)) => {
+                "--root-path PATH   # names the root path of the Milvus instance in the file"
+            }
+            Some(FormatError::SeveralRoots(_)) => return None,
+            Some(_) | None => {
+                let folder = path.parent().filter(|folder| *folder != Path::new(""));
+                let folder = folder.unwrap_or(Path::new(".")).display().to_string();
+                return Some(format!(
+                    "{} backup list {}   # lists the valid backups in the folder of the file",
+                    self.program,
+                    quoted(&folder)
+                ));
+            }
+        };
+        Some(fixed.to_owned())
     }
 
     /// Returns the command that shows the plan of this run.

@@ -19,23 +19,19 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 use super::backup_target::TargetOptions;
 use super::context::{CommandContext, limits};
 use super::options::{
-    EmptyOptions, EtcdOptions, OutputOptions, TransformOptions, WaitOptions, with_environment,
+    CommonOptions, EmptyOptions, TransformOptions, WaitOptions, with_environment,
 };
 use super::output::failure::Failure;
 use super::rollback::LossOptions;
 use super::target::Target;
 use super::{Outcome, migrate, rollback, target, version};
 use crate::config::{Config, ConfigError, DropInCommand};
-use meta_migrate::{
-    BackupOptions, RestoreCommand, RestoreOptions, RunKind, recorded_backup, restore,
-};
+use meta_migrate::{BackupOptions, RestoreOptions, RunKind, recorded_backup, restore};
 
 /// Does what cmd.type in the YAML file says: backup, run or rollback
 #[derive(Debug, clap::Parser)]
 #[command(name = "meta-migration", version = version::VERSION)]
 pub(in crate::cli) struct Args {
-    #[command(flatten)]
-    etcd: EtcdOptions,
     #[command(flatten)]
     transform: TransformOptions,
     #[command(flatten)]
@@ -47,7 +43,7 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     empty: EmptyOptions,
     #[command(flatten)]
-    pub(in crate::cli) output: OutputOptions,
+    pub(in crate::cli) common: CommonOptions,
     /// Ignored, as in the official tool
     #[arg(hide = true)]
     ignored: Vec<String>,
@@ -65,7 +61,7 @@ impl Args {
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
-    let mut context = CommandContext::begin(&args.etcd, &args.output)?;
+    let mut context = CommandContext::begin(&args.common)?;
     if !args.ignored.is_empty() {
         tracing::warn!("ignored: {}", args.ignored.join(" "));
     }
@@ -74,7 +70,8 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         context.next_steps.set_kind(RunKind::Restore);
     }
     tracing::info!(
-        "{command}: meta root {}, etcd {}",
+        "{}: meta root {}, etcd {}",
+        command.name(),
         context.config.root,
         context.config.connection.endpoints.join(", ")
     );
@@ -126,17 +123,9 @@ fn may_be_empty(context: &CommandContext, args: &Args) -> bool {
 fn rollback(context: &mut CommandContext, args: &Args) -> Outcome {
     target::check_versions(&context.config)?;
     let mut options = RestoreOptions {
-        root: context.config.root.clone(),
-        command: RestoreCommand::Rollback,
-        expects_2_1: true,
-        backup: context.config.backup_file.clone(),
-        moved_from: None,
-        families: Vec::new(),
-        keep_extra: args.loss.keep_extra,
         accept_loss: args.loss.accept_loss || context.config.drop_in.accept_loss == Some(true),
-        dry_run: false,
         waits: args.wait.resolve_drop_in(&context.config),
-        limits: limits(),
+        ..rollback::options(context, args.loss, &args.wait, false)
     };
     rollback::announce(context, &options);
     let context = &*context;
@@ -145,7 +134,7 @@ fn rollback(context: &mut CommandContext, args: &Args) -> Outcome {
     }
     let done = context.write(async |store, environment| {
         let recorded = recorded_backup(store, &options.root, &options.limits).await?;
-        if args.etcd.named_backup().is_none()
+        if args.common.etcd.named_backup().is_none()
             && let Some(recorded) = recorded.map(|backup| PathBuf::from(backup.path))
             && recorded.is_file()
         {

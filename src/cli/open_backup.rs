@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::context::CommandContext;
+use super::options::ReadingOptions;
 use super::output::exit::Exit;
 use super::output::failure::Failure;
-use super::reading::{self, ReadingOptions};
 use meta_backup::{Backup, BackupError, Tolerance};
 use meta_migrate::BackupSource;
 use meta_report::shell::quoted;
@@ -41,8 +41,9 @@ impl CommandContext {
         path: &Path,
         open: impl Fn(Option<&str>) -> Result<Backup, BackupError>,
     ) -> Result<BackupSource, Failure> {
+        // Reading a file changes nothing in etcd, so the failure does not mention it.
         let backup = Backup::open_instance(self.named_root(), open)
-            .map_err(|error| unusable_file(&error))?;
+            .map_err(|error| self.unusable_file(&error))?;
         for note in &backup.summary().notes {
             tracing::warn!("{}: {note}", path.display());
         }
@@ -61,7 +62,9 @@ impl CommandContext {
             return Ok(());
         }
         match Backup::announced(path, None, tolerance) {
-            Err(error) if error.holds_several_instances() => Err(unusable_file(&error)),
+            Err(error) if error.holds_several_instances() => {
+                Err(self.unusable_file(&error).unchanged())
+            }
             // Other problems are reported when the file is used.
             Ok(_) | Err(_) => Ok(()),
         }
@@ -71,22 +74,22 @@ impl CommandContext {
         let root = self.config.root.meta_root();
         self.config.root_is_given.then_some(root)
     }
-}
 
-/// The failure to open a backup, with hints for options that help.
-fn unusable_file(error: &BackupError) -> Failure {
-    let mut failure = Failure::before_changes(error);
-    for root in error.instances() {
-        let (path, sub_path) = root.rsplit_once('/').unwrap_or(("", root));
-        let mut options = format!("--root-path {}", quoted(path));
-        if sub_path != "meta" {
-            options.push_str(&format!(" --meta-sub-path {}", quoted(sub_path)));
+    /// The failure to open a backup, with hints for options that help, or for getting another file.
+    fn unusable_file(&self, error: &BackupError) -> Failure {
+        let mut failure = Failure::from_error(Exit::Failed, error);
+        for root in error.instances() {
+            let (path, sub_path) = root.rsplit_once('/').unwrap_or(("", root));
+            let mut options = format!("--root-path {}", quoted(path));
+            if sub_path != "meta" {
+                options.push_str(&format!(" --meta-sub-path {}", quoted(sub_path)));
+            }
+            failure.hints.push(options);
         }
-        failure.hints.push(options);
+        if !failure.hints.is_empty() {
+            failure.exit = Exit::Usage;
+        }
+        failure.hints.extend(self.next_steps.usable_file(error));
+        failure
     }
-    if !failure.hints.is_empty() {
-        failure.exit = Exit::Usage;
-    }
-    failure.hints.extend(reading::hint(error));
-    failure
 }

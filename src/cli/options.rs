@@ -4,14 +4,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
-use clap::{ArgAction, ArgMatches, Args, Command, FromArgMatches as _};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches as _};
 
 use super::output::style::When;
 use super::output::{Format, LogFormat};
 use super::{tty, unused};
 pub(in crate::cli) use crate::config::EtcdOptions;
 use crate::config::{self, Config, ConfigError, Password};
+use meta_backup::Tolerance;
 use meta_migrate::Waits;
+use milvus_meta::keys::Family;
 use milvus_meta::transform::{FormChoice, OnBrokenRecord, SegmentForm};
 
 /// How long a command waits for the lock: the lock of a killed run expires after 20 s.
@@ -67,7 +69,7 @@ impl EtcdOptions {
         let password = std::env::var(format!("{PREFIX}PASSWORD"));
         options.password = password.ok().map(Password::new);
         let config = match Config::resolve(options.clone(), etcdctl()) {
-            Err(ConfigError::NoPassword { user }) if tty::is_interactive() => {
+            Err(ConfigError::NoPassword(user)) if tty::is_interactive() => {
                 options.password = Some(tty::ask_password(&user)?);
                 Config::resolve(options, etcdctl())?
             }
@@ -184,6 +186,37 @@ pub(in crate::cli) struct EmptyOptions {
     pub(in crate::cli) allow_empty: bool,
 }
 
+/// The options of a command that works on the metadata of an instance.
+#[derive(Debug, Clone, Default, Args)]
+pub(in crate::cli) struct CommonOptions {
+    #[command(flatten)]
+    pub(in crate::cli) etcd: EtcdOptions,
+    #[command(flatten)]
+    pub(in crate::cli) output: OutputOptions,
+}
+
+/// How strictly to check a backup file.
+#[derive(Debug, Clone, Copy, Default, Args)]
+#[command(next_help_heading = "Reading backups")]
+pub(in crate::cli) struct ReadingOptions {
+    /// Read an etcd database file or data folder without the hash that a snapshot has
+    #[arg(long, env)]
+    skip_hash_check: bool,
+    /// Read a file that ends early, or holds another number of entries than it announces; what is missing is
+    /// reported
+    #[arg(long, env)]
+    allow_partial: bool,
+}
+
+impl ReadingOptions {
+    pub(in crate::cli) fn tolerance(self) -> Tolerance {
+        Tolerance {
+            skip_hash_check: self.skip_hash_check,
+            allow_partial: self.allow_partial,
+        }
+    }
+}
+
 /// Options for output and logging.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Output")]
@@ -285,6 +318,21 @@ fn plan_digest(text: &str) -> Result<String, String> {
         true => Ok(text.to_ascii_lowercase()),
         false => Err("8 to 64 hexadecimal digits, as plan shows them".to_owned()),
     }
+}
+
+/// Returns a parser of the families with their own keys, and of `more`.
+pub(in crate::cli) fn family_parser(more: &[Family]) -> impl TypedValueParser<Value = Family> {
+    let names = Family::ALL.iter().chain(more);
+    PossibleValuesParser::new(names.map(|family| family.name()))
+        .map(|name| Family::by_name(&name).unwrap_or(Family::Other))
+}
+
+/// Whether the value of an option is a number, with or without a unit.
+pub(in crate::cli) fn is_number(option: &Arg) -> bool {
+    let names = option.get_value_names().unwrap_or_default();
+    names
+        .iter()
+        .any(|name| matches!(name.as_str(), "N" | "ID" | "UID" | "DURATION" | "SIZE"))
 }
 
 /// Options for the transformation.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
+pub(in crate::cli) mod columns;
 pub(in crate::cli) mod diff;
 pub(in crate::cli) mod exit;
 pub(in crate::cli) mod failure;

@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use super::context::{CommandContext, limits};
-use super::options::{EmptyOptions, EtcdOptions, OutputOptions, TransformOptions};
+use super::options::{CommonOptions, EmptyOptions, ReadingOptions, TransformOptions};
 use super::output::exit::Exit;
 use super::output::failure::Failure;
 use super::output::plan::Planned;
-use super::reading::ReadingOptions;
 use super::report::ReportOptions;
 use super::target::Target;
 use super::{Outcome, output};
@@ -45,13 +44,11 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     report: ReportOptions,
     #[command(flatten)]
-    etcd: EtcdOptions,
-    #[command(flatten)]
-    output: OutputOptions,
+    common: CommonOptions,
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
-    let context = CommandContext::begin(&args.etcd, &args.output)?;
+    let context = CommandContext::begin(&args.common)?;
     let report = args.report.target()?;
     let source = args
         .from

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use super::backup_target::TargetOptions;
 use super::context::{CommandContext, limits};
 use super::migrate::{self, Extras};
-use super::options::{ApprovalOptions, EtcdOptions, OutputOptions, WaitOptions};
+use super::options::{ApprovalOptions, CommonOptions, ReadingOptions, WaitOptions};
 use super::output::exit::Exit;
 use super::output::failure::Failure;
 use super::plan;
-use super::reading::ReadingOptions;
 use super::report::ReportOptions;
 use super::{Outcome, output};
 use crate::config::ConfigError;
@@ -48,15 +47,13 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     wait: WaitOptions,
     #[command(flatten)]
-    etcd: EtcdOptions,
+    common: CommonOptions,
     #[command(flatten)]
     report: ReportOptions,
-    #[command(flatten)]
-    output: OutputOptions,
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
-    let mut context = CommandContext::begin(&args.etcd, &args.output)?;
+    let mut context = CommandContext::begin(&args.common)?;
     context.next_steps.set_kind(RunKind::Repair);
     let target = target(&context, args)?;
     if args.dry_run {
@@ -104,7 +101,9 @@ fn target(context: &CommandContext, args: &Args) -> Result<Options, Failure> {
         .map_err(|error| Failure::from_error(Exit::Usage, &error).unchanged())?;
     let schemas = match &args.from {
         Some(path) => {
-            let source = context.open(path, args.reading)?;
+            let source = context
+                .open(path, args.reading)
+                .map_err(Failure::unchanged)?;
             let schemas = context.offline(|environment| source.schemas(environment))?;
             Some(Arc::new(schemas))
         }

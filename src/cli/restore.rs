@@ -1,13 +1,11 @@
 //! `restore`.
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
-
 use super::Outcome;
 use super::context::{CommandContext, limits};
 use super::next_steps::NextSteps;
-use super::options::{EtcdOptions, OutputOptions, WaitOptions};
-use super::reading::ReadingOptions;
-use super::rollback::{LossOptions, carry_out};
+use super::options::{CommonOptions, ReadingOptions, WaitOptions, family_parser};
+use super::output::failure::Failure;
+use super::rollback::{LossOptions, carry_out, options};
 use crate::config::ConfigError;
 use meta_migrate::{Limits, RestoreCommand, RestoreOptions, RunKind};
 use milvus_meta::keys::{Family, MetaRoot, path_part};
@@ -25,7 +23,7 @@ pub(in crate::cli) struct Args {
     to_root: Option<String>,
     /// Restore only this family of keys, for example root-coord/credential; repeat it for several. inspect --summary
     /// lists the families of a file
-    #[arg(long, value_name = "NAME", env, value_delimiter = ',', value_parser = family_parser(),
+    #[arg(long, value_name = "NAME", env, value_delimiter = ',', value_parser = family_parser(&[]),
           hide_possible_values = true)]
     family: Vec<Family>,
     /// Only show the difference
@@ -38,14 +36,7 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     reading: ReadingOptions,
     #[command(flatten)]
-    etcd: EtcdOptions,
-    #[command(flatten)]
-    output: OutputOptions,
-}
-
-fn family_parser() -> impl TypedValueParser<Value = Family> {
-    PossibleValuesParser::new(Family::ALL.iter().map(|family| family.name()))
-        .map(|name| Family::by_name(&name).unwrap_or(Family::Other))
+    common: CommonOptions,
 }
 
 /// Each family once, in the order of their names.
@@ -57,9 +48,9 @@ fn sorted(families: &[Family]) -> Vec<Family> {
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
-    let mut context = CommandContext::begin(&args.etcd, &args.output)?;
+    let mut context = CommandContext::begin(&args.common)?;
     if let Some(path) = &args.to_root {
-        context.next_steps = NextSteps::new(&args.etcd.at_root(path), &context.config);
+        context.next_steps = NextSteps::new(&args.common.etcd.at_root(path), &context.config);
     }
     context.next_steps.set_kind(RunKind::Restore);
     let config = &context.config;
@@ -74,7 +65,9 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         && let Err(failure) = context.require_confirmation()
     {
         // A file that cannot be restored is reported first: --yes would not change that.
-        context.open(backup, args.reading)?;
+        context
+            .open(backup, args.reading)
+            .map_err(Failure::unchanged)?;
         return Err(failure);
     }
     let root = match &args.to_root {
@@ -86,17 +79,13 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         root,
         command: RestoreCommand::Restore,
         expects_2_1: false,
-        backup: Some(backup.clone()),
         moved_from: args.to_root.as_ref().map(|_| config.root.clone()),
         families: sorted(&args.family),
-        keep_extra: args.loss.keep_extra,
-        accept_loss: args.loss.accept_loss,
-        dry_run: args.dry_run,
-        waits: args.wait.resolve(),
         limits: Limits {
             tolerance: args.reading.tolerance(),
             ..limits()
         },
+        ..options(&context, args.loss, &args.wait, args.dry_run)
     };
     carry_out(&mut context, &options)
 }

@@ -1,7 +1,7 @@
 //! `rollback`.
 
 use super::context::{CommandContext, limits};
-use super::options::{EtcdOptions, OutputOptions, WaitOptions};
+use super::options::{CommonOptions, WaitOptions};
 use super::output::exit::Exit;
 use super::output::outcome::Next;
 use super::{Outcome, output, target};
@@ -24,9 +24,7 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     wait: WaitOptions,
     #[command(flatten)]
-    etcd: EtcdOptions,
-    #[command(flatten)]
-    output: OutputOptions,
+    common: CommonOptions,
 }
 
 /// Options for metadata that a rollback or restore would delete.
@@ -42,32 +40,39 @@ pub(in crate::cli) struct LossOptions {
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
-    let mut context = CommandContext::begin(&args.etcd, &args.output)?;
+    let mut context = CommandContext::begin(&args.common)?;
     context.next_steps.set_kind(RunKind::Restore);
     target::check_versions(&context.config)?;
     if !args.dry_run {
         context.require_confirmation()?;
     }
-    let options = RestoreOptions {
-        root: context.config.root.clone(),
-        command: RestoreCommand::Rollback,
-        expects_2_1: expects_2_1(&context),
-        backup: context.config.backup_file.clone(),
-        moved_from: None,
-        families: Vec::new(),
-        keep_extra: args.loss.keep_extra,
-        accept_loss: args.loss.accept_loss,
-        dry_run: args.dry_run,
-        waits: args.wait.resolve(),
-        limits: limits(),
-    };
+    let options = options(&context, args.loss, &args.wait, args.dry_run);
     carry_out(&mut context, &options)
 }
 
-/// Whether the given source release is 2.1 or older, so that the restored metadata must have the 2.1 layout.
-fn expects_2_1(context: &CommandContext) -> bool {
-    let source = context.config.source_version.as_ref();
-    source.is_some_and(|release| !release.has_2_2_layout())
+/// Returns the options of a rollback to the configured backup, or to the one that the migration recorded.
+pub(in crate::cli) fn options(
+    context: &CommandContext,
+    loss: LossOptions,
+    wait: &WaitOptions,
+    dry_run: bool,
+) -> RestoreOptions {
+    let config = &context.config;
+    let source = config.source_version.as_ref();
+    RestoreOptions {
+        root: config.root.clone(),
+        command: RestoreCommand::Rollback,
+        // The restored metadata must have the layout of the source release.
+        expects_2_1: source.is_some_and(|release| !release.has_2_2_layout()),
+        backup: config.backup_file.clone(),
+        moved_from: None,
+        families: Vec::new(),
+        keep_extra: loss.keep_extra,
+        accept_loss: loss.accept_loss,
+        dry_run,
+        waits: wait.resolve(),
+        limits: limits(),
+    }
 }
 
 /// Carries out a rollback or restore and prints its result.

@@ -7,21 +7,19 @@ use serde_json::{Value, json};
 
 use super::context::CommandContext;
 use super::entries::{EntrySource, find};
-use super::options::{EtcdOptions, OutputOptions};
+use super::options::{CommonOptions, ReadingOptions};
+use super::output::columns::{self, Detail, How};
 use super::output::exit::Exit;
 use super::output::failure::Failure;
 use super::output::style::Style;
 use super::output::terminal::line;
 use super::output::units::counted;
-use super::reading::ReadingOptions;
 use super::{Outcome, output};
-use columns::{Detail, How};
 use milvus_meta::catalog::{Catalog, Reader};
 use milvus_meta::model::CollectionId;
 use outlook::{Outlook, OutlookReader};
 
 mod collection;
-mod columns;
 mod outlook;
 mod tables;
 
@@ -44,9 +42,7 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     reading: ReadingOptions,
     #[command(flatten)]
-    etcd: EtcdOptions,
-    #[command(flatten)]
-    output: OutputOptions,
+    common: CommonOptions,
 }
 
 /// The kinds of objects.
@@ -78,7 +74,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         let message = "sessions and databases belong to no collection; leave out its name";
         return Err(Failure::usage(message));
     }
-    let context = CommandContext::begin(&args.etcd, &args.output)?;
+    let context = CommandContext::begin(&args.common)?;
     let source = EntrySource::open(&context, args.from.as_deref(), args.reading)?;
     let is_one = args.what == What::Collections && args.collection.is_some();
     let mut outlook = match is_one {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::context::{CommandContext, limits};
-use super::options::{EmptyOptions, EtcdOptions, OutputOptions};
+use super::options::{CommonOptions, EmptyOptions};
 use super::output::exit::Exit;
 use super::output::failure::Failure;
 use super::{Outcome, output};
@@ -16,8 +16,6 @@ use milvus_meta::finding::Finding;
 /// of a migration cannot be read; everything else is still shown.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
-    #[command(flatten)]
-    etcd: EtcdOptions,
     /// Folder for backups: tried first, with a small file that is written, synced and removed
     #[arg(long, value_name = "FOLDER", env)]
     backup_folder: Option<PathBuf>,
@@ -27,11 +25,11 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     empty: EmptyOptions,
     #[command(flatten)]
-    output: OutputOptions,
+    common: CommonOptions,
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
-    let context = CommandContext::begin(&args.etcd, &args.output)?;
+    let context = CommandContext::begin(&args.common)?;
     if let Some(folder) = &args.backup_folder {
         check_writable(folder).map_err(|error| Failure::before_changes(&error))?;
     }

@@ -14,6 +14,5 @@ pub(in crate::cli) fn is_interactive() -> bool {
 pub(in crate::cli) fn ask_password(user: &str) -> Result<Password, ConfigError> {
     let question = format!("Password of the etcd user {}: ", line(user));
     let answer = rpassword::prompt_password(question);
-    let answer = answer.map_err(|source| ConfigError::AskPassword { source })?;
-    Ok(Password::new(answer))
+    answer.map(Password::new).map_err(ConfigError::AskPassword)
 }

@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::context::{CommandContext, limits};
-use super::options::{EmptyOptions, EtcdOptions, OutputOptions, TransformOptions};
+use super::options::{CommonOptions, EmptyOptions, ReadingOptions, TransformOptions};
 use super::output::exit::Exit;
-use super::reading::ReadingOptions;
 use super::{Outcome, output, target};
 use meta_migrate::{Limits, VerifyOptions};
 
@@ -25,14 +24,12 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     empty: EmptyOptions,
     #[command(flatten)]
-    etcd: EtcdOptions,
-    #[command(flatten)]
-    output: OutputOptions,
+    common: CommonOptions,
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
-    let context = CommandContext::begin(&args.etcd, &args.output)?;
-    let backup = args.etcd.named_backup();
+    let context = CommandContext::begin(&args.common)?;
+    let backup = args.common.etcd.named_backup();
     let options = target::past_options(&context.config, &args.transform)?;
     let release = context.config.target_version.clone();
     let found = match &args.from {

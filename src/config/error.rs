@@ -9,15 +9,6 @@ use milvus_meta::keys::RootError;
 /// A configuration that no command can use.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The configuration file cannot be read.
-    #[error("cannot read the configuration file {}", path.display())]
-    ReadFile {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
     /// The configuration file is not YAML.
     #[error("{}, line {line}: invalid YAML: {message}", path.display())]
     Syntax {
@@ -100,20 +91,13 @@ pub enum ConfigError {
     },
     /// A user without a password.
     #[error(
-        "the etcd user {user:?} (--user, etcd.auth.userName) is given without a password (--password-file, \
+        "the etcd user {0:?} (--user, etcd.auth.userName) is given without a password (--password-file, \
          META_MIGRATION_PASSWORD, etcd.auth.password)"
     )]
-    NoPassword {
-        /// The user.
-        user: String,
-    },
+    NoPassword(String),
     /// Reading the password from the terminal failed.
     #[error("cannot ask for the password at the terminal")]
-    AskPassword {
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    AskPassword(#[source] io::Error),
     /// The given versions are not a migration from 2.1 to 2.2.
     #[error(transparent)]
     Version(#[from] VersionError),

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::error::ConfigError;
-use super::{DropIn, EtcdOptions, Password, duration};
+use super::{DropIn, DropInCommand, EtcdOptions, Password, duration, number};
 use meta_yaml::{Setting, Value};
 use milvus_meta::release::Release;
 
@@ -35,20 +35,7 @@ pub(super) struct FileConfig {
 impl FileConfig {
     /// Reads and parses the file.
     pub(super) fn read(path: &Path) -> Result<Self, ConfigError> {
-        let failed = |source| ConfigError::ReadFile {
-            path: path.to_owned(),
-            source,
-        };
-        let length = std::fs::metadata(path).map_err(failed)?.len();
-        if length > FILE_BYTES_MAX {
-            let problem = "is too large for a configuration file";
-            return Err(ConfigError::useless_file(
-                "configuration file",
-                path,
-                problem,
-            ));
-        }
-        let text = std::fs::read_to_string(path).map_err(failed)?;
+        let text = super::read_text("configuration file", path, FILE_BYTES_MAX)?;
         Self::parse(path, &text)
     }
 
@@ -66,7 +53,7 @@ impl FileConfig {
         };
         reject_other_stores(&mut settings)?;
         let drop_in = DropIn {
-            command: settings.parsed("cmd.type", "run, backup or rollback")?,
+            command: settings.command("cmd.type")?,
             run_with_backup: settings.boolean("cmd.runWithBackup")?,
             collection_form: settings
                 .parsed("config.collectionForm", "auto, split, database or embedded")?,
@@ -300,16 +287,24 @@ impl Settings<'_> {
         })
     }
 
+    fn command(&mut self, key: &'static str) -> Result<Option<DropInCommand>, ConfigError> {
+        self.value(key, |text| {
+            let mut all = DropInCommand::ALL.into_iter();
+            let command = all.find(|command| command.name() == text.trim());
+            command.ok_or_else(|| format!("{text:?} is not run, backup or rollback"))
+        })
+    }
+
     fn release(&mut self, key: &'static str) -> Result<Option<Release>, ConfigError> {
         self.parsed(key, "a version: expected three numbers such as 2.1.4")
     }
 
     fn milliseconds(&mut self, key: &'static str) -> Result<Option<Duration>, ConfigError> {
-        self.value(key, |text| match text.trim().parse() {
-            Ok(milliseconds @ 1..=duration::MILLISECONDS_MAX) => {
-                Ok(Duration::from_millis(milliseconds))
-            }
-            Ok(_) | Err(_) => Err(format!("{text:?} is not a number of milliseconds")),
+        self.value(key, |text| {
+            let milliseconds = number::between(1..=duration::MILLISECONDS_MAX)(text);
+            let problem =
+                |expected| format!("{text:?} is not a timeout in milliseconds: {expected}");
+            milliseconds.map(Duration::from_millis).map_err(problem)
         })
     }
 

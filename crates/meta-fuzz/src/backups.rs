@@ -97,7 +97,7 @@ fn check(file: &[u8]) {
             );
         }
         for format in [OutputFormat::Native, OutputFormat::Official] {
-            check_round_trip(&backup, &folder.path().join(format.to_string()), format);
+            check_round_trip(&backup, &folder.path().join(format.format().name()), format);
         }
     }
 }

@@ -116,7 +116,7 @@ pub struct UpgradeOptions {
     #[arg(long = "backup-pvc", value_name = "NAME", help_heading = VOLUME)]
     pub claim: Option<String>,
     /// Size of the created backup volume [default: 10Gi]
-    #[arg(long = "backup-size", value_name = "SIZE", help_heading = VOLUME)]
+    #[arg(long = "backup-size", value_name = "SIZE", help_heading = VOLUME, value_parser = parse::size)]
     pub claim_size: Option<String>,
     #[command(flatten)]
     pub pods: PodOptions,

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::cli::context::CommandContext;
-use crate::cli::options::{EtcdOptions, OutputOptions};
+use crate::cli::options::{CommonOptions, ReadingOptions};
 use crate::cli::output::exit::Exit;
 use crate::cli::output::style::Style;
-use crate::cli::reading::ReadingOptions;
 use crate::cli::{Outcome, output};
 use meta_backup::Backup;
 use meta_report::BackupReport;
@@ -26,13 +25,11 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     reading: ReadingOptions,
     #[command(flatten)]
-    etcd: EtcdOptions,
-    #[command(flatten)]
-    output: OutputOptions,
+    common: CommonOptions,
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
-    let context = CommandContext::begin(&args.etcd, &args.output)?;
+    let context = CommandContext::begin(&args.common)?;
     let path = args.file.as_ref().or(args.from.as_ref());
     let path = path.map(PathBuf::as_path).unwrap_or(Path::new(""));
     let source = context.open_announced(path, args.reading)?;

@@ -5,13 +5,12 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::cli::context::{CommandContext, limits};
-use crate::cli::options::{EtcdOptions, OutputOptions};
+use crate::cli::options::{CommonOptions, ReadingOptions};
 use crate::cli::output::exit::Exit;
 use crate::cli::output::failure::Failure;
 use crate::cli::output::style::Style;
 use crate::cli::output::terminal::line;
 use crate::cli::output::units::count;
-use crate::cli::reading::ReadingOptions;
 use crate::cli::{Outcome, output};
 use meta_backup::Tolerance;
 use meta_backup::repository::diff;
@@ -36,13 +35,11 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     reading: ReadingOptions,
     #[command(flatten)]
-    etcd: EtcdOptions,
-    #[command(flatten)]
-    output: OutputOptions,
+    common: CommonOptions,
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
-    let context = CommandContext::begin(&args.etcd, &args.output)?;
+    let context = CommandContext::begin(&args.common)?;
     let files: Vec<&PathBuf> = args.from.iter().chain(&args.files).collect();
     let [before, after] = files[..] else {
         return Err(Failure::usage(

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::cli::options::OutputOptions;
+use crate::cli::output::columns::{self, Column, How};
 use crate::cli::output::exit::Exit;
 use crate::cli::output::failure::Failure;
 use crate::cli::output::style::Style;
-use crate::cli::output::table::{Align, Table, cell};
+use crate::cli::output::table::cell;
 use crate::cli::output::terminal::line;
 use crate::cli::output::units::{agree, bytes, counted, minute};
 use crate::cli::{Outcome, logging, output};
@@ -35,7 +36,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let folder = folder.map(PathBuf::as_path).unwrap_or(Path::new("."));
     let listings = Repository::open(folder)
         .and_then(|repository| repository.list())
-        .map_err(|error| Failure::before_changes(&error))?;
+        .map_err(|error| Failure::from_error(Exit::Failed, &error))?;
     let found = Listed {
         folder: folder.display().to_string(),
         backups: listings.iter().map(Line::new).collect(),
@@ -120,7 +121,7 @@ fn text(found: &Listed, style: Style) -> String {
     let (others, backups): (Vec<&Line>, Vec<&Line>) =
         found.backups.iter().partition(|it| it.is_other);
     if !backups.is_empty() {
-        lines.extend(table(&backups, roots.len() > 1).painted(style));
+        lines.extend(table(&backups, roots.len() > 1, style));
     }
     for it in backups {
         if let Some(problem) = &it.problem {
@@ -144,34 +145,28 @@ fn text(found: &Listed, style: Style) -> String {
     lines.join("\n")
 }
 
-fn table(backups: &[&Line], has_roots: bool) -> Table {
-    let mut columns = vec![
-        ("FILE", Align::Fixed),
-        ("CREATED", Align::Fixed),
-        ("MILVUS", Align::Fixed),
-        ("ENTRIES", Align::Right),
-        ("SIZE", Align::Right),
-        ("FORMAT", Align::Fixed),
+fn table(backups: &[&Line], has_roots: bool, style: Style) -> Vec<String> {
+    type Of<'a> = Column<&'a Line>;
+    let roots = Of::fixed("META ROOT", |it| it.meta_root.clone().unwrap_or_default());
+    let columns = [
+        Some(Of::fixed("FILE", |it| name(&it.path).to_owned())),
+        has_roots.then_some(roots),
+        Some(Of::fixed("CREATED", |it| {
+            minute(it.created_at.as_deref().unwrap_or_default())
+        })),
+        Some(Of::fixed("MILVUS", |it| {
+            it.source_version.clone().unwrap_or_default()
+        })),
+        Some(Of::number("ENTRIES", |it| {
+            cell(it.entries.unwrap_or_default())
+        })),
+        Some(Of::number("SIZE", |it| bytes(it.bytes))),
+        Some(Of::fixed("FORMAT", |it| {
+            it.format.unwrap_or("not usable").to_owned()
+        })),
     ];
-    if has_roots {
-        columns.insert(1, ("META ROOT", Align::Fixed));
-    }
-    let mut table = Table::new(&columns);
-    for it in backups {
-        let mut cells = vec![
-            name(&it.path).to_owned(),
-            minute(it.created_at.as_deref().unwrap_or_default()),
-            it.source_version.clone().unwrap_or_default(),
-            cell(it.entries.unwrap_or_default()),
-            bytes(it.bytes),
-            it.format.unwrap_or("not usable").to_owned(),
-        ];
-        if has_roots {
-            cells.insert(1, it.meta_root.clone().unwrap_or_default());
-        }
-        table.row(cells);
-    }
-    table
+    let columns: Vec<_> = columns.into_iter().flatten().collect();
+    columns::table(backups, &columns, How::of(style))
 }
 
 /// Returns the name of the file.

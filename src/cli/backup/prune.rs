@@ -10,9 +10,13 @@ use crate::cli::output::exit::Exit;
 use crate::cli::output::failure::Failure;
 use crate::cli::output::style::Style;
 use crate::cli::{Outcome, confirm, logging, output};
+use crate::config::number;
 use meta_backup::repository::{PrunePlan, Repository};
 use meta_migrate::CancelToken;
 use meta_report::shell::quoted;
+
+/// More backups than a folder has.
+const KEEP_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(999_999);
 
 /// Delete all but the newest backups of a folder
 ///
@@ -27,7 +31,7 @@ pub(in crate::cli) struct Args {
     #[arg(long)]
     dry_run: bool,
     /// Number of newest backups to keep of each cluster, meta root and layout
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::between(NonZeroUsize::MIN..=KEEP_MAX))]
     keep: NonZeroUsize,
     #[command(flatten)]
     output: OutputOptions,
@@ -37,7 +41,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     logging::start(&args.output, None);
     let plan = Repository::open(&args.folder)
         .and_then(|repository| repository.plan_prune(args.keep))
-        .map_err(|error| Failure::before_changes(&error))?;
+        .map_err(|error| Failure::from_error(Exit::Failed, &error))?;
     if !args.dry_run && !plan.remove.is_empty() {
         confirm(&plan, &args.output)?;
     }
@@ -45,7 +49,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         true => plan.paths(),
         false => plan
             .carry_out()
-            .map_err(|error| Failure::before_changes(&error))?,
+            .map_err(|error| Failure::from_error(Exit::Failed, &error))?,
     };
     let done = Pruned {
         dry_run: args.dry_run,

@@ -1,7 +1,8 @@
 //! Formats diffs: by family with the first keys, and by collection.
 
+use super::columns::{Column, How, table};
 use super::style::Style;
-use super::table::{Align, Table, cell};
+use super::table::cell;
 use super::terminal::line;
 use super::units::{count, counted};
 use meta_report::{Change, ChangeCounts, DiffReport, FamilyDiff, OldRoot};
@@ -14,22 +15,19 @@ pub(in crate::cli) fn lines(diff: &DiffReport, style: Style) -> Vec<String> {
     if diff.counts.total() == 0 {
         return Vec::new();
     }
-    let mut families = table("FAMILY");
-    for family in &diff.families {
-        families.row(row(family.name.clone(), family.counts));
-    }
-    let mut lines = families.painted(style);
+    let families = diff.families.iter();
+    let families = families.map(|family| (family.name.clone(), family.counts));
+    let mut lines = counts("FAMILY", families.collect(), style);
+    let collections = diff.collections.iter().map(|collection| {
+        let name = match &collection.name {
+            Some(name) => format!("{name:?} ({})", collection.id),
+            None => collection.id.clone(),
+        };
+        (name, collection.counts)
+    });
     if !diff.collections.is_empty() {
-        let mut collections = table("COLLECTION");
-        for collection in &diff.collections {
-            let name = match &collection.name {
-                Some(name) => format!("{name:?} ({})", collection.id),
-                None => collection.id.clone(),
-            };
-            collections.row(row(name, collection.counts));
-        }
         lines.push(String::new());
-        lines.extend(collections.painted(style));
+        lines.extend(counts("COLLECTION", collections.collect(), style));
     }
     lines.push(String::new());
     for family in &diff.families {
@@ -38,22 +36,15 @@ pub(in crate::cli) fn lines(diff: &DiffReport, style: Style) -> Vec<String> {
     lines
 }
 
-fn table(first: &str) -> Table {
-    Table::new(&[
-        (first, Align::Left),
-        ("ADDED", Align::Right),
-        ("CHANGED", Align::Right),
-        ("REMOVED", Align::Right),
-    ])
-}
-
-fn row(name: String, counts: ChangeCounts) -> Vec<String> {
-    vec![
-        name,
-        cell(counts.added),
-        cell(counts.changed),
-        cell(counts.removed),
-    ]
+fn counts(first: &'static str, rows: Vec<(String, ChangeCounts)>, style: Style) -> Vec<String> {
+    type Of = Column<(String, ChangeCounts)>;
+    let columns = [
+        Of::text(first, |(name, _)| name.clone()),
+        Of::number("ADDED", |(_, counts)| cell(counts.added)),
+        Of::number("CHANGED", |(_, counts)| cell(counts.changed)),
+        Of::number("REMOVED", |(_, counts)| cell(counts.removed)),
+    ];
+    table(&rows, &columns, How::of(style))
 }
 
 fn keys(family: &FamilyDiff, style: Style) -> Vec<String> {

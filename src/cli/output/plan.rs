@@ -2,9 +2,10 @@
 
 use serde::{Serialize, Serializer};
 
+use super::columns::{Column, How, table};
 use super::findings::{self, SeverityCounts};
 use super::style::Style;
-use super::table::{Align, Table, cell};
+use super::table::cell;
 use super::terminal::line;
 use super::units::{agree, bytes, count, counted, short_digest};
 use milvus_meta::finding::Finding;
@@ -155,16 +156,14 @@ pub(in crate::cli) fn found(objects: &[ObjectPlan]) -> String {
 
 /// Formats the changes to each kind of object as a table.
 fn objects(plan: &PlanReport, style: Style) -> Vec<String> {
-    let mut table = Table::new(&[
-        ("OBJECTS", Align::Fixed),
-        ("2.1", Align::Right),
-        ("2.2", Align::Right),
-        ("WHAT CHANGES", Align::Left),
-    ]);
-    for row in object_rows(plan) {
-        table.row(row.into());
-    }
-    table.painted(style)
+    type Of = Column<[String; 4]>;
+    let columns = [
+        Of::fixed("OBJECTS", |[kind, ..]| kind.clone()),
+        Of::number("2.1", |[_, before, ..]| before.clone()),
+        Of::number("2.2", |[_, _, after, _]| after.clone()),
+        Of::text("WHAT CHANGES", |[.., change]| change.clone()),
+    ];
+    table(&object_rows(plan), &columns, How::of(style))
 }
 
 /// Returns a row for each kind of object: its name, the numbers before and after, and the change.
@@ -198,8 +197,9 @@ fn change(object: &ObjectPlan, plan: &PlanReport) -> String {
         }
         (ObjectKind::Collection, _) => left_out("partitions and fields move out of the records"),
         (ObjectKind::Partition, _) => left_out("get separate records"),
-        (ObjectKind::Alias, _) => left_out("get records of the 2.2 form"),
-        (ObjectKind::SegmentIndex, _) => left_out("get records of the 2.2 form"),
+        (ObjectKind::Alias | ObjectKind::SegmentIndex, _) => {
+            left_out("get records of the 2.2 form")
+        }
         (ObjectKind::Segment, _) => match plan.families.iter().any(holds_new_logs) {
             true => "stay; their logs get separate records".to_owned(),
             false => "stay as they are".to_owned(),
@@ -237,33 +237,23 @@ pub(in crate::cli) fn layout(layout: Layout) -> &'static str {
 }
 
 fn families(plan: &PlanReport, style: Style) -> Vec<String> {
-    let mut table = Table::new(&[
-        ("FAMILY", Align::Left),
-        ("READ", Align::Right),
-        ("PUT", Align::Right),
-        ("REWRITE", Align::Right),
-        ("DELETE", Align::Right),
-    ]);
-    let mut row = |family: &FamilyPlan| {
-        table.row(vec![
-            family.name.clone(),
-            cell(family.read),
-            cell(family.put),
-            cell(family.rewrite),
-            cell(family.delete),
-        ]);
-    };
-    for family in &plan.families {
-        row(family);
-    }
-    row(&FamilyPlan {
+    type Of = Column<FamilyPlan>;
+    let total = FamilyPlan {
         name: "total".to_owned(),
         read: plan.families.iter().map(|family| family.read).sum(),
         put: plan.put,
         rewrite: plan.rewrite,
         delete: plan.delete,
-    });
-    table.painted(style)
+    };
+    let columns = [
+        Of::text("FAMILY", |it| it.name.clone()),
+        Of::number("READ", |it| cell(it.read)),
+        Of::number("PUT", |it| cell(it.put)),
+        Of::number("REWRITE", |it| cell(it.rewrite)),
+        Of::number("DELETE", |it| cell(it.delete)),
+    ];
+    let rows = [&plan.families[..], &[total]].concat();
+    table(&rows, &columns, How::of(style))
 }
 
 fn conclusion(plan: &PlanReport, blocking: &[Finding], style: Style) -> String {
@@ -303,13 +293,12 @@ fn conclusion(plan: &PlanReport, blocking: &[Finding], style: Style) -> String {
     }
     match plan.layout {
         // Only a repair changes keys in this layout.
-        Layout::V2_2 if plan.put + plan.rewrite + plan.delete > 0 => {
+        Layout::V2_2 if plan.put + plan.rewrite + plan.delete == 0 => {
+            format!("{} the layout is 2.2 already", style.good("Nothing to do:"))
+        }
+        Layout::V2_1 | Layout::V2_2 | Layout::Staged | Layout::Mixed => {
             format!("{} no blocking findings", style.good("Ready:"))
         }
-        Layout::V2_1 | Layout::Staged | Layout::Mixed => {
-            format!("{} no blocking findings", style.good("Ready:"))
-        }
-        Layout::V2_2 => format!("{} the layout is 2.2 already", style.good("Nothing to do:")),
         Layout::Empty => format!("{} there is no metadata", style.good("Nothing to do:")),
     }
 }

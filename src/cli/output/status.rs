@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
+use super::columns::{Column, How, table};
 use super::findings;
 use super::style::Style;
-use super::table::{Align, Table};
 use super::terminal::line;
 use super::units::{bytes, count, counted};
 use meta_report::{EtcdReport, FamilyStatus, SessionReport, StatusReport};
@@ -190,23 +190,18 @@ fn phase_in_words(phase: &str) -> String {
 }
 
 fn families(found: &[FamilyStatus], style: Style) -> Vec<String> {
-    let mut table = Table::new(&[
-        ("FAMILY", Align::Left),
-        ("KEYS", Align::Right),
-        ("SIZE", Align::Right),
-    ]);
-    let (mut keys, mut size) = (0, 0);
-    for family in found {
-        table.row(vec![
-            family.name.clone(),
-            count(family.keys),
-            bytes(family.bytes),
-        ]);
-        keys += family.keys;
-        size += family.bytes;
-    }
-    table.row(vec!["total".to_owned(), count(keys), bytes(size)]);
-    table.painted(style)
+    type Of = Column<FamilyStatus>;
+    let total = FamilyStatus {
+        name: "total".to_owned(),
+        keys: found.iter().map(|family| family.keys).sum(),
+        bytes: found.iter().map(|family| family.bytes).sum(),
+    };
+    let columns = [
+        Of::text("FAMILY", |it| it.name.clone()),
+        Of::number("KEYS", |it| count(it.keys)),
+        Of::number("SIZE", |it| bytes(it.bytes)),
+    ];
+    table(&[found, &[total]].concat(), &columns, How::of(style))
 }
 
 #[cfg(test)]

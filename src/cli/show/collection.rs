@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::super::output::columns::{Column, Detail, How, table};
 use super::super::output::findings;
 use super::super::output::style::Style;
 use super::super::output::terminal::line;
 use super::super::output::units::counted;
-use super::columns::{Column, Detail, How, table};
 use super::outlook::Outlook;
 use super::tables::{self, rows_of, size};
 use milvus_meta::catalog::{Catalog, Collection, Load, Segment};

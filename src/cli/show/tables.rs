@@ -1,8 +1,8 @@
 //! A table for each kind of object.
 
+use super::super::output::columns::{Column, How, table};
 use super::super::output::style::Style;
 use super::super::output::units::{self, counted};
-use super::columns::{Column, How, table};
 use milvus_meta::catalog::{
     Alias, Catalog, Channel, Collection, Database, Field, Form, Index, IndexStates, Load, Origin,
     Pairs, Partition, Segment, Session, Time,

@@ -53,9 +53,8 @@ fn d15_both_formats_keep_a_leading_slash_of_the_root() {
     };
     for options in [WriteOptions::default(), official()] {
         for entries in [FEW, &[]] {
-            let path = folder
-                .path()
-                .join(format!("{}-{}", options.format, entries.len()));
+            let format = options.format.format().name();
+            let path = folder.path().join(format!("{format}-{}", entries.len()));
             write(&path, slash.clone(), options, entries);
             let backup = Backup::open(&path).unwrap();
             assert_eq!(backup.summary().meta_root, "/by-dev/meta");
@@ -75,7 +74,7 @@ fn files_are_created_for_their_owner_only() {
             .collect()
     };
     for options in [WriteOptions::default(), official()] {
-        let path = folder.path().join(options.format.to_string());
+        let path = folder.path().join(options.format.format().name());
         let writer = Writer::create(&path, header(), options).unwrap();
         assert!(modes().iter().all(|mode| *mode == 0o600), "{:?}", modes());
         writer.finish().unwrap();

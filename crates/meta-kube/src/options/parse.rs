@@ -1,4 +1,4 @@
-//! Labels, tolerations and users as they are typed.
+//! Labels, amounts, tolerations and users as they are typed.
 
 use serde_json::{Value, json};
 
@@ -21,6 +21,14 @@ pub(super) fn amount(text: &str) -> Result<(String, String), String> {
         Ok((name, amount))
     } else {
         Err("expected cpu=AMOUNT, memory=AMOUNT or ephemeral-storage=AMOUNT".to_owned())
+    }
+}
+
+/// `10Gi`.
+pub(super) fn size(text: &str) -> Result<String, String> {
+    match number(text) {
+        Some(bytes) if bytes > 0.0 => Ok(text.to_owned()),
+        Some(_) | None => Err("expected a size above 0, for example 10Gi".to_owned()),
     }
 }
 

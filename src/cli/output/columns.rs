@@ -1,14 +1,14 @@
 //! Tables defined by lists of columns.
 
-use super::super::output::style::Style;
-use super::super::output::table::{Align, Table};
+use super::style::Style;
+use super::table::{Align, Table};
 
 /// The minimum width for more than the most important columns.
 const ROOMY: u16 = 110;
 
 /// How many columns a table shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Detail {
+pub(in crate::cli) enum Detail {
     /// What fits in 80 columns.
     Always,
     /// What fits in 120 columns.
@@ -19,15 +19,26 @@ pub(super) enum Detail {
 
 /// How to print tables.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct How {
-    pub(super) style: Style,
-    pub(super) detail: Detail,
+pub(in crate::cli) struct How {
+    pub(in crate::cli) style: Style,
+    pub(in crate::cli) detail: Detail,
     /// Whether all rows belong to one collection, so that its column is not needed.
-    pub(super) is_one: bool,
+    pub(in crate::cli) is_one: bool,
+}
+
+impl How {
+    /// All columns.
+    pub(in crate::cli) fn of(style: Style) -> Self {
+        Self {
+            style,
+            detail: Detail::Wide,
+            is_one: false,
+        }
+    }
 }
 
 /// Returns the detail for `-o wide` and `-v`, or for other output; narrow terminals show less.
-pub(super) fn detail(is_detailed: bool) -> Detail {
+pub(in crate::cli) fn detail(is_detailed: bool) -> Detail {
     if is_detailed {
         Detail::Wide
     } else {
@@ -36,7 +47,7 @@ pub(super) fn detail(is_detailed: bool) -> Detail {
 }
 
 /// A column of rows of type `T`.
-pub(super) struct Column<T> {
+pub(in crate::cli) struct Column<T> {
     heading: &'static str,
     align: Align,
     detail: Detail,
@@ -45,17 +56,17 @@ pub(super) struct Column<T> {
 
 impl<T> Column<T> {
     /// Text, wrapped where necessary.
-    pub(super) fn text(heading: &'static str, cell: fn(&T) -> String) -> Self {
+    pub(in crate::cli) fn text(heading: &'static str, cell: fn(&T) -> String) -> Self {
         Self::new(heading, Align::Left, cell)
     }
 
     /// Ids, times and states.
-    pub(super) fn fixed(heading: &'static str, cell: fn(&T) -> String) -> Self {
+    pub(in crate::cli) fn fixed(heading: &'static str, cell: fn(&T) -> String) -> Self {
         Self::new(heading, Align::Fixed, cell)
     }
 
     /// Numbers.
-    pub(super) fn number(heading: &'static str, cell: fn(&T) -> String) -> Self {
+    pub(in crate::cli) fn number(heading: &'static str, cell: fn(&T) -> String) -> Self {
         Self::new(heading, Align::Right, cell)
     }
 
@@ -69,20 +80,20 @@ impl<T> Column<T> {
     }
 
     /// Hides the column on narrow terminals.
-    pub(super) fn roomy(mut self) -> Self {
+    pub(in crate::cli) fn roomy(mut self) -> Self {
         self.detail = Detail::Roomy;
         self
     }
 
     /// Shows the column only in wide output.
-    pub(super) fn wide(mut self) -> Self {
+    pub(in crate::cli) fn wide(mut self) -> Self {
         self.detail = Detail::Wide;
         self
     }
 }
 
 /// Formats the rows as a table, with the columns that fit the requested detail and the terminal.
-pub(super) fn table<T>(rows: &[T], columns: &[Column<T>], how: How) -> Vec<String> {
+pub(in crate::cli) fn table<T>(rows: &[T], columns: &[Column<T>], how: How) -> Vec<String> {
     let is_narrow = how.style.width().is_some_and(|width| width < ROOMY);
     let detail = match how.detail {
         Detail::Wide => Detail::Wide,
