@@ -11,7 +11,6 @@ mod interference;
 mod killed;
 mod missing_objects;
 mod operator_managed;
-mod plugin;
 mod preflight;
 mod rbac;
 mod resumed;

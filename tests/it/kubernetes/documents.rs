@@ -48,10 +48,10 @@ fn stable(text: &str) -> String {
     })
 }
 
-/// The arguments of a documented command with the names of the scenario.
-fn arguments(scenario: &Scenario, step: &Step) -> Vec<String> {
+/// The words of a documented command with the names of the scenario.
+fn words(scenario: &Scenario, step: &Step) -> Vec<String> {
     let command = step.command.replace(IMAGE, TOOL_IMAGE);
-    let words = command.split_whitespace().skip(1);
+    let words = command.split_whitespace();
     let words = words.map(|word| match word {
         "milvus" => scenario.bed.namespace.clone(),
         word => word.to_owned(),
@@ -62,6 +62,11 @@ fn arguments(scenario: &Scenario, step: &Step) -> Vec<String> {
         words.extend(["-m", TOOL_IMAGE].map(str::to_owned));
     }
     words
+}
+
+/// The arguments of a documented command of the program.
+fn arguments(scenario: &Scenario, step: &Step) -> Vec<String> {
+    words(scenario, step).split_off(1)
 }
 
 /// Fails unless a command ended as documented.
@@ -84,9 +89,12 @@ fn expect(scenario: &Scenario, step: Step, ended: &Ended) {
 
 async fn follow(scenario: &Scenario, block: &Block) {
     for step in block.steps() {
-        let words = arguments(scenario, &step);
+        let words = words(scenario, &step);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let ended = scenario.bed.run(&words).await;
+        let ended = match words.as_slice() {
+            ["meta-migration", arguments @ ..] => scenario.bed.run(arguments).await,
+            others => scenario.bed.run_shell(&others.join(" ")).await,
+        };
         expect(scenario, step, &ended);
     }
 }
@@ -171,4 +179,40 @@ async fn the_readme_upgrades_and_the_runbook_rolls_back() {
     }
     scenario.assert_runs(OLD_IMAGE).await;
     scenario.assert_untouched().await;
+}
+
+#[tokio::test]
+async fn what_an_upgrade_left_is_deleted_as_documented() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    scenario.upgrade(&[]).await.expect(0);
+    for block in section(PAGE, "Cleanup") {
+        follow(&scenario, &block).await;
+    }
+    for kind in ["jobs", "persistentvolumeclaims", "configmaps", "leases"] {
+        let left = scenario.bed.list(kind).await;
+        let ours = left.iter().filter(|one| {
+            let name = one["metadata"]["name"].as_str().unwrap();
+            name.starts_with("meta-migration-")
+        });
+        assert_eq!(ours.count(), 0, "{kind}: {left:?}");
+    }
+}
+
+#[tokio::test]
+async fn kubectl_runs_the_program_as_a_plugin() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    let blocks = section("docs/releases.md", "Install");
+    let mut steps = blocks.iter().flat_map(Block::steps);
+    let mut link = steps.next().unwrap();
+    let programs = scenario.bed.programs();
+    link.command = link
+        .command
+        .replace("/usr/local/bin", programs.to_str().unwrap());
+    let linked = scenario.bed.run_shell(&link.command).await;
+    linked.expect(0);
+    for step in steps {
+        let command = words(&scenario, &step).join(" ");
+        let ended = scenario.bed.run_shell(&command).await;
+        expect(&scenario, step, &ended);
+    }
 }

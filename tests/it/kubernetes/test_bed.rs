@@ -109,7 +109,12 @@ fn the_build_script_waits_for_another_builder() {
     assert!(first.contains("waiting for another process"), "{first}");
     let assets = folder.path().join(format!("kubernetes-{version}"));
     std::fs::create_dir(&assets).unwrap();
-    for name in ["kube-apiserver", "kube-controller-manager", "etcd"] {
+    for name in [
+        "kube-apiserver",
+        "kube-controller-manager",
+        "kubectl",
+        "etcd",
+    ] {
         stub(&assets.join(name));
     }
     lock.unlock().unwrap();

@@ -276,6 +276,28 @@ impl Bed {
         ended(child.wait_with_output().await.unwrap())
     }
 
+    /// Runs a shell command as the admin, with kubectl and the program on the PATH.
+    pub(crate) async fn run_shell(&self, command: &str) -> Ended {
+        let programs = self.programs();
+        std::fs::create_dir_all(&programs).unwrap();
+        for (name, program) in [
+            ("kubectl", control_plane::assets().join("kubectl")),
+            ("meta-migration", PathBuf::from(PROGRAM)),
+        ] {
+            // It may be there from an earlier command.
+            let _ = std::os::unix::fs::symlink(program, programs.join(name));
+        }
+        let path = format!("PATH={}:/usr/bin:/bin", programs.display());
+        let mut shell = Command::new("env");
+        let child = self.spawn(ADMIN, shell.args([&path, "sh", "-c", command]));
+        ended(child.wait_with_output().await.unwrap())
+    }
+
+    /// The folder of the programs that `run_shell` finds.
+    pub(crate) fn programs(&self) -> PathBuf {
+        self.folder.path().join("programs")
+    }
+
     fn spawn(&self, user: &str, command: &mut Command) -> Child {
         let file = self.folder.path().join(format!("{user}.json"));
         std::fs::write(&file, self.plane.kubeconfig(user, &self.namespace)).unwrap();

@@ -274,11 +274,16 @@ fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
-/// The folder with the three programs, created by `scripts/kubernetes`.
-fn assets() -> PathBuf {
+/// The folder with the programs, created by `scripts/kubernetes`.
+pub(crate) fn assets() -> PathBuf {
     let given = std::env::var_os("KUBEBUILDER_ASSETS").filter(|given| !given.is_empty());
     let folder = given.map_or_else(|| cache().join("kubernetes-1.20.2"), PathBuf::from);
-    for program in ["etcd", "kube-apiserver", "kube-controller-manager"] {
+    for program in [
+        "etcd",
+        "kube-apiserver",
+        "kube-controller-manager",
+        "kubectl",
+    ] {
         assert!(
             folder.join(program).is_file(),
             "no Kubernetes is here to test with ({} lacks {program}): run scripts/kubernetes to get one",
