@@ -221,7 +221,7 @@ pub enum BackupError {
         source: io::Error,
     },
     /// The device is full. The partial file is removed.
-    #[error("no space left on the device of {}: no backup was written", path.display())]
+    #[error("no space left on {}: no backup was written", device_of(path))]
     DiskFull {
         /// The file being written.
         path: PathBuf,
@@ -384,6 +384,14 @@ impl BackupError {
             }
         )
     }
+}
+
+/// Names the device of a file, or standard output.
+fn device_of(path: &Path) -> String {
+    if path == Path::new("-") {
+        return "the device of standard output".to_owned();
+    }
+    format!("the device of {}", path.display())
 }
 
 #[cfg(test)]

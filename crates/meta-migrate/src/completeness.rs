@@ -199,6 +199,7 @@ pub(super) fn context(target: Option<&Release>, journal: Option<&Journal>) -> Co
         recorded: made
             .filter(|journal| task_of(journal) == Task::Migration)
             .and_then(|journal| journal.collection_form.parse().ok()),
+        is_cleaned_up: journal.is_some_and(|journal| journal.phase == Phase::Done),
     }
 }
 

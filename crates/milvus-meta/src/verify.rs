@@ -51,6 +51,8 @@ pub struct Context {
     pub accepts_embedded: bool,
     /// The recorded collection form of a finished migration of this program.
     pub recorded: Option<CollectionForm>,
+    /// Whether the recorded migration has deleted the leftovers of 2.1.
+    pub is_cleaned_up: bool,
 }
 
 /// The findings so far. Keys are passed relative to the meta root and reported completely.
@@ -270,6 +272,9 @@ impl Checker {
                 loads: &self.loads,
             };
             self.interrupted.check(others, &mut collections, report);
+        } else if self.context.is_cleaned_up {
+            self.interrupted
+                .check_late_loads(&live, &self.loads, report);
         }
         let missing = collections
             .finding()

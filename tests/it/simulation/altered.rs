@@ -14,7 +14,7 @@ use bytes::Bytes;
 use meta_migrate::{Environment, ErrorClass};
 use meta_report::MigrateOutcome;
 use meta_testing::memory::MemoryStore;
-use milvus_meta::proto::v2_1::etcd;
+use milvus_meta::proto::v2_1::{etcd, query};
 use milvus_meta::transform::{CollectionForm, Task};
 
 use super::instance::{Case, beside_neighbours, relative, varied_metadata};
@@ -25,8 +25,8 @@ use super::request_fault::{Events, RequestFault, end_faults};
 use super::schedule::{Clock, Command, Outcome, Planned, perform, requests, run};
 use super::{FORMS, Random, announce, runtime, seed, verified, walk};
 use crate::support::metadata::{
-    CREATED, Metadata, alias, build, collection, definition, reference, root, segment_index,
-    segment_with_logs,
+    CREATED, Metadata, alias, build, collection, definition, load_state, reference, root,
+    segment_index, segment_with_logs,
 };
 use crate::support::official::{self, Order};
 use crate::support::oracle::{self, Keys};
@@ -147,7 +147,14 @@ fn writes_of_2_1() -> Vec<(&'static str, Metadata)> {
     let mut renamed = Metadata::default();
     let named: etcd::CollectionInfo = alias("fresh", 1);
     renamed.put("root-coord/collection-alias/fresh", &named);
+    let mut loaded = Metadata::default();
+    let state = query::CollectionInfo {
+        collection_id: 2,
+        ..load_state()
+    };
+    loaded.put("queryCoord-collectionMeta/2", &state);
     vec![
+        ("loaded a collection", loaded),
         ("created a collection", created),
         ("created an indexed collection", indexed),
         ("flushed a segment", filled),

@@ -28,6 +28,7 @@ fn recorded(form: CollectionForm, target: &str) -> Context {
         target: Some(target.parse().unwrap()),
         accepts_embedded: false,
         recorded: Some(form),
+        is_cleaned_up: true,
     }
 }
 
@@ -314,4 +315,26 @@ fn late_2_1_collections_are_named() {
     let found = within(&image, &recorded(Database, "2.2.16"));
     assert_eq!(codes(&found, Severity::Error), ["2.1-ran"]);
     assert!(found[0].message.contains("(5)"), "{found:?}");
+}
+
+/// A migration deletes the load states of 2.1, so one of a collection that 2.2 has not loaded is
+/// newer.
+#[test]
+fn late_2_1_load_states_are_named() {
+    let mut image = migrated(Database);
+    let state = "queryCoord-collectionMeta/1";
+    image.insert(state.into(), load_state().encode_to_vec());
+    let done = recorded(Database, "2.2.16");
+    let found = within(&image, &done);
+    assert_eq!(codes(&found, Severity::Error), [""; 0], "loaded in 2.2");
+    image.retain(|key, _| !key.starts_with("querycoord-collection-loadinfo/"));
+    let found = within(&image, &done);
+    assert_eq!(codes(&found, Severity::Error), ["2.1-ran"]);
+    assert!(found[0].message.contains("(1)"), "{found:?}");
+    let unfinished = Context {
+        is_cleaned_up: false,
+        ..done
+    };
+    let found = within(&image, &unfinished);
+    assert_eq!(codes(&found, Severity::Error), [""; 0], "not deleted yet");
 }

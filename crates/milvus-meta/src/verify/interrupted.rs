@@ -1,4 +1,4 @@
-//! Detects an interrupted run of the official tool.
+//! Detects an interrupted run of the official tool, and load states that 2.1 wrote after a migration.
 //!
 //! The tool writes segment indexes and load states last. Its result has embedded collections, no
 //! journal, and no keys that only a running 2.2 writes. In such metadata, missing records were
@@ -88,6 +88,30 @@ impl Interrupted {
         }
         self.check_indexes(evidence, report);
         self.check_loads(evidence, report);
+    }
+
+    /// Reports collections that 2.1 loaded after a migration, which leaves no load state of 2.1.
+    pub(super) fn check_late_loads(
+        &self,
+        live: &LiveCollections,
+        loads: &Loads,
+        report: &mut Report,
+    ) {
+        let ids = self.loaded.iter().map(|it| it.0);
+        let late: BTreeSet<_> = ids
+            .filter(|id| live.get(*id).is_some() && !loads.is_loaded(*id))
+            .collect();
+        if !late.is_empty() {
+            let message = format!(
+                "a finished migration is recorded, but {} {} loaded since in Milvus 2.1 and {} no load state of 2.2: \
+                 {}. Stop Milvus 2.1, then run meta-migration migrate: it carries over what 2.1 wrote",
+                counted(late.len(), "collection"),
+                agree(late.len(), "was", "were"),
+                agree(late.len(), "has", "have"),
+                live.names(&late)
+            );
+            report.error("2.1-ran", b"", message);
+        }
     }
 
     /// The official tool writes index definitions, then segment indexes, then load states. If there

@@ -95,6 +95,11 @@ impl Loads {
         !self.loaded.is_empty()
     }
 
+    /// Returns whether the collection or a partition of it is loaded.
+    pub(super) fn is_loaded(&self, id: CollectionId) -> bool {
+        self.loaded.contains_key(&id)
+    }
+
     pub(super) fn has_collection(&self, id: CollectionId) -> bool {
         self.collections.contains_key(&id)
     }
