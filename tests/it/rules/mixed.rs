@@ -13,7 +13,7 @@ use milvus_meta::verify::Checker;
 use prost::Message as _;
 
 use crate::support::metadata::{
-    CREATED, Metadata, alias, collection, definition, has, reference, root,
+    CREATED, Metadata, alias, collection, definition, has, load_state, reference, root,
 };
 use crate::support::oracle;
 
@@ -245,6 +245,32 @@ fn the_load_state_of_2_2_is_kept() {
             "querycoord-replica/1/44"
         ]
     );
+}
+
+/// 2.1 wrote a load state for a collection that only 2.2 has: after a migration, before it was
+/// started, or after 2.1 was started again.
+#[test]
+fn a_2_1_load_state_of_a_2_2_collection_is_named() {
+    for form in FORMS {
+        let mut mixed = with_keys(of_2_2(form, 9));
+        let state = v2_1::query::CollectionInfo {
+            collection_id: 9,
+            ..load_state()
+        };
+        mixed.put("queryCoord-collectionMeta/9", &state);
+        let migration = mixed.migrate(form);
+        let findings = migration.findings().iter();
+        let found: Vec<_> = findings.filter(|it| it.code == "not-loaded").collect();
+        assert_eq!(found.len(), 1, "{found:?}");
+        let parts = [
+            "(9)",
+            "in the 2.2 layout, without a load state; load it again",
+        ];
+        for part in parts {
+            assert!(found[0].message.contains(part), "{found:?}");
+        }
+        expect_valid(&mixed.after(&migration));
+    }
 }
 
 fn alias_of_2_2(name: &str, collection: i64) -> Vec<u8> {

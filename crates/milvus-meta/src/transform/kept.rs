@@ -74,18 +74,19 @@ impl Kept {
         ids.collect()
     }
 
-    /// Removes the load state of collections that 2.2 has loaded.
-    pub(super) fn loads(&self, loads: &mut NewKeys) {
-        let of = |key: &[u8]| {
-            let (Key::CollectionLoadInfo(id) | Key::PartitionLoadInfo(id, _) | Key::Replica(id, _)) =
-                Key::parse(key)
-            else {
-                return None;
-            };
-            Some(id)
-        };
-        let loaded: BTreeSet<CollectionId> = self.keys.keys().filter_map(|key| of(key)).collect();
-        loads.retain(|key, _| of(key).is_none_or(|id| !loaded.contains(&id)));
+    /// Returns the collections that 2.2 has loaded, whose load state is kept.
+    pub(super) fn loaded(&self) -> BTreeSet<CollectionId> {
+        let ids =
+            self.keys.keys().filter_map(|key| {
+                let (Key::CollectionLoadInfo(id)
+                | Key::PartitionLoadInfo(id, _)
+                | Key::Replica(id, _)) = Key::parse(key)
+                else {
+                    return None;
+                };
+                Some(id)
+            });
+        ids.collect()
     }
 
     /// Removes keys that already exist. A key with another value is a contradiction not covered by

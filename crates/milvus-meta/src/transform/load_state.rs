@@ -1,12 +1,12 @@
 //! T8 and T15: load states and replicas.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::NewKeys;
 use super::collection::LiveCollections;
 use super::findings::Findings;
 use super::index::{IndexContext, Indexes};
-use super::names;
+use super::names::{self, CollectionNames};
 use super::precedence::{Keyed, keep_greatest};
 use crate::codec::v2_1::{self, Collection, LoadState, LoadType, Replica};
 use crate::codec::{v2_2, v2_3};
@@ -94,10 +94,14 @@ impl LoadTable {
         self.states.len() as u64
     }
 
+    /// Returns the load states and replicas for the target. `others` are collections that only 2.2
+    /// has, `loaded` those that 2.2 has loaded.
     pub(super) fn convert(
         self,
         indexes: &Indexes,
         ctx: IndexContext<'_>,
+        others: &CollectionNames,
+        loaded: &BTreeSet<CollectionId>,
         findings: &mut Findings,
     ) -> NewKeys {
         let (live, form) = (ctx.live, LoadForm::of(ctx.target));
@@ -117,7 +121,17 @@ impl LoadTable {
             for replica in &replicas {
                 unused.remove(&replica.id);
             }
-            match check_loaded(state, live, indexes, replicas.len(), key, findings) {
+            if loaded.contains(&state.collection) {
+                continue;
+            }
+            let checked = if others.contains_key(&state.collection) {
+                Err(NotLoaded::load_again(
+                    "it is in the 2.2 layout, without a load state",
+                ))
+            } else {
+                check_loaded(state, live, indexes, replicas.len(), key, findings)
+            };
+            match checked {
                 Err(NotLoaded { why, next }) => findings.notice(
                     "not-loaded",
                     key,

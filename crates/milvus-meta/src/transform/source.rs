@@ -303,8 +303,7 @@ impl Source {
         };
         let mut indexes = self.definitions.convert(ctx, &mut findings);
         kept.indexes(&mut indexes, &others, ctx, &mut findings);
-        let mut loads = self.loads.convert(&indexes, ctx, &mut findings);
-        kept.loads(&mut loads);
+        let loads = (self.loads).convert(&indexes, ctx, &others, &kept.loaded(), &mut findings);
         let living = self.segments.segments.living();
         let references = incomplete::Referenced {
             references: &self.references,

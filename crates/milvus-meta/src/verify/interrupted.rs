@@ -104,7 +104,7 @@ impl Interrupted {
         if !late.is_empty() {
             let message = format!(
                 "a finished migration is recorded, but {} {} loaded since in Milvus 2.1 and {} no load state of 2.2: \
-                 {}. Stop Milvus 2.1, then run meta-migration migrate: it carries over what 2.1 wrote",
+                 {}. Stop Milvus 2.1, then run meta-migration migrate: it names what has to be loaded again",
                 counted(late.len(), "collection"),
                 agree(late.len(), "was", "were"),
                 agree(late.len(), "has", "have"),
