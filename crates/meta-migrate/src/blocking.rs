@@ -125,6 +125,9 @@ async fn request_limits<S: Store>(
         if let EngineErrorKind::EntryTooLarge { key, .. } = &failure {
             let message = format!("{failure}: raise --max-request-bytes of etcd");
             found.push(Finding::error("entry-too-large", key, message));
+        } else if let EngineErrorKind::CommitTooLong { .. } = &failure {
+            let message = format!("{failure}: raise --max-request-bytes of etcd");
+            found.push(Finding::error("commit-too-large", b"", message));
         } else if let EngineErrorKind::CommitTooLarge { operations } = &failure {
             let message = format!("{failure}: start etcd with --max-txn-ops={operations} or more");
             found.push(Finding::error("commit-too-large", b"", message));

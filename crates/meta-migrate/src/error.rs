@@ -160,6 +160,14 @@ pub enum EngineErrorKind {
         /// Bytes of its key and value.
         bytes: usize,
     },
+    /// The commit is larger than a request may be.
+    #[error(
+        "etcd rejects the commit as one transaction: it has about {bytes} bytes (--max-request-bytes of the server)"
+    )]
+    CommitTooLong {
+        /// Size of its operations.
+        bytes: usize,
+    },
     /// The commit does not fit into one transaction.
     #[error(
         "etcd rejects the commit as one transaction: it needs {operations} operations (--max-txn-ops of the server)"
@@ -444,6 +452,7 @@ impl EngineError {
                 | EngineErrorKind::SourceChanged { .. }
                 | EngineErrorKind::NoRoom { .. }
                 | EngineErrorKind::CommitTooLarge { .. }
+                | EngineErrorKind::CommitTooLong { .. }
                 | EngineErrorKind::Alarm(_)
                 | EngineErrorKind::Backup(_)
                 | EngineErrorKind::OtherBackup { .. }

@@ -62,6 +62,10 @@ impl Largest {
         let comparisons = compares.len() + guards::never(etcd.root).len();
         let operations = self.commit.len().max(comparisons);
         match refusal(etcd, compares, self.commit.clone()).await? {
+            Some(StoreErrorKind::TooLarge) => {
+                let bytes = self.commit.iter().map(Op::bytes).sum();
+                Err(EngineErrorKind::CommitTooLong { bytes })
+            }
             Some(_) => Err(EngineErrorKind::CommitTooLarge { operations }),
             None => Ok(()),
         }

@@ -1,7 +1,7 @@
 //! Limits of the server.
 
 use meta_migrate::{
-    EngineErrorKind, Environment, ErrorClass, MigrateOptions, blocking, migrate, plan,
+    EngineErrorKind, Environment, ErrorClass, MigrateOptions, WriteState, blocking, migrate, plan,
 };
 use meta_testing::memory::Limits as ServerLimits;
 use milvus_meta::transform::{CollectionForm, Options};
@@ -244,6 +244,30 @@ async fn plan_reports_server_limits() {
             );
         }
     }
+}
+
+/// All entries fit into a request, but the commit does not.
+#[tokio::test]
+async fn a_commit_over_the_request_limit_names_that_limit() {
+    let instance = Instance::small(CollectionForm::Database);
+    let limits = ServerLimits {
+        max_request_bytes: 1200,
+        ..ServerLimits::default()
+    };
+    instance.store.change(|world| world.set_limits(limits));
+    let found = blocking_findings(&instance).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].0, "commit-too-large");
+    assert!(
+        found[0].1.contains("raise --max-request-bytes"),
+        "{found:?}"
+    );
+    let refused = instance.migrate().await.unwrap_err();
+    assert_eq!(refused.written, WriteState::Nothing);
+    assert!(
+        matches!(&*refused.failure, EngineErrorKind::CommitTooLong { bytes } if *bytes > 1000),
+        "{refused:?}"
+    );
 }
 
 /// `plan` requires the same space as `migrate`, including that of the rollback.

@@ -306,7 +306,9 @@ impl EngineErrorKind {
                 "free space: compact and defragment etcd, or raise --quota-backend-bytes".to_owned()
             }
             Self::Alarm(_) => MAKE_ROOM.to_owned(),
-            Self::EntryTooLarge { .. } => "raise --max-request-bytes of etcd".to_owned(),
+            Self::EntryTooLarge { .. } | Self::CommitTooLong { .. } => {
+                "raise --max-request-bytes of etcd".to_owned()
+            }
             Self::CommitTooLarge { operations } => {
                 format!("start etcd with --max-txn-ops={operations} or more")
             }
