@@ -96,7 +96,7 @@ fn failed(
             ..failure_of_cause(cause, terminal).hint(AGAIN)
         },
         RollingError::Ended(cause @ Cause::Refusal(_)) => {
-            let hint = options.preflight_again();
+            let hint = options.command("preflight");
             failure_of_cause(cause, terminal).hint(hint)
         }
         RollingError::Ended(cause) => failure_of_cause(cause, terminal),

@@ -189,7 +189,7 @@ fn failure(error: &UpgradeError, options: &UpgradeOptions, terminal: &Terminal<'
         Cause::Refusal(Refusal::Halted(_)) => with_ways(failure),
         Cause::Refusal(_) => failure.hint(format!(
             "{}   # shows all findings",
-            options.preflight_again()
+            options.command("preflight")
         )),
         Cause::Unconfirmed => failure,
         Cause::Stopped if saved.is_none_or(|state| state.stage.is_final()) => {

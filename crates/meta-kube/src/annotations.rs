@@ -46,6 +46,7 @@ pub(crate) fn of_deployment(deployment: &Deployment) -> Option<(i32, String)> {
 mod tests {
     use super::*;
     use crate::milvus_resource::{self, saved_on, was_restarted};
+    use crate::object::Milvus;
     use crate::state::tests::example;
 
     fn deployment(replicas: i32, annotations: &Value) -> Deployment {
@@ -91,12 +92,13 @@ mod tests {
             "metadata": {"uid": "u"},
             "spec": {"components": {"standalone": {"replicas": 1, "image": "own"}}},
         });
-        let saved = milvus_resource::save(&before);
+        let read = |value: &Value| -> Milvus { serde_json::from_value(value.clone()).unwrap() };
+        let saved = milvus_resource::save(&read(&before));
         let mut stopped = before.clone();
         stopped["spec"]["components"]["standalone"]["replicas"] = json!(0);
         stopped["metadata"]["annotations"] = on_resource(&saved);
-        assert_eq!(saved_on(&stopped), Some(saved));
+        assert_eq!(saved_on(&read(&stopped)), Some(saved));
         stopped["spec"]["components"]["standalone"]["replicas"] = json!(1);
-        assert_eq!(saved_on(&stopped), None, "it was started since");
+        assert_eq!(saved_on(&read(&stopped)), None, "it was started since");
     }
 }

@@ -16,7 +16,6 @@ use serde_json::Value;
 use super::TOOL;
 use super::options::Access;
 
-mod custom_resources;
 mod error;
 mod queries;
 mod request;
@@ -97,18 +96,25 @@ impl Client {
         Api::namespaced(self.inner.clone(), &self.namespace)
     }
 
-    /// Gets an object; `None` if there is none of that name.
+    /// Gets an object; `None` if there is none of that name, or the server does not know the kind.
     pub(crate) async fn get<K: Object>(&self, name: &str) -> Result<Option<K>, ClientError> {
         let api: Api<K> = self.api();
         let action = format!("get {} {name}", kind::<K>());
-        self.retry(&action, || api.get_opt(name)).await
+        match self.retry(&action, || api.get_opt(name)).await {
+            Err(error) if error.is_missing() => Ok(None),
+            found => found,
+        }
     }
 
+    /// Lists objects; none where the server does not know the kind.
     pub(crate) async fn list<K: Object>(&self, selector: &str) -> Result<Vec<K>, ClientError> {
         let api: Api<K> = self.api();
         let parameters = ListParams::default().labels(selector);
         let action = format!("list {} with {selector:?}", kind::<K>());
-        Ok(self.retry(&action, || api.list(&parameters)).await?.items)
+        match self.retry(&action, || api.list(&parameters)).await {
+            Err(error) if error.is_missing() => Ok(Vec::new()),
+            found => Ok(found?.items),
+        }
     }
 
     /// Makes an object; another program's of the same name is a conflict.
@@ -118,17 +124,19 @@ impl Client {
         self.once(&action, api.create(&posting(), object)).await
     }
 
-    pub(crate) async fn create_manifest<K: Object>(
+    /// Makes an object from its manifest, unless there is one of its name.
+    pub(crate) async fn create_unless_exists<K: Object>(
         &self,
         manifest: Value,
-    ) -> Result<K, ClientError> {
-        match serde_json::from_value(manifest) {
-            Ok(object) => self.create::<K>(&object).await,
-            Err(error) => Err(ClientError::Request {
-                action: format!("create {}", kind::<K>()),
-                cause: Box::new(kube::Error::SerdeError(error)),
-                server: Arc::clone(&self.server),
-            }),
+    ) -> Result<(), ClientError> {
+        let object = serde_json::from_value(manifest).map_err(|error| ClientError::Request {
+            action: format!("create {}", kind::<K>()),
+            cause: Box::new(kube::Error::SerdeError(error)),
+            server: Arc::clone(&self.server),
+        })?;
+        match self.create::<K>(&object).await {
+            Err(error) if !error.is_conflict() => Err(error),
+            Ok(_) | Err(_) => Ok(()),
         }
     }
 
@@ -141,15 +149,15 @@ impl Client {
             .await
     }
 
-    /// Sends a strategic merge patch.
+    /// Sends a strategic merge patch, or a merge patch, which is what custom resources have.
     pub(crate) async fn patch<K: Object>(
         &self,
         name: &str,
-        patch: &Value,
+        patch: Patch<&Value>,
     ) -> Result<K, ClientError> {
         let api: Api<K> = self.api();
         let action = format!("change {} {name}", kind::<K>());
-        let (parameters, patch) = (PatchParams::apply(TOOL), Patch::Strategic(patch));
+        let parameters = PatchParams::apply(TOOL);
         self.once(&action, api.patch(name, &parameters, &patch))
             .await
     }

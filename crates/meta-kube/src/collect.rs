@@ -1,5 +1,7 @@
 //! Collects the facts that are checked before an upgrade; changes nothing.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Container, PersistentVolumeClaim, Pod, Secret, Service,
@@ -11,14 +13,12 @@ use super::condition::{claim_defect, container};
 use super::discovery;
 use super::discovery::configuration;
 use super::discovery::helm::{self, HelmRelease};
-use super::lease::{Orchestrator, orchestrator};
 use super::leftovers::{last_operation, versions};
-use super::milvus_resource::{GROUP, VERSION};
 use super::options::UpgradeOptions;
 use super::preflight::{Facts, PodFact, Right, Storage, rights, secret_right};
 use super::state::TlsSecret;
 use super::{LABEL_APP_INSTANCE, LABEL_INSTANCE, config_name};
-use crate::object::ResourceExt;
+use crate::object::{Milvus, ResourceExt};
 
 /// Files that Milvus reads, the later winning.
 const FILES: [&str; 3] = ["default.yaml", "milvus.yaml", "user.yaml"];
@@ -74,8 +74,6 @@ impl Collector<'_> {
                 }
                 Ok(T::default())
             }
-            // A kind that the server does not know.
-            Err(error) if error.is_missing() => Ok(T::default()),
             found => found,
         }
     }
@@ -95,7 +93,8 @@ impl Collector<'_> {
         self.facts.workloads = discovery::workloads(&found);
         self.facts.is_operators = found.iter().any(discovery::is_operators);
         self.facts.deployments = found;
-        self.facts.resource = self.client.milvus(&self.facts.instance).await?;
+        let resource = self.client.get::<Milvus>(&self.facts.instance).await;
+        self.facts.resource = if_allowed(resource)?;
         Ok(())
     }
 
@@ -119,9 +118,7 @@ impl Collector<'_> {
     async fn configuration(&mut self) -> Result<(), ClientError> {
         let facts = &self.facts;
         if let Some(resource) = &facts.resource {
-            let spec = resource.get("spec").cloned().unwrap_or_default();
-            let said = configuration::from_resource(&facts.instance, &facts.namespace, &spec);
-            self.facts.configured = said;
+            self.facts.configured = configuration::from_resource(resource, &facts.namespace);
             return Ok(());
         }
         if let Some(workload) = facts.workloads.found.first().cloned()
@@ -140,10 +137,14 @@ impl Collector<'_> {
         Ok(())
     }
 
+    async fn config_map(&mut self, name: &str) -> Result<BTreeMap<String, String>, ClientError> {
+        let found: Option<ConfigMap> = self.get("ConfigMaps", name).await?;
+        Ok(found.and_then(|map| map.data).unwrap_or_default())
+    }
+
     async fn files(&mut self, deployment: &Deployment) -> Result<(), ClientError> {
         for map in mounted_maps(deployment) {
-            let found: Option<ConfigMap> = self.get("ConfigMaps", map).await?;
-            let data = found.and_then(|map| map.data).unwrap_or_default();
+            let data = self.config_map(map).await?;
             for file in FILES {
                 if let Some(text) = data.get(file)
                     && let Err(why) = self.facts.configured.read_yaml(text)
@@ -162,8 +163,7 @@ impl Collector<'_> {
         for source in container.env_from.iter().flatten() {
             let prefix = source.prefix.as_deref().unwrap_or_default();
             if let Some(from) = &source.config_map_ref {
-                let map: Option<ConfigMap> = self.get("ConfigMaps", &from.name).await?;
-                for (name, value) in map.and_then(|map| map.data).into_iter().flatten() {
+                for (name, value) in self.config_map(&from.name).await? {
                     let name = format!("{prefix}{name}");
                     self.facts.configured.read_variable(&name, &value);
                 }
@@ -179,9 +179,8 @@ impl Collector<'_> {
                 continue;
             };
             if let Some(from) = &from.config_map_key_ref {
-                let map: Option<ConfigMap> = self.get("ConfigMaps", &from.name).await?;
-                if let Some(value) = map.and_then(|map| map.data?.get(&from.key).cloned()) {
-                    self.facts.configured.read_variable(name, &value);
+                if let Some(value) = self.config_map(&from.name).await?.get(&from.key) {
+                    self.facts.configured.read_variable(name, value);
                 }
             }
             if let Some(secret) = &from.secret_key_ref
@@ -215,16 +214,10 @@ impl Collector<'_> {
     /// Who else changes the instance.
     async fn controllers(&mut self) -> Result<(), ClientError> {
         if self.facts.resource.is_some() {
-            let found = self.client.list_dynamic(GROUP, VERSION, "MilvusUpgrade");
-            let found = found.await;
-            self.facts.upgrades = self.or_default("MilvusUpgrades", found)?;
+            self.facts.upgrades = self.list("MilvusUpgrades", "").await?;
         }
         self.facts.autoscalers = self.list("HorizontalPodAutoscalers", "").await?;
-        let found = self
-            .client
-            .list_dynamic("keda.sh", "v1alpha1", "ScaledObject")
-            .await;
-        self.facts.scaled_objects = self.or_default("KEDA's ScaledObjects", found)?;
+        self.facts.scaled_objects = self.list("KEDA's ScaledObjects", "").await?;
         Ok(())
     }
 
@@ -310,23 +303,15 @@ impl Collector<'_> {
     }
 }
 
-/// Who works on the instance now, by its Lease; `None` too without the right to see it.
-pub(crate) async fn active_orchestrator(
-    client: &Client,
-    instance: &str,
-) -> Result<Option<String>, ClientError> {
-    let found = if_allowed(orchestrator(client, instance).await)?;
-    Ok(found.filter(Orchestrator::is_alive).map(|one| one.holder))
-}
-
 /// Which instances there are, where `instance` is none of them; empty where it is one, and where that is unknown.
 pub(crate) async fn other_instances(client: &Client, instance: &str) -> String {
-    let all = client.list::<Deployment>("").await.unwrap_or_default();
-    let instances = discovery::instances(&all);
-    if instances.is_empty() || instances.iter().any(|one| one == instance) {
-        return String::new();
+    let found = client.list::<Deployment>("").await;
+    match found.map(|all| discovery::instances(&all)) {
+        Ok(instances) if !instances.iter().any(|one| one == instance) => {
+            discovery::other_instances(client.namespace(), &instances)
+        }
+        Ok(_) | Err(_) => String::new(),
     }
-    format!("; instances in this namespace: {}", instances.join(", "))
 }
 
 /// The rights that an upgrade needs and we do not have.

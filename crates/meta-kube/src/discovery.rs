@@ -205,6 +205,16 @@ pub(crate) fn instances(deployments: &[Deployment]) -> Vec<String> {
     sorted.into_iter().map(str::to_owned).collect()
 }
 
+/// Which instances a namespace has instead of the one that was not found, as the end of a sentence.
+pub(crate) fn other_instances(namespace: &str, instances: &[String]) -> String {
+    if instances.is_empty() {
+        return format!(
+            "; namespace {namespace} contains no Milvus instance: check -n and the context"
+        );
+    }
+    format!("; instances in this namespace: {}", instances.join(", "))
+}
+
 pub(crate) fn pod_selector(deployment: &Deployment) -> Option<String> {
     let selector: Selector = deployment.spec.as_ref()?.selector.clone().try_into().ok()?;
     (!selector.selects_all()).then(|| selector.to_string())

@@ -11,13 +11,13 @@ use tokio::time::Instant;
 use super::cause::Cause;
 use super::client::{Client, ClientError};
 use super::job_kind::JobKind;
-use super::job_runner;
+use super::job_runner::JobFailure;
 use super::lease::Held;
 use super::manifest;
 use super::options::Intent;
 use super::preflight::{check_metadata, check_storage_roots, is_restoring};
 use super::progress::ProgressObserver;
-use super::stage::{Next, Outcome, Stage, Unreached, Work, next};
+use super::stage::{Outcome, Stage, Unreached, Work, next};
 use super::state::{Entered, UpgradeState, Workload};
 use super::{LABEL_INSTANCE, LABEL_OPERATION, STATE_KEY, config_name, state_name};
 use crate::object::ResourceExt;
@@ -55,6 +55,16 @@ impl From<ClientError> for StageError {
             Self::Broken(error.into())
         } else {
             Self::Failed(error.to_string())
+        }
+    }
+}
+
+/// A Job that takes too long, or ended before its program did, may have written.
+impl From<JobFailure> for StageError {
+    fn from(failure: JobFailure) -> Self {
+        match failure {
+            JobFailure::Client(error) => error.into(),
+            JobFailure::StillRunning(why) | JobFailure::Ended { why, .. } => Self::Undecided(why),
         }
     }
 }
@@ -141,7 +151,7 @@ impl Driver<'_> {
                 Err(StageError::Broken(error)) => return Err(error),
             };
             let before = self.state.layout_before;
-            let Next::Go(following) = next(stage, outcome, before, self.state.policy) else {
+            let Some(following) = next(stage, outcome, before, self.state.policy) else {
                 self.save().await?;
                 let mismatch = || {
                     let stage = stage.name();
@@ -366,8 +376,7 @@ impl Driver<'_> {
     /// Plans the migration, and compares where the files are with where the new release will look for them. The
     /// findings are shown while Milvus still runs.
     async fn plan(&mut self) -> Result<(), StageError> {
-        let text = self.run(JobKind::Plan).await?;
-        let plan: Option<PlanReport> = job_runner::report(&text);
+        let plan: Option<PlanReport> = self.report(JobKind::Plan).await?;
         let (mut findings, roots) = plan
             .map(|plan| (plan.findings, plan.storage_roots))
             .unwrap_or_default();
@@ -405,8 +414,7 @@ impl Driver<'_> {
         if is_saved || !self.state.policy.accept_loss {
             return Ok(());
         }
-        let text = self.run(JobKind::Save).await?;
-        let report: Option<BackupReport> = job_runner::report(&text);
+        let report: Option<BackupReport> = self.report(JobKind::Save).await?;
         let file = report.map_or_else(|| self.state.saved_file(), |report| report.path);
         self.observer
             .message(&format!("what the new release wrote is saved in {file}"));

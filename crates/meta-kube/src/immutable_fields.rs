@@ -1,7 +1,5 @@
 //! The options that cannot change once an upgrade is saved.
 
-use std::fmt;
-
 use super::state::UpgradeState;
 use crate::options::UpgradeOptions;
 use milvus_meta::release::Release;
@@ -10,20 +8,10 @@ use milvus_meta::release::Release;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Difference {
     pub option: &'static str,
-    pub given: String,
-    pub saved_state: String,
+    /// What is given, and what is saved.
+    pub text: String,
     /// Why it cannot change any more.
     pub why: &'static str,
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} {}, but the saved upgrade state has {}",
-            self.option, self.given, self.saved_state
-        )
-    }
 }
 
 impl Difference {
@@ -71,8 +59,7 @@ impl UpgradeState {
             let given = given.filter(|given| given != saved)?;
             Some(Difference {
                 option,
-                given,
-                saved_state: saved.to_owned(),
+                text: format!("{option} {given}, but the saved upgrade state has {saved}"),
                 why,
             })
         };
@@ -110,7 +97,7 @@ mod tests {
         let reported: Vec<String> = state
             .differences(&other)
             .iter()
-            .map(ToString::to_string)
+            .map(|one| one.text.clone())
             .collect();
         assert_eq!(
             reported,

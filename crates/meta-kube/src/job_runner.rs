@@ -61,10 +61,7 @@ impl Runner<'_> {
         let name = job_name(step.name(), &state.operation, attempt);
         if self.client.get::<Job>(&name).await?.is_none() {
             let job = manifest::job::job(state, step, attempt);
-            match self.client.create_manifest::<Job>(job).await {
-                Err(error) if !error.is_conflict() => return Err(error.into()),
-                Ok(_) | Err(_) => {}
-            }
+            self.client.create_unless_exists::<Job>(job).await?;
         }
         let mut watch = Watch {
             begun: Instant::now(),

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::cause::Cause;
-use super::client::{Client, ClientError};
+use super::client::{Client, ClientError, if_allowed};
 use super::{lease_name, manifest};
 use crate::object::ResourceExt;
 
@@ -24,25 +24,12 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Tries to take a free one while others come in between, or the server does not answer.
 const TRIES: u32 = 20;
 
-/// Whether the Lease is ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Hold {
-    Ours,
-    /// It was not renewed for so long that another program may have it: nothing may be changed now.
-    InDoubt,
-    /// Another program has it.
-    Lost,
-}
-
 /// When the Lease was last renewed; `None` once it was seen in other hands.
 type Renewed = Option<Instant>;
 
-fn hold(renewed: Renewed) -> Hold {
-    match renewed {
-        None => Hold::Lost,
-        Some(renewed) if renewed.elapsed() > EXPIRES_AFTER - RENEW_EVERY => Hold::InDoubt,
-        Some(_) => Hold::Ours,
-    }
+/// Whether the Lease is ours. Not renewed for a while, another program may have it: nothing may be changed then.
+fn is_ours(renewed: Renewed) -> bool {
+    renewed.is_some_and(|renewed| renewed.elapsed() <= EXPIRES_AFTER - RENEW_EVERY)
 }
 
 /// Holds the Lease and renews it, until dropped.
@@ -128,10 +115,12 @@ impl Held {
     pub(crate) async fn is_sure(&self, limit: Duration) -> bool {
         let begun = Instant::now();
         loop {
-            match hold(*self.renewed.borrow()) {
-                Hold::Ours => return true,
-                Hold::InDoubt if begun.elapsed() < limit => {}
-                Hold::InDoubt | Hold::Lost => return false,
+            let renewed = *self.renewed.borrow();
+            if is_ours(renewed) {
+                return true;
+            }
+            if renewed.is_none() || begun.elapsed() >= limit {
+                return false;
             }
             tokio::time::sleep(POLL_INTERVAL).await;
         }
@@ -171,12 +160,12 @@ impl Orchestrator {
     }
 }
 
-/// Who holds the Lease of an instance; `None` if it is free.
+/// Who holds the Lease of an instance; `None` if it is free, and without the right to see it.
 pub(crate) async fn orchestrator(
     client: &Client,
     instance: &str,
 ) -> Result<Option<Orchestrator>, ClientError> {
-    let found: Option<Lease> = client.get(&lease_name(instance)).await?;
+    let found: Option<Lease> = if_allowed(client.get(&lease_name(instance)).await)?;
     Ok(found.and_then(|lease| {
         let renewed = lease.spec.as_ref()?.renew_time.as_ref();
         let ago = |time: &MicroTime| Timestamp::now().as_second() - time.0.as_second();
@@ -230,7 +219,7 @@ async fn renew(
                 client.replace(&lease(found.resource_version())).await
             }
             // A Lease that was deleted is acquired again, unless another one may have had it meanwhile.
-            Ok(None) if hold(*renewal.borrow()) == Hold::Ours => {
+            Ok(None) if is_ours(*renewal.borrow()) => {
                 tracing::warn!("the Lease was deleted: acquiring it again");
                 client.create(&lease(None)).await
             }
@@ -253,14 +242,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn w22_an_unrenewed_lease_is_in_doubt() {
         let renewed = Some(Instant::now());
-        assert_eq!(hold(renewed), Hold::Ours);
+        assert!(is_ours(renewed));
         tokio::time::advance(Duration::from_secs(12)).await;
-        assert_eq!(
-            hold(renewed),
-            Hold::InDoubt,
+        assert!(
+            !is_ours(renewed),
             "before anybody may take it, which is after 15 s"
         );
-        assert_eq!(hold(Some(Instant::now())), Hold::Ours);
-        assert_eq!(hold(None), Hold::Lost);
+        assert!(is_ours(Some(Instant::now())));
+        assert!(!is_ours(None));
     }
 }

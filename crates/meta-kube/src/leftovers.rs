@@ -32,7 +32,7 @@ pub(crate) fn last_operation(jobs: &[Job]) -> Option<String> {
 /// The versions of an upgrade, from the configuration of its Jobs: the old release and the new one.
 pub(crate) fn versions(config: &ConfigMap) -> Option<(String, String)> {
     let text = config.data.as_ref()?.get("migrate.yaml")?;
-    let file: Value = serde_json::from_str(text).ok()?;
+    let file: Value = serde_saphyr::from_str(text).ok()?;
     let version = |name: &str| Some(file["config"][name].as_str()?.to_owned());
     version("sourceVersion").zip(version("targetVersion"))
 }

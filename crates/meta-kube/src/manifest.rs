@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
+use super::object::ResourceExt;
 use super::state::{UpgradeState, Workload};
 use super::{
     LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_OPERATION, STATE_KEY, TOOL, annotations, config_name,
@@ -70,8 +71,8 @@ pub(crate) fn claim(state: &UpgradeState) -> Value {
 }
 
 /// Limits a patch to the version of the object that was read.
-pub(crate) fn if_unchanged(mut patch: Value, resource_version: Option<&str>) -> Value {
-    patch["metadata"]["resourceVersion"] = json!(resource_version);
+pub(crate) fn if_unchanged(mut patch: Value, read: &impl ResourceExt) -> Value {
+    patch["metadata"]["resourceVersion"] = json!(read.resource_version());
     patch
 }
 
@@ -128,8 +129,10 @@ mod tests {
 
     #[test]
     fn the_stop_patch_annotates_count_and_image() {
+        let mut read = ConfigMap::default();
+        read.metadata.resource_version = Some("7".to_owned());
         assert_eq!(
-            if_unchanged(stop_patch(&example().workloads[0]), Some("7")),
+            if_unchanged(stop_patch(&example().workloads[0]), &read),
             json!({
                 "metadata": {"resourceVersion": "7", "annotations": {
                     "meta-migration/replicas": "3",

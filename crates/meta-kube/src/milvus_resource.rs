@@ -10,14 +10,11 @@ use k8s_openapi::api::apps::v1::Deployment;
 use super::annotations;
 use super::condition::{Lack, containers};
 use super::discovery::configuration::is_cluster;
+use super::object::{Milvus, MilvusUpgrade, ResourceExt, text};
 use super::state::{SavedComponent, SavedResource};
 
-/// The API group of the operator.
-pub(crate) const GROUP: &str = "milvus.io";
 /// The annotation that pauses the Milvus Operator for an instance.
 pub(crate) const PAUSE: &str = "milvus.io/pause-reconcile";
-/// The version that it stores.
-pub(crate) const VERSION: &str = "v1beta1";
 
 /// The components of a cluster as the resource names them.
 const CLUSTER: [&str; 8] = [
@@ -32,30 +29,28 @@ const CLUSTER: [&str; 8] = [
 ];
 
 /// Whether nothing follows the state of a `MilvusUpgrade`.
-fn is_over(upgrade: &Value) -> bool {
-    let asks_back = text(upgrade, "/spec/operation") == "rollback";
-    match text(upgrade, "/status/state").as_str() {
+fn is_over(MilvusUpgrade { content, .. }: &MilvusUpgrade) -> bool {
+    let asks_back = text(content, "/spec/operation") == "rollback";
+    match text(content, "/status/state") {
         "RollbackedSucceeded" | "RollbackFailed" => true,
         // Changed to a rollback afterwards, it begins again.
         "Succeeded" => !asks_back,
         // The Milvus Operator rolls back by itself unless configured otherwise.
         "UpdateMetaFailed" => {
-            upgrade.pointer("/spec/rollbackIfFailed") == Some(&json!(false)) && !asks_back
+            content.pointer("/spec/rollbackIfFailed") == Some(&json!(false)) && !asks_back
         }
         _ => false,
     }
 }
 
-fn components(resource: &Value) -> Option<&Map<String, Value>> {
-    resource
-        .pointer("/spec/components")
-        .and_then(Value::as_object)
+fn components(resource: &Milvus) -> Option<&Map<String, Value>> {
+    let components = resource.content.pointer("/spec/components");
+    components.and_then(Value::as_object)
 }
 
 /// The components whose counts stop the instance.
-fn stopped_components(resource: &Value) -> Vec<String> {
-    let spec = resource.get("spec").unwrap_or(&Value::Null);
-    if !is_cluster(spec) {
+fn stopped_components(resource: &Milvus) -> Vec<String> {
+    if !is_cluster(&resource.content["spec"]) {
         return vec!["standalone".to_owned()];
     }
     let mut names: Vec<String> = CLUSTER.iter().map(|name| (*name).to_owned()).collect();
@@ -69,7 +64,7 @@ fn stopped_components(resource: &Value) -> Vec<String> {
 }
 
 /// Remembers counts and images, present or absent.
-pub(crate) fn save(resource: &Value) -> SavedResource {
+pub(crate) fn save(resource: &Milvus) -> SavedResource {
     let all = components(resource);
     let saved = |name: String| {
         let component = all.and_then(|all| all.get(&name)).unwrap_or(&Value::Null);
@@ -84,7 +79,7 @@ pub(crate) fn save(resource: &Value) -> SavedResource {
     };
     let image = all.and_then(|all| all.get("image")?.as_str());
     SavedResource {
-        uid: text(resource, "/metadata/uid"),
+        uid: resource.uid().unwrap_or_default(),
         image: image.map(str::to_owned),
         components: stopped_components(resource)
             .into_iter()
@@ -95,7 +90,7 @@ pub(crate) fn save(resource: &Value) -> SavedResource {
 
 /// What was saved with the counts of now; images stay as they were. A component at 0 is not taken: that
 /// may be our own stop of an earlier try.
-pub(crate) fn with_current_counts(saved: &SavedResource, live: &Value) -> SavedResource {
+pub(crate) fn with_current_counts(saved: &SavedResource, live: &Milvus) -> SavedResource {
     let mut counted = saved.clone();
     for (name, mut now) in save(live).components {
         if now.replicas == Some(0) && group_counts(&now).all(|count| count == 0) {
@@ -118,13 +113,8 @@ fn group_counts(component: &SavedComponent) -> impl Iterator<Item = i64> {
     groups.filter_map(|group| group["replicas"].as_i64())
 }
 
-fn text(value: &Value, pointer: &str) -> String {
-    let found = value.pointer(pointer).and_then(Value::as_str);
-    found.unwrap_or_default().to_owned()
-}
-
 /// Why an instance cannot be upgraded through its resource as it is; empty where it can.
-pub(crate) fn refusals(resource: &Value, upgrades: &[Value]) -> Vec<String> {
+pub(crate) fn refusals(resource: &Milvus, upgrades: &[MilvusUpgrade]) -> Vec<String> {
     let mut reasons = Vec::new();
     let saved = save(resource);
     for (name, component) in &saved.components {
@@ -142,21 +132,20 @@ pub(crate) fn refusals(resource: &Value, upgrades: &[Value]) -> Vec<String> {
         reasons
             .push("enableManualMode is on: the Milvus Operator does not track counts".to_owned());
     }
-    if resource.pointer("/metadata/deletionTimestamp").is_some() {
+    if resource.metadata.deletion_timestamp.is_some() {
         reasons.push("the custom resource is being deleted".to_owned());
     }
     if is_paused(resource) {
         reasons.push(format!("the Milvus Operator is paused for it ({PAUSE})"));
     }
     reasons.extend(processed(resource).err());
-    let name = text(resource, "/metadata/name");
     for upgrade in upgrades {
-        let target = text(upgrade, "/spec/milvus/name");
-        let state = text(upgrade, "/status/state");
-        if target == name && !is_over(upgrade) {
+        let target = text(&upgrade.content, "/spec/milvus/name");
+        let state = text(&upgrade.content, "/status/state");
+        if target == resource.name_any() && !is_over(upgrade) {
             reasons.push(format!(
                 "MilvusUpgrade {} is in progress (state {state:?})",
-                text(upgrade, "/metadata/name")
+                upgrade.name_any()
             ));
         }
     }
@@ -164,9 +153,9 @@ pub(crate) fn refusals(resource: &Value, upgrades: &[Value]) -> Vec<String> {
 }
 
 /// Whether the Milvus Operator is reported to leave an instance as it is.
-pub(crate) fn is_paused(resource: &Value) -> bool {
-    let annotations = resource.pointer("/metadata/annotations");
-    annotations.and_then(|all| all.get(PAUSE)?.as_str()) == Some("true")
+pub(crate) fn is_paused(resource: &Milvus) -> bool {
+    let pause = resource.annotations().get(PAUSE);
+    pause.is_some_and(|pause| pause == "true")
 }
 
 /// A merge patch that sets every count to 0 and notes what was before.
@@ -214,16 +203,17 @@ pub(crate) fn start_patch(saved: &SavedResource, image: Option<&str>) -> Value {
     json!({"spec": {"components": components}})
 }
 
-fn condition<'r>(resource: &'r Value, name: &str) -> Option<&'r Value> {
-    let mut conditions = resource.pointer("/status/conditions")?.as_array()?.iter();
+fn condition<'r>(resource: &'r Milvus, name: &str) -> Option<&'r Value> {
+    let content = &resource.content;
+    let mut conditions = content.pointer("/status/conditions")?.as_array()?.iter();
     conditions.find(|condition| condition["type"] == name)
 }
 
 /// Whether the Milvus Operator has seen the last change; those of the time do not say so at all.
-fn processed(resource: &Value) -> Result<(), Lack> {
-    let observed = resource.pointer("/status/observedGeneration");
+fn processed(resource: &Milvus) -> Result<(), Lack> {
+    let observed = resource.content.pointer("/status/observedGeneration");
     match observed.and_then(Value::as_i64) {
-        Some(observed) if observed < resource["metadata"]["generation"].as_i64().unwrap_or(0) => {
+        Some(observed) if observed < resource.metadata.generation.unwrap_or(0) => {
             Err("the Milvus Operator has not processed the last change".to_owned())
         }
         Some(_) | None => Ok(()),
@@ -232,7 +222,7 @@ fn processed(resource: &Value) -> Result<(), Lack> {
 
 /// Whether the Milvus Operator says that it stopped everything. Its status `Stopped` is not asked: it is set
 /// as soon as the counts are 0.
-pub(crate) fn stopped(resource: &Value) -> Result<(), Lack> {
+pub(crate) fn stopped(resource: &Milvus) -> Result<(), Lack> {
     processed(resource)?;
     let Some(ready) = condition(resource, "MilvusReady") else {
         return Err("condition MilvusReady is missing".to_owned());
@@ -246,7 +236,7 @@ pub(crate) fn stopped(resource: &Value) -> Result<(), Lack> {
 }
 
 /// Whether the Milvus Operator says that everything runs as wanted.
-pub(crate) fn healthy(resource: &Value) -> Result<(), Lack> {
+pub(crate) fn healthy(resource: &Milvus) -> Result<(), Lack> {
     processed(resource)?;
     for (name, may_be_absent) in [("MilvusUpdated", true), ("MilvusReady", false)] {
         match condition(resource, name) {
@@ -254,15 +244,15 @@ pub(crate) fn healthy(resource: &Value) -> Result<(), Lack> {
             Some(found) => {
                 return Err(format!(
                     "condition {name} is {}: {}",
-                    found["status"].as_str().unwrap_or_default(),
-                    found["message"].as_str().unwrap_or_default()
+                    text(found, "/status"),
+                    text(found, "/message")
                 ));
             }
             None if may_be_absent => {}
             None => return Err(format!("condition {name} is missing")),
         }
     }
-    match text(resource, "/status/status").as_str() {
+    match text(&resource.content, "/status/status") {
         "Healthy" => Ok(()),
         other => Err(format!("its status is {other:?}, not Healthy")),
     }
@@ -274,9 +264,8 @@ pub(crate) fn is_stopped(saved: &SavedResource) -> bool {
 }
 
 /// What a stopped custom resource said.
-pub(crate) fn saved_on(resource: &Value) -> Option<SavedResource> {
-    let annotations = resource.pointer("/metadata/annotations")?;
-    let text = annotations.get(annotations::RESOURCE)?.as_str()?;
+pub(crate) fn saved_on(resource: &Milvus) -> Option<SavedResource> {
+    let text = resource.annotations().get(annotations::RESOURCE)?;
     if !is_stopped(&save(resource)) {
         return None;
     }
@@ -285,7 +274,7 @@ pub(crate) fn saved_on(resource: &Value) -> Option<SavedResource> {
 
 /// Whether what stands stopped was given another image since it was noted: an upgrade does that only on
 /// metadata that it compared with the backup.
-pub(crate) fn was_restarted(deployments: &[Deployment], resource: Option<&Value>) -> bool {
+pub(crate) fn was_restarted(deployments: &[Deployment], resource: Option<&Milvus>) -> bool {
     let has = |deployment: &Deployment, image: &str| {
         let mut all = containers(deployment).iter();
         all.any(|one| one.image.as_deref() == Some(image))
@@ -294,7 +283,7 @@ pub(crate) fn was_restarted(deployments: &[Deployment], resource: Option<&Value>
         annotations::of_deployment(deployment).is_some_and(|(_, image)| !has(deployment, &image))
     };
     let resource_has_another =
-        |live: &Value| saved_on(live).is_some_and(|before| save(live).image != before.image);
+        |live: &Milvus| saved_on(live).is_some_and(|before| save(live).image != before.image);
     deployments.iter().any(has_another) || resource.is_some_and(resource_has_another)
 }
 

@@ -197,11 +197,6 @@ impl fmt::Display for PodUser {
     }
 }
 
-/// The image of a release, where none is given.
-pub fn default_image(release: &Release) -> String {
-    format!("milvusdb/milvus:v{release}")
-}
-
 /// The severity of an error with this code: a warning where it is accepted.
 pub(crate) fn severity(accepted: &[String], code: &str) -> Severity {
     if accepted.iter().any(|one| one == code) {
@@ -223,22 +218,28 @@ pub struct RepeatedOptions {
 impl UpgradeOptions {
     /// The image of the new release: the one that is given, else the default one.
     pub(crate) fn new_image(&self) -> Option<String> {
-        let default = || self.target.as_ref().map(default_image);
+        let target = self.target.as_ref();
+        let default = || target.map(|release| format!("milvusdb/milvus:v{release}"));
         self.image.clone().or_else(default)
     }
 
-    /// A command of preflight with everything that was given.
-    pub fn preflight_again(&self) -> String {
+    /// A command with everything that was given.
+    pub fn command(&self, name: &str) -> String {
         let RepeatedOptions { place, aim } = &self.repeated;
-        let mut command = format!("meta-migration preflight{place}");
-        for (option, value) in [
+        format!("meta-migration {name}{place}{}{aim}", self.versions())
+    }
+
+    /// The versions and the image as words of a shell, each with a blank before it.
+    pub(crate) fn versions(&self) -> String {
+        let given = [
             ("-s", self.source.as_ref().map(ToString::to_string)),
             ("-t", self.target.as_ref().map(ToString::to_string)),
             ("-w", self.image.clone()),
-        ] {
-            command.extend(value.map(|value| format!(" {option} {value}")));
-        }
-        command + aim
+        ];
+        let words = given.into_iter();
+        words
+            .filter_map(|(option, value)| Some(format!(" {option} {}", value?)))
+            .collect()
     }
 
     /// The selector that finds the Deployments: the one given, or the instance's label.

@@ -26,13 +26,15 @@ pub(crate) fn fitting(
 ) -> (Amounts, Amounts) {
     let items: Vec<&LimitRangeItem> = items(ranges).map(|(_, item)| item).collect();
     let (mut requests, mut limits) = (Amounts::new(), Amounts::new());
-    let given_request = |name| given.requests.iter().find(|(one, _)| one == name);
     for ((name, usual), (_, usual_limit)) in REQUESTS.into_iter().zip(LIMITS) {
-        let request = match given_request(name) {
-            Some((_, request)) => request.clone(),
-            None => fitting_request(&items, name, usual),
+        let among = |given: &[(String, String)]| {
+            let mut named = given.iter().filter(|(one, _)| one == name);
+            named.next().map(|(_, amount)| amount.clone())
         };
-        if !given.limits.iter().any(|(one, _)| one == name) {
+        let given_limit = among(&given.limits);
+        let request = among(&given.requests)
+            .unwrap_or_else(|| fitting_request(&items, name, usual, given_limit.clone()));
+        if given_limit.is_none() {
             let default = default_limit(&items, name);
             let is_required = limit_is_required(&items, quotas, name);
             let limit = default
@@ -50,11 +52,24 @@ pub(crate) fn fitting(
     (requests, limits)
 }
 
-fn fitting_request(items: &[&LimitRangeItem], name: &str, usual: &str) -> String {
-    items.iter().fold(usual.to_owned(), |request, item| {
-        let raised = at_least(request, of(item.min.as_ref(), name));
-        limited(raised, of(item.max.as_ref(), name))
-    })
+/// A request within all ranges and the limit.
+fn fitting_request(
+    items: &[&LimitRangeItem],
+    name: &str,
+    usual: &str,
+    limit: Option<String>,
+) -> String {
+    let ratio = |item: &&LimitRangeItem| of(item.max_limit_request_ratio.as_ref(), name);
+    match limit {
+        // No ratio is below 1.
+        Some(limit) if items.iter().any(|item| ratio(item).is_some()) => limit,
+        limit => items
+            .iter()
+            .fold(limited(usual.to_owned(), limit), |request, item| {
+                let raised = at_least(request, of(item.min.as_ref(), name));
+                limited(raised, of(item.max.as_ref(), name))
+            }),
+    }
 }
 
 fn at_least(amount: String, least: Option<String>) -> String {
@@ -125,13 +140,14 @@ pub(crate) fn of_a_pod(
     (requests, limits)
 }
 
-/// The requests of a container: those of an upgrade that are not given. Without a request the limit is one.
+/// The requests of a container: where none is given the usual one, or the limit if that is lower.
 pub(crate) fn with_usual_requests(requests: &Amounts, limits: &Amounts) -> Amounts {
     let mut all = requests.clone();
-    let usual = REQUESTS.into_iter();
-    let usual = usual.filter(|(name, _)| !limits.contains_key(*name));
-    let usual = usual.map(|(name, amount)| (name.to_owned(), amount.to_owned()));
-    add_missing(&mut all, usual);
+    let request = |(name, usual): (&str, &str)| {
+        let limit = limits.get(name).cloned();
+        (name.to_owned(), limited(usual.to_owned(), limit))
+    };
+    add_missing(&mut all, REQUESTS.map(request));
     all
 }
 
@@ -240,6 +256,21 @@ mod tests {
         assert_eq!(limits["memory"], "1Gi");
         given.limits = vec![("memory".to_owned(), "2Gi".to_owned())];
         assert_eq!(of_a_pod(&default, &[], &given).1["memory"], "2Gi");
+    }
+
+    #[test]
+    fn a_limit_alone_leaves_the_usual_request() {
+        let request = |ranges: &[LimitRange], limit: &str| {
+            let given = PodOptions {
+                limits: vec![("memory".to_owned(), limit.to_owned())],
+                ..PodOptions::default()
+            };
+            of_a_pod(ranges, &[], &given).0.remove("memory").unwrap()
+        };
+        assert_eq!(request(&[], "4Gi"), "256Mi");
+        assert_eq!(request(&[], "128Mi"), "128Mi");
+        let ratio = range(json!({"maxLimitRequestRatio": {"memory": "2"}}));
+        assert_eq!(request(&ratio, "4Gi"), "4Gi", "the ratio is kept");
     }
 
     #[test]

@@ -7,12 +7,13 @@ use k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{LimitRange, ResourceQuota};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::discovery::configuration::Configured;
-use super::discovery::{Workloads, image_version};
+use super::discovery::{Workloads, image_version, other_instances};
+use super::object::{Milvus, MilvusUpgrade, ScaledObject};
 use super::options::UpgradeOptions;
 use super::state::{EtcdTarget, StorageRoot, TlsSecret, Workload};
+use meta_report::StatusReport;
 use milvus_meta::release::Release;
 
 mod checks;
@@ -38,11 +39,11 @@ pub(crate) struct Facts {
     pub workloads: Workloads,
     pub deployments: Vec<Deployment>,
     /// The custom resource, if an operator manages the instance.
-    pub resource: Option<Value>,
+    pub resource: Option<Milvus>,
     /// Whether its Deployments have the marks of the Milvus Operator.
     pub is_operators: bool,
     /// The operator's own upgrades.
-    pub upgrades: Vec<Value>,
+    pub upgrades: Vec<MilvusUpgrade>,
     /// What Helm says, or why that cannot be read.
     pub helm: Option<super::discovery::helm::HelmRelease>,
     pub helm_problem: Option<String>,
@@ -50,7 +51,7 @@ pub(crate) struct Facts {
     /// What could not be read of the configuration.
     pub configured_problem: Option<String>,
     pub autoscalers: Vec<HorizontalPodAutoscaler>,
-    pub scaled_objects: Vec<Value>,
+    pub scaled_objects: Vec<ScaledObject>,
     pub missing_rights: Vec<Right>,
     /// The pods of each Deployment of Milvus, by its name.
     pub pods: BTreeMap<String, Vec<PodFact>>,
@@ -71,6 +72,8 @@ pub(crate) struct Facts {
     pub jobs: Vec<Job>,
     /// The old and the new release of the upgrade that made the newest backup, where its configuration is left.
     pub last_versions: Option<(String, String)>,
+    /// What a Job found in etcd, where one looked.
+    pub metadata: Option<StatusReport>,
     /// What could not be read because the right for it is missing.
     pub unseen: Vec<String>,
 }
@@ -115,15 +118,13 @@ impl Facts {
         Some(self.configured.storage_root()).filter(|root| root.is_set || !hidden)
     }
 
-    /// Which instances there are instead of one that was not found.
+    /// Which instances there are, where nothing of this one was found; empty elsewhere.
     pub(crate) fn other_instances(&self) -> String {
-        if self.instances.is_empty() {
-            return format!(
-                "namespace {} contains no Milvus instance: check -n and the context",
-                self.namespace
-            );
+        if self.workloads.found.is_empty() && self.resource.is_none() {
+            other_instances(&self.namespace, &self.instances)
+        } else {
+            String::new()
         }
-        format!("instances in this namespace: {}", self.instances.join(", "))
     }
 }
 
@@ -169,15 +170,9 @@ pub(crate) fn target(facts: &Facts, options: &UpgradeOptions) -> EtcdTarget {
 
 /// The release of the images, if they agree.
 pub(crate) fn running(facts: &Facts) -> Option<Release> {
-    let mut found: Option<Release> = None;
-    for workload in facts.serving() {
-        let version = image_version(&workload.image)?;
-        if found.as_ref().is_some_and(|other| *other != version) {
-            return None;
-        }
-        found = Some(version);
-    }
-    found
+    let mut releases = facts.serving().map(|one| image_version(&one.image));
+    let first = releases.next()?;
+    releases.all(|other| other == first).then_some(first)?
 }
 
 #[cfg(test)]

@@ -2,42 +2,35 @@
 
 const MI: f64 = 1_048_576.0;
 
+/// The number of a unit among those that grow, or shrink, by the same factor: 1 for the first.
+fn power(units: &str, unit: &str) -> Option<i32> {
+    let mut powers = (1..).zip(units.chars());
+    let found = powers.find(|(_, one)| unit.chars().eq([*one]));
+    found.map(|(power, _)| power)
+}
+
 /// Reads a quantity; `None` for what Kubernetes would not accept.
 pub fn number(text: &str) -> Option<f64> {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let is_digit = |one: char| one.is_ascii_digit() || one == '.';
     let digits = unsigned.find(|one: char| !is_digit(one));
     let (digits, suffix) = unsigned.split_at(digits.unwrap_or(unsigned.len()));
-    let number: f64 = digits.parse().ok()?;
-    let number = match suffix {
-        "" => number,
-        // Division is exact where multiplication with a fraction is not.
-        "n" => number / 1e9,
-        "u" => number / 1e6,
-        "m" => number / 1e3,
-        "k" => number * 1e3,
-        "M" => number * 1e6,
-        "G" => number * 1e9,
-        "T" => number * 1e12,
-        "P" => number * 1e15,
-        "E" => number * 1e18,
-        "Ki" => number * 1024.0,
-        "Mi" => number * MI,
-        "Gi" => number * 1024.0 * MI,
-        "Ti" => number * MI * MI,
-        "Pi" => number * 1024.0 * MI * MI,
-        "Ei" => number * MI * MI * MI,
-        exponent => {
-            let exponent = exponent.strip_prefix(['e', 'E'])?;
-            exponent.parse::<i16>().ok()?;
-            format!("{digits}e{exponent}").parse().ok()?
-        }
-    };
-    Some(if text.starts_with('-') {
-        -number
+    let (exponent, factor) = if suffix.is_empty() {
+        (0, 1.0)
+    } else if let Some(unit) = suffix.strip_suffix('i') {
+        (0, 1024_f64.powi(power("KMGTPE", unit)?))
+    } else if let Some(power) = power("kMGTPE", suffix) {
+        (3 * power, 1.0)
+    } else if let Some(power) = power("mun", suffix) {
+        (-3 * power, 1.0)
     } else {
-        number
-    })
+        let exponent = suffix.strip_prefix(['e', 'E'])?;
+        (exponent.parse::<i16>().ok()?.into(), 1.0)
+    };
+    // Parsing is exact where multiplication with a fraction is not.
+    let number: f64 = format!("{digits}e{exponent}").parse().ok()?;
+    let sign = if text.starts_with('-') { -1.0 } else { 1.0 };
+    Some(sign * number * factor)
 }
 
 /// Whether one quantity is less than another; one that cannot be read is not.

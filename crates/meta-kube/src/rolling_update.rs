@@ -13,13 +13,13 @@ use super::condition::{at_rest, unhealthy};
 use super::discovery::image_version;
 use super::lease::Held;
 use super::manifest;
+use super::object::Patch;
 use super::options::UpgradeOptions;
 use super::preflight::rolling_update::{ACCEPTABLE, blockers, standby_lack};
 use super::preflight::{Facts, check, no_instance, running};
 use super::progress::ProgressObserver;
 use super::state::Workload;
 use super::wait::{Waited, retry_on_conflict, wait_until};
-use crate::object::ResourceExt;
 use milvus_meta::finding::Finding;
 use milvus_meta::release::Release;
 
@@ -261,10 +261,12 @@ impl Update<'_> {
     /// Changes a Deployment as it was just read; gives its generation.
     async fn change(&self, workload: &Workload) -> Result<i64, ClientError> {
         let live: Option<Deployment> = self.client.get(&workload.name).await?;
-        let version = live.and_then(|live| live.resource_version());
-        let patch = patch(workload, self.target, self.image);
-        let patch = manifest::if_unchanged(patch, version.as_deref());
-        let written: Deployment = self.client.patch(&workload.name, &patch).await?;
+        let mut patch = patch(workload, self.target, self.image);
+        if let Some(live) = &live {
+            patch = manifest::if_unchanged(patch, live);
+        }
+        let patch = Patch::Strategic(&patch);
+        let written: Deployment = self.client.patch(&workload.name, patch).await?;
         Ok(written.metadata.generation.unwrap_or(0))
     }
 

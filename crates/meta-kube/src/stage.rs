@@ -71,13 +71,6 @@ pub enum Outcome {
     Restarted,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
-    Go(Stage),
-    /// Stay here: the user has to decide.
-    Halt,
-}
-
 impl Stage {
     pub fn row(self) -> &'static Row {
         let found = TABLE.iter().find(|row| row.stage == self);
@@ -114,24 +107,27 @@ impl<'de> Deserialize<'de> for Stage {
     }
 }
 
-/// What follows `stage`, whose work ended with `outcome`; `before` is the layout that the probe found.
-pub(crate) fn next(stage: Stage, outcome: Outcome, before: Option<Layout>, policy: Policy) -> Next {
+/// What follows `stage`, whose work ended with `outcome`; `None` where the user has to decide. `before` is the layout
+/// that the probe found.
+pub(crate) fn next(
+    stage: Stage,
+    outcome: Outcome,
+    before: Option<Layout>,
+    policy: Policy,
+) -> Option<Stage> {
     let row = stage.row();
     let then = match outcome {
         Outcome::Done => row.next,
         Outcome::Failed => row.failed,
         Outcome::Restarted => Then::Go(row.stop_again),
-        Outcome::Metadata(layout) => {
-            let decides = row.by_layout;
-            return decides.map_or(Next::Halt, |decide| decide(layout, before, policy));
-        }
+        Outcome::Metadata(layout) => return row.by_layout?(layout, before, policy),
     };
     match then {
-        Then::Go(following) => Next::Go(following),
-        Then::RollBack if policy.rollback_on_failure => Next::Go(Stage::STOP_BACK),
+        Then::Go(following) => Some(following),
+        Then::RollBack => policy.rollback_on_failure.then_some(Stage::STOP_BACK),
         // This upgrade has written nothing yet, but another tool may have.
-        Then::Diagnose if is_old(before) && !policy.stay_down => Next::Go(Stage::DIAGNOSE),
-        Then::RollBack | Then::Diagnose | Then::Halt => Next::Halt,
+        Then::Diagnose => (is_old(before) && !policy.stay_down).then_some(Stage::DIAGNOSE),
+        Then::Halt => None,
     }
 }
 

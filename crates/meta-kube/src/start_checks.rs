@@ -1,11 +1,11 @@
 //! Decides whether Milvus may be started as it is: pure.
 
 use k8s_openapi::api::apps::v1::Deployment;
-use serde_json::Value;
 
 use super::condition::is_paused;
 use super::discovery::image_version;
 use super::milvus_resource;
+use super::object::{Milvus, ResourceExt};
 use super::state::UpgradeState;
 use milvus_meta::layout::Layout;
 
@@ -13,11 +13,10 @@ use milvus_meta::layout::Layout;
 pub(crate) fn paused<'a>(
     namespace: &str,
     deployments: impl Iterator<Item = &'a Deployment>,
-    resource: Option<&Value>,
+    resource: Option<&Milvus>,
 ) -> Option<String> {
     if let Some(resource) = resource.filter(|one| milvus_resource::is_paused(one)) {
-        let name = resource.pointer("/metadata/name").and_then(Value::as_str);
-        let name = name.unwrap_or_default();
+        let name = resource.name_any();
         return Some(format!(
             "the Milvus Operator is paused for Milvus {name} (annotation {}): kubectl -n {namespace} annotate milvus \
              {name} {}-, then run the same command",
@@ -113,7 +112,11 @@ mod tests {
             "{said}"
         );
         assert_eq!(paused("data", both[1..].iter(), None), None);
-        let resource = |value: &str| json!({"metadata": {"name": "prod", "annotations": {"milvus.io/pause-reconcile": value}}});
+        let resource = |value: &str| -> Milvus {
+            let annotations = json!({milvus_resource::PAUSE: value});
+            let metadata = json!({"name": "prod", "annotations": annotations});
+            serde_json::from_value(json!({"metadata": metadata})).unwrap()
+        };
         let said = paused("data", [].iter(), Some(&resource("true"))).unwrap();
         assert!(
             said.contains("kubectl -n data annotate milvus prod milvus.io/pause-reconcile-,"),

@@ -119,7 +119,10 @@ async fn work(
         return Err(Cause::Unconfirmed.into());
     }
     if decision.creates_claim {
-        create_claim(client, &state).await?;
+        let claim = manifest::claim(&state);
+        client
+            .create_unless_exists::<PersistentVolumeClaim>(claim)
+            .await?;
     }
     let mut driver = Driver {
         client,
@@ -198,20 +201,12 @@ async fn observe(client: &Client, options: &UpgradeOptions) -> Result<Observed, 
     })
 }
 
-async fn create_claim(client: &Client, state: &UpgradeState) -> Result<(), Cause> {
-    let claim = manifest::claim(state);
-    match client.create_manifest::<PersistentVolumeClaim>(claim).await {
-        Err(error) if !error.is_conflict() => Err(error.into()),
-        Ok(_) | Err(_) => Ok(()),
-    }
-}
-
 /// What a command would do: the steps that follow, with every manifest; nothing is touched.
 pub async fn dry_run(client: &Client, options: &UpgradeOptions) -> Result<String, UpgradeError> {
     let observed = observe(client, options).await?;
     let decision = decide(options, observed.saved.as_ref(), &observed.facts)?;
     Ok(match &decision.state {
-        Some(state) => dry_run::manifests(state, decision.creates_claim),
+        Some(state) => dry_run::manifests(state, client.namespace(), decision.creates_claim),
         None => "# nothing to do: the upgrade is finished\n".to_owned(),
     })
 }

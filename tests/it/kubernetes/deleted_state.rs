@@ -214,7 +214,7 @@ async fn preflight_says_what_may_start_on_stopped_instances() {
     preflight(&scenario)
         .await
         .expect(3)
-        .says("the metadata is 2.1: with the image of 2.1");
+        .says("scale them up with an image of 2.1");
     migrate_by_hand(&scenario);
     preflight(&scenario)
         .await
@@ -224,5 +224,5 @@ async fn preflight_says_what_may_start_on_stopped_instances() {
         .upgrade(&[])
         .await
         .expect(3)
-        .says("start none before it is known");
+        .says("run preflight or meta-migration status");
 }

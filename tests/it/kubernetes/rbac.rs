@@ -59,11 +59,8 @@ fn the_role_in_deploy_grants_exactly_the_needed_rights() {
     }));
     let mut needed = BTreeSet::new();
     for right in rights(true).into_iter().chain(rights(false)) {
-        let resource = match right.subresource {
-            Some(subresource) => format!("{}/{subresource}", right.resource),
-            None => right.resource.to_owned(),
-        };
-        needed.insert((right.group.to_owned(), resource, right.verb.to_owned()));
+        let words = [right.group, right.resource, right.verb].map(str::to_owned);
+        needed.insert(words.into());
     }
     let missing: Vec<_> = needed.difference(&given).collect();
     assert!(missing.is_empty(), "{missing:?}");

@@ -81,13 +81,17 @@ impl Client {
 
     pub(crate) async fn can_i(&self, right: &Right) -> Result<bool, ClientError> {
         let api: Api<SelfSubjectAccessReview> = Api::all(self.inner.clone());
+        let (resource, subresource) = match right.resource.split_once('/') {
+            Some((resource, subresource)) => (resource, Some(subresource)),
+            None => (right.resource, None),
+        };
         let review = SelfSubjectAccessReview {
             spec: SelfSubjectAccessReviewSpec {
                 resource_attributes: Some(ResourceAttributes {
                     namespace: Some(self.namespace.clone()),
                     group: Some(right.group.to_owned()),
-                    resource: Some(right.resource.to_owned()),
-                    subresource: right.subresource.map(str::to_owned),
+                    resource: Some(resource.to_owned()),
+                    subresource: subresource.map(str::to_owned),
                     verb: Some(right.verb.to_owned()),
                     name: right.name.clone(),
                     ..ResourceAttributes::default()

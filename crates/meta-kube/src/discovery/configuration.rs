@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::object::{Milvus, ResourceExt};
 use crate::state::StorageRoot;
 
 /// What the configuration says; `None` where it says nothing.
@@ -122,9 +123,10 @@ pub(crate) fn is_setting(name: &str) -> bool {
 ///
 /// The Milvus Operator gives every member a separate endpoint, and takes the resource's name as root path
 /// where nothing else is said.
-pub(crate) fn from_resource(name: &str, namespace: &str, spec: &Value) -> Configured {
+pub(crate) fn from_resource(resource: &Milvus, namespace: &str) -> Configured {
+    let (name, spec) = (resource.name_any(), &resource.content["spec"]);
     let mut configured = Configured {
-        root_path: Some(name.to_owned()),
+        root_path: Some(name.clone()),
         ..Configured::default()
     };
     // It has the settings of milvus.yaml, and JSON is YAML. What is no object says nothing.
@@ -236,24 +238,25 @@ mod tests {
 
     #[test]
     fn w15_w18_the_milvus_operator_has_its_own_defaults() {
-        let configured = from_resource("mine", "data", &json!({"mode": "cluster"}));
-        assert_eq!(configured.root_path.as_deref(), Some("mine"));
-        let endpoints = configured.endpoints.unwrap();
+        let configured = |spec: &Value| {
+            let resource = json!({"metadata": {"name": "mine"}, "spec": spec});
+            from_resource(&serde_json::from_value(resource).unwrap(), "data")
+        };
+        let cluster = configured(&json!({"mode": "cluster"}));
+        assert_eq!(cluster.root_path.as_deref(), Some("mine"));
+        let endpoints = cluster.endpoints.unwrap();
         assert_eq!(endpoints.len(), 3);
         assert_eq!(endpoints[0], "mine-etcd-0.mine-etcd-headless.data:2379");
         let spec = json!({
             "config": {"etcd": {"rootPath": "r"}},
             "dependencies": {"etcd": {"external": true, "endpoints": ["e:2379"]}},
         });
-        let configured = from_resource("mine", "data", &spec);
-        assert_eq!(
-            configured.endpoints.as_deref(),
-            Some(&["e:2379".to_owned()][..])
-        );
-        assert_eq!(configured.root_path.as_deref(), Some("r"));
-        assert_eq!(configured.storage_root().path, "files");
+        let given = configured(&spec);
+        assert_eq!(given.endpoints.as_deref(), Some(&["e:2379".to_owned()][..]));
+        assert_eq!(given.root_path.as_deref(), Some("r"));
+        assert_eq!(given.storage_root().path, "files");
         let spec = json!({"config": {"minio": {"rootPath": "milvus/mine"}}});
-        let configured = from_resource("mine", "data", &spec);
-        assert_eq!(configured.storage_root().path, "milvus/mine");
+        let given = configured(&spec);
+        assert_eq!(given.storage_root().path, "milvus/mine");
     }
 }

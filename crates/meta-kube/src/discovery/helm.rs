@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::object::text;
 use milvus_meta::release::Release;
 
 /// Larger than any release that fits into a Secret of 1 MiB, and small enough for memory.
@@ -127,10 +128,7 @@ pub(crate) fn decode(payload: &[u8]) -> Result<HelmRelease, String> {
     };
     let release: Value =
         serde_json::from_slice(&json).map_err(|error| format!("it is not JSON: {error}"))?;
-    let text = |pointer: &str| {
-        let found = release.pointer(pointer).and_then(Value::as_str);
-        found.unwrap_or_default().to_owned()
-    };
+    let text = |pointer: &str| text(&release, pointer).to_owned();
     Ok(HelmRelease {
         name: text("/name"),
         revision: release.get("version").and_then(Value::as_u64).unwrap_or(0),

@@ -7,7 +7,6 @@ use serde::Deserialize;
 use super::{Driver, StageError, fail};
 use crate::BACKUP_FOLDER;
 use crate::job_kind::JobKind;
-use crate::job_runner;
 use crate::stage::is_for_old;
 use meta_report::{BackupRef, MigrateOutcome, MigrateReport};
 use milvus_meta::layout::Layout;
@@ -71,8 +70,8 @@ impl Driver<'_> {
             self.state.verified = false;
             self.next_attempt(JobKind::Migrate).await?;
         }
-        let text = self.run(JobKind::Migrate).await?;
-        if let Some(report) = job_runner::report::<MigrateReport>(&text)
+        let report: Option<MigrateReport> = self.report(JobKind::Migrate).await?;
+        if let Some(report) = report
             && let Some(backup) = report.backup
         {
             // The migration makes another one where the metadata is not what the backup holds.
@@ -147,13 +146,11 @@ impl Driver<'_> {
         if !self.state.has_backup {
             return Ok(false);
         }
-        let text = match self.run(JobKind::List).await {
-            Ok(text) => text,
+        let listed: Option<Listed> = match self.report(JobKind::List).await {
             // Then that is not what it failed of.
-            Err(StageError::Failed(_)) => return Ok(false),
-            Err(problem) => return Err(problem),
+            Err(StageError::Failed(_)) => None,
+            listed => listed?,
         };
-        let listed: Option<Listed> = job_runner::report(&text);
         Ok(listed.is_some_and(|listed| !listed.has(&self.state.backup_file, None)))
     }
 
@@ -161,8 +158,7 @@ impl Driver<'_> {
     /// hand, or with another volume.
     async fn is_in_the_volume(&mut self, backup: &BackupRef) -> Result<bool, StageError> {
         let is_there = lies_in_the_volume(&backup.path) && {
-            let text = self.run(JobKind::List).await?;
-            let listed: Option<Listed> = job_runner::report(&text);
+            let listed: Option<Listed> = self.report(JobKind::List).await?;
             listed.is_some_and(|listed| listed.has(&backup.path, Some(&backup.digest)))
         };
         if !is_there {

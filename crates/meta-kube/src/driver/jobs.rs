@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim};
+use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::{Driver, StageError, fail};
 use crate::client::ClientError;
 use crate::condition::{JobState, job_state};
 use crate::job_kind::JobKind;
-use crate::job_runner::{JobFailure, Runner};
+use crate::job_runner::{JobFailure, Runner, report};
 use crate::manifest;
 use crate::object::ResourceExt;
 use crate::stage::Stage;
@@ -21,7 +22,15 @@ use crate::{LABEL_INSTANCE, LABEL_STEP, config_name, job_name};
 const UNREACHED_PAUSE: Duration = Duration::from_secs(5);
 
 impl Driver<'_> {
-    /// Runs a step as a Job and gives what it reported.
+    /// Runs a step as a Job and returns its last report of this kind.
+    pub(super) async fn report<T: DeserializeOwned>(
+        &mut self,
+        step: JobKind,
+    ) -> Result<Option<T>, StageError> {
+        Ok(report(&self.run(step).await?))
+    }
+
+    /// Runs a step as a Job and returns what it printed.
     ///
     /// What only reads is asked again each time. What writes is taken up where an earlier process left
     /// it: a Job that runs is waited for, one that succeeded counts.
@@ -45,8 +54,9 @@ impl Driver<'_> {
                     }
                     return Ok(text);
                 }
-                Err(JobFailure::Client(error)) => return Err(error.into()),
-                Err(JobFailure::StillRunning(why)) => return Err(StageError::Undecided(why)),
+                Err(problem @ (JobFailure::Client(_) | JobFailure::StillRunning(_))) => {
+                    return Err(problem.into());
+                }
                 Err(JobFailure::Ended {
                     why,
                     again,
@@ -111,13 +121,7 @@ impl Driver<'_> {
         let jobs: Vec<Job> = self.client.list(&selector).await?;
         for job in jobs {
             self.check_lease().await?;
-            match self.runner().finish(&job.name_any()).await {
-                Ok(()) => {}
-                Err(JobFailure::Client(error)) => return Err(error.into()),
-                Err(JobFailure::StillRunning(why) | JobFailure::Ended { why, .. }) => {
-                    return Err(StageError::Undecided(why));
-                }
-            }
+            self.runner().finish(&job.name_any()).await?;
         }
         Ok(())
     }

@@ -6,7 +6,6 @@ use tokio::time::Instant;
 
 use super::{Driver, StageError, fail};
 use crate::job_kind::JobKind;
-use crate::job_runner;
 use crate::preflight::is_restoring;
 use crate::stage::is_for_old;
 use meta_report::StatusReport;
@@ -18,9 +17,8 @@ const LOCK_GRACE: Duration = Duration::from_secs(2);
 
 impl Driver<'_> {
     pub(super) async fn status(&mut self) -> Result<StatusReport, StageError> {
-        let text = self.run(JobKind::Status).await?;
-        job_runner::report(&text)
-            .ok_or_else(|| StageError::Failed("the status Job printed no report".to_owned()))
+        let report = self.report(JobKind::Status).await?;
+        report.ok_or_else(|| StageError::Failed("the status Job printed no report".to_owned()))
     }
 
     /// What is in etcd once the migration lock is free: during a migration it says nothing.

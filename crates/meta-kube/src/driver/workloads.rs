@@ -11,7 +11,7 @@ use crate::cause::Cause;
 use crate::client::ClientError;
 use crate::condition::{Lack, container, image_of, missing_deployments, replicas, unhealthy};
 use crate::discovery::{self, image_version};
-use crate::object::ResourceExt;
+use crate::object::{Milvus, Patch, ResourceExt};
 use crate::stage::Outcome;
 use crate::start_checks::{incompatible_image, paused};
 use crate::state::Workload;
@@ -35,16 +35,16 @@ impl Driver<'_> {
         Ok(found)
     }
 
-    async fn resource(&self) -> Result<Value, StageError> {
-        let found = self.client.milvus(&self.state.instance).await?;
+    async fn resource(&self) -> Result<Milvus, StageError> {
+        let found = self.client.get(&self.state.instance).await?;
         found.ok_or_else(|| StageError::Failed("the custom resource cannot be read".to_owned()))
     }
 
     /// Changes the custom resource, if it is still as it was read.
-    async fn patch_resource(&self, read: &Value, patch: Value) -> Result<(), ClientError> {
-        let version = read.pointer("/metadata/resourceVersion");
-        let patch = manifest::if_unchanged(patch, version.and_then(Value::as_str));
-        self.client.patch_milvus(&self.state.instance, &patch).await
+    async fn patch_resource(&self, read: &Milvus, patch: Value) -> Result<(), ClientError> {
+        let patch = manifest::if_unchanged(patch, read);
+        let (name, patch) = (&self.state.instance, Patch::Merge(&patch));
+        self.client.patch::<Milvus>(name, patch).await.map(|_| ())
     }
 
     async fn change_resource(&self, patch: &Value) -> Result<(), StageError> {
@@ -67,8 +67,9 @@ impl Driver<'_> {
             let Some(patch) = patch(&live)? else {
                 return Ok(Ok(()));
             };
-            let patch = manifest::if_unchanged(patch, live.resource_version().as_deref());
-            let changed = self.client.patch::<Deployment>(name, &patch).await;
+            let patch = manifest::if_unchanged(patch, &live);
+            let patch = Patch::Strategic(&patch);
+            let changed = self.client.patch::<Deployment>(name, patch).await;
             Ok(changed.map(|_| ()))
         })
         .await

@@ -58,8 +58,9 @@ pub(super) fn failed(name: &str, reason: &str, pods: &[Pod], text: &str) -> JobF
                 .unwrap_or_default();
             let hint = connection_hint(text).unwrap_or_default();
             let (code, meaning) = (ended.exit_code, meaning(ended.exit_code));
-            let reason = ended.reason.iter().map(|reason| format!(", {reason}"));
-            let reason = reason.collect::<String>();
+            // The kubelet's word for an exit code that is not 0.
+            let reason = ended.reason.iter().filter(|reason| *reason != "Error");
+            let reason: String = reason.map(|reason| format!(", {reason}")).collect();
             format!("the Job {name} ended with exit code {code} ({meaning}{reason}){message}{hint}")
         }
         None => {
@@ -103,6 +104,27 @@ fn init_failure(pod: &Pod) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_reason_of_an_exit_code_is_named_once() {
+        let why = |code: i32, reason: &str| {
+            let ended = serde_json::json!({"exitCode": code, "reason": reason});
+            let status = serde_json::json!({"name": CONTAINER, "state": {"terminated": ended},
+                "image": "", "imageID": "", "ready": false, "restartCount": 0});
+            let pod = serde_json::json!({"status": {"containerStatuses": [status]}});
+            let pod: Pod = serde_json::from_value(pod).unwrap();
+            match failed("j", "BackoffLimitExceeded", &[pod], "error: no") {
+                JobFailure::Ended { why, .. } => why,
+                JobFailure::StillRunning(_) | JobFailure::Client(_) => String::new(),
+            }
+        };
+        assert_eq!(
+            why(3, "Error"),
+            "the Job j ended with exit code 3 (refused; nothing was changed): no"
+        );
+        let killed = why(137, "OOMKilled");
+        assert!(killed.contains("went away, OOMKilled)"), "{killed}");
+    }
 
     /// Messages of a real job controller.
     #[test]

@@ -263,7 +263,8 @@ mod tests {
             .chain(pod.init_containers.iter().flatten())
         {
             let resources = serde_json::to_value(&container.resources).unwrap();
-            let expected = json!({"limits": {"memory": "1Gi"}, "requests": {"cpu": "100m"}});
+            let requests = json!({"cpu": "100m", "memory": "256Mi"});
+            let expected = json!({"limits": {"memory": "1Gi"}, "requests": requests});
             assert_eq!(resources, expected, "{}", container.name);
         }
         state.shape.requests = [("memory".to_owned(), "64Mi".to_owned())].into();

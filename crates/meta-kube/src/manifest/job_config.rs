@@ -29,7 +29,7 @@ pub(crate) fn files(state: &UpgradeState) -> BTreeMap<String, String> {
     .collect()
 }
 
-/// One file: JSON, which is YAML in which no value can become something else.
+/// One file, as the official tool reads it.
 fn text(state: &UpgradeState, command: &str) -> String {
     let etcd = &state.etcd;
     let path = |key: &Option<String>| key.as_ref().map(|key| format!("{TLS_FOLDER}/{key}"));
@@ -63,7 +63,8 @@ fn text(state: &UpgradeState, command: &str) -> String {
             "ssl": ssl,
         },
     }));
-    format!("{file:#}\n")
+    // A tree of texts and truth values cannot fail to become YAML.
+    serde_saphyr::to_string(&file).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -79,7 +80,7 @@ mod tests {
         let mut state = example();
         for (timeout, expected) in [(None, "300s"), (Some(900), "300s"), (Some(120), "90s")] {
             state.timeout_s = timeout;
-            let line = format!("\"waitSessions\": \"{expected}\"\n");
+            let line = format!("waitSessions: {expected}\n");
             assert!(files(&state)["backup.yaml"].contains(&line), "{timeout:?}");
         }
     }
@@ -116,12 +117,50 @@ mod tests {
         assert_eq!(read, expected.map(|(path, value)| (path.to_owned(), value)));
     }
 
+    /// The file is YAML as people write it, and no value becomes something else.
+    #[test]
+    fn values_are_read_as_they_are_written() {
+        for value in [
+            "0123",
+            "1e3",
+            "0x1f",
+            "yes",
+            "null",
+            "~",
+            "true",
+            "2026-01-01",
+            "a: b",
+            "#no",
+            "- x",
+            " a ",
+            "it's",
+            "a\"b",
+            "{}",
+            "*x",
+            "!x",
+            "%",
+            "@",
+            "|",
+            "é",
+            "a\tb",
+        ] {
+            let mut state = example();
+            state.etcd.root_path = value.to_owned();
+            let file = files(&state).remove("migrate.yaml").unwrap();
+            let settings = meta_yaml::parse(&file).unwrap();
+            let mut found = settings.iter().filter(|one| one.path == "etcd.rootPath");
+            let expected = meta_yaml::Value::Text(value.to_owned());
+            assert_eq!(found.next().unwrap().value, expected, "{file}");
+            assert!(!file.contains("{\n"), "{file}");
+        }
+    }
+
     #[test]
     fn the_state_decides_whether_broken_records_are_skipped() {
         let mut state = example();
         state.skip_broken = true;
         let text = &files(&state)["migrate.yaml"];
-        assert!(text.contains("\"onBrokenRecord\": \"skip\""), "{text}");
+        assert!(text.contains("onBrokenRecord: skip\n"), "{text}");
     }
 
     #[test]
@@ -134,7 +173,7 @@ mod tests {
             cert: None,
             key: None,
         });
-        let file: Value = serde_json::from_str(&files(&state)["rollback.yaml"]).unwrap();
+        let file: Value = serde_saphyr::from_str(&files(&state)["rollback.yaml"]).unwrap();
         assert_eq!(file["etcd"]["auth"], json!({"enabled": true}));
         let ssl = json!({"enabled": true, "tlsCACert": "/milvus/tls/ca.crt"});
         assert_eq!(file["etcd"]["ssl"], ssl);

@@ -20,6 +20,32 @@ fn resource() -> Value {
     })
 }
 
+fn read(resource: &Value) -> Milvus {
+    serde_json::from_value(resource.clone()).unwrap()
+}
+
+// The functions under test, for resources that the tests change as JSON.
+
+fn save(resource: &Value) -> SavedResource {
+    super::save(&read(resource))
+}
+
+fn with_current_counts(saved: &SavedResource, live: &Value) -> SavedResource {
+    super::with_current_counts(saved, &read(live))
+}
+
+fn refusals(resource: &Value, upgrades: &[MilvusUpgrade]) -> Vec<String> {
+    super::refusals(&read(resource), upgrades)
+}
+
+fn stopped(resource: &Value) -> Result<(), Lack> {
+    super::stopped(&read(resource))
+}
+
+fn healthy(resource: &Value) -> Result<(), Lack> {
+    super::healthy(&read(resource))
+}
+
 /// RFC 7386, as the API server applies it.
 fn merge(target: &mut Value, patch: &Value) {
     let Some(members) = patch.as_object() else {
@@ -126,12 +152,11 @@ fn unsupported_custom_resources_are_refused() {
     let mut deleted = resource();
     deleted["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     assert!(refusals(&deleted, &[])[0].contains("deleted"));
-    let upgrade = |state: &str| {
-        json!({
-            "metadata": {"name": "up"},
-            "spec": {"milvus": {"name": "mine"}},
-            "status": {"state": state},
-        })
+    let upgrade = |state: &str| -> MilvusUpgrade {
+        let spec = json!({"milvus": {"name": "mine"}});
+        let status = json!({"state": state});
+        let upgrade = json!({"metadata": {"name": "up"}, "spec": spec, "status": status});
+        serde_json::from_value(upgrade).unwrap()
     };
     assert!(refusals(&resource(), &[upgrade("BackupMeta")])[0].contains("MilvusUpgrade up"));
     assert!(refusals(&resource(), &[upgrade("Succeeded")]).is_empty());

@@ -4,6 +4,7 @@ use super::{Facts, missing_rights, target};
 use crate::condition::{at_rest, is_paused};
 use crate::discovery::image_version;
 use crate::options::{PodUser, UpgradeOptions, severity};
+use crate::start_checks::paused;
 use crate::state::EtcdTarget;
 use meta_report::StatusReport;
 use milvus_meta::finding::{Finding, Severity};
@@ -34,6 +35,11 @@ pub(crate) fn cluster_finding(severity: Severity, code: &str, message: String) -
     }
 }
 
+/// Sorts findings, the worst first, and those with the same code next to each other.
+pub(super) fn sort(findings: &mut [Finding]) {
+    findings.sort_by(|a, b| (a.severity, &a.code).cmp(&(b.severity, &b.code)));
+}
+
 struct Findings<'a> {
     accepted: &'a [String],
     all: Vec<Finding>,
@@ -57,26 +63,13 @@ impl Findings<'_> {
     }
 
     fn sorted(mut self) -> Vec<Finding> {
-        self.all.sort_by(|a, b| {
-            a.severity
-                .cmp(&b.severity)
-                .then_with(|| a.code.cmp(&b.code))
-        });
+        sort(&mut self.all);
         self.all
     }
 }
 
-/// Checks the facts without the metadata.
+/// Checks the facts about the cluster.
 pub(crate) fn check(facts: &Facts, options: &UpgradeOptions) -> Vec<Finding> {
-    check_with_metadata(facts, options, None)
-}
-
-/// Checks the facts; `layout` is what a Job found the metadata to be, where one looked.
-pub(super) fn check_with_metadata(
-    facts: &Facts,
-    options: &UpgradeOptions,
-    layout: Option<Layout>,
-) -> Vec<Finding> {
     let mut findings = Findings {
         accepted: &options.accepted,
         all: Vec::new(),
@@ -92,7 +85,7 @@ pub(super) fn check_with_metadata(
         findings.error("at-work", message);
     }
     check_user(facts, options, &mut findings);
-    check_stopped(facts, layout, &mut findings);
+    check_stopped(facts, &mut findings);
     check_versions(facts, options, &mut findings);
     check_etcd(facts, options, &mut findings);
     check_owners(facts, &mut findings);
@@ -194,16 +187,16 @@ fn check_workloads(facts: &Facts, findings: &mut Findings<'_>) {
         let Some(deployment) = facts.deployment(name) else {
             continue;
         };
-        if is_paused(deployment) {
-            let message = format!(
-                "Deployment {name} is paused, a new image would not be rolled out: kubectl -n {} rollout \
-                 resume deployment/{name}",
-                facts.namespace
-            );
-            findings.error("paused", message);
-        } else if let Err(lack) = at_rest(deployment) {
+        if !is_paused(deployment)
+            && let Err(lack) = at_rest(deployment)
+        {
             findings.error("not-at-rest", format!("Deployment {name}: {lack}"));
         }
+    }
+    let deployments = workloads.found.iter();
+    let deployments = deployments.filter_map(|one| facts.deployment(&one.name));
+    if let Some(hint) = paused(&facts.namespace, deployments, None) {
+        findings.error("paused", hint);
     }
 }
 
@@ -219,7 +212,7 @@ fn is_nowhere(facts: &Facts) -> bool {
 
 pub(crate) fn no_instance(facts: &Facts) -> String {
     format!(
-        "no Milvus Deployment of instance {} in namespace {}; {}",
+        "no Milvus Deployment of instance {} in namespace {}{}",
         facts.instance,
         facts.namespace,
         facts.other_instances()

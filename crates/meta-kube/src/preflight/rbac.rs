@@ -7,8 +7,8 @@ use milvus_meta::finding::{Finding, Severity};
 pub struct Right {
     /// Empty for the core.
     pub group: &'static str,
+    /// With its subresource: `pods/log`.
     pub resource: &'static str,
-    pub subresource: Option<&'static str>,
     pub verb: &'static str,
     /// The one object that is meant; `None` for all.
     pub name: Option<String>,
@@ -17,9 +17,6 @@ pub struct Right {
 impl std::fmt::Display for Right {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "{} {}", self.verb, self.resource)?;
-        if let Some(subresource) = self.subresource {
-            write!(formatter, "/{subresource}")?;
-        }
         if let Some(name) = &self.name {
             write!(formatter, " {name}")?;
         }
@@ -32,45 +29,41 @@ impl std::fmt::Display for Right {
 
 /// The rights that every upgrade needs, and those that only an operator-managed instance does.
 pub fn rights(operator_managed: bool) -> Vec<Right> {
-    let table: &[(&str, &str, Option<&str>, &[&str])] = &[
-        ("apps", "deployments", None, &["get", "list"]),
-        ("", "pods", None, &["get", "list"]),
-        ("", "pods", Some("log"), &["get"]),
-        ("", "services", None, &["list"]),
-        (
-            "",
-            "configmaps",
-            None,
-            &["get", "create", "update", "delete"],
-        ),
-        ("", "persistentvolumeclaims", None, &["get", "create"]),
-        ("batch", "jobs", None, &["get", "list", "create", "delete"]),
+    let all: &[(&str, &str, &[&str])] = &[
+        ("apps", "deployments", &["get", "list"]),
+        ("", "pods", &["get", "list"]),
+        ("", "pods/log", &["get"]),
+        ("", "services", &["list"]),
+        ("", "configmaps", &["get", "create", "update", "delete"]),
+        ("", "persistentvolumeclaims", &["get", "create"]),
+        ("batch", "jobs", &["get", "list", "create", "delete"]),
         (
             "coordination.k8s.io",
             "leases",
-            None,
             &["get", "create", "update", "delete"],
         ),
     ];
-    let changed: &[(&str, &str, Option<&str>, &[&str])] = if operator_managed {
+    let changed: &[(&str, &str, &[&str])] = if operator_managed {
         &[
-            ("milvus.io", "milvuses", None, &["get", "patch"]),
-            ("milvus.io", "milvusupgrades", None, &["list"]),
+            ("milvus.io", "milvuses", &["get", "patch"]),
+            ("milvus.io", "milvusupgrades", &["list"]),
         ]
     } else {
-        &[("apps", "deployments", None, &["patch"])]
+        &[("apps", "deployments", &["patch"])]
     };
-    let rows = table.iter().chain(changed);
-    rows.flat_map(|&(group, resource, subresource, verbs)| {
-        verbs.iter().map(move |&verb| Right {
-            group,
-            resource,
-            subresource,
-            verb,
-            name: None,
-        })
-    })
-    .collect()
+    let rights = all
+        .iter()
+        .chain(changed)
+        .flat_map(|&(group, resource, verbs)| {
+            let right = move |&verb| Right {
+                group,
+                resource,
+                verb,
+                name: None,
+            };
+            verbs.iter().map(right)
+        });
+    rights.collect()
 }
 
 /// The error for missing rights. Without any right at all, the namespace may be the wrong one.
@@ -96,7 +89,6 @@ pub(crate) fn secret_right(name: &str) -> Right {
     Right {
         group: "",
         resource: "secrets",
-        subresource: None,
         verb: "get",
         name: Some(name.to_owned()),
     }

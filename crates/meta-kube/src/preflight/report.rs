@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::checks::check_with_metadata;
+use super::checks::{check, sort};
 use super::rolling_update;
 use super::{
     Facts, PodFact, RELEASES, Storage, check_metadata, cluster_finding, release_findings, running,
 };
 use crate::discovery::helm::{HelmRelease, chart_for};
-use crate::options::{RepeatedOptions, UpgradeOptions, default_image, severity};
+use crate::options::{UpgradeOptions, severity};
 use crate::state::{EtcdTarget, Workload};
 use meta_report::StatusReport;
 use milvus_meta::finding::{Finding, Severity};
@@ -75,15 +75,11 @@ pub struct WorkloadReport {
     pub pods: Vec<PodFact>,
 }
 
-pub(crate) fn path(
-    facts: &Facts,
-    running: Option<&Release>,
-    options: &UpgradeOptions,
-) -> UpgradePath {
-    let Some(from) = running.or(options.source.as_ref()) else {
+/// The path from the known source to the known target.
+fn path(facts: &Facts, known: &UpgradeOptions) -> UpgradePath {
+    let (Some(from), Some(target)) = (&known.source, &known.target) else {
         return UpgradePath::Unknown;
     };
-    let target = options.target.clone().unwrap_or(Release::LATEST_2_2);
     if target.triple() == from.triple() {
         UpgradePath::Nothing
     } else if target.triple() < from.triple() {
@@ -99,20 +95,13 @@ pub(crate) fn path(
     }
 }
 
-fn findings(
-    facts: &Facts,
-    options: &UpgradeOptions,
-    etcd: &EtcdTarget,
-    metadata: Option<&StatusReport>,
-) -> Vec<Finding> {
-    let layout = metadata.map(|status| status.layout);
-    let mut all = check_with_metadata(facts, options, layout);
-    if let Some(status) = metadata {
+fn findings(facts: &Facts, options: &UpgradeOptions, etcd: &EtcdTarget) -> Vec<Finding> {
+    let mut all = check(facts, options);
+    if let Some(status) = &facts.metadata {
         let runs = facts.pods.values().flatten().any(|pod| pod.ready);
         all.extend(check_metadata(status, etcd, &options.accepted, runs));
         all.extend(unreadable(facts, status.layout, options));
     }
-    all.sort_by(|a, b| (a.severity, &a.code).cmp(&(b.severity, &b.code)));
     all
 }
 
@@ -130,15 +119,16 @@ fn workloads(facts: &Facts) -> Vec<WorkloadReport> {
 }
 
 /// The report, with the exact next command.
-pub(crate) fn report(
-    facts: &Facts,
-    options: &UpgradeOptions,
-    etcd: EtcdTarget,
-    metadata: Option<StatusReport>,
-) -> PreflightReport {
+pub(crate) fn report(facts: &Facts, options: &UpgradeOptions, etcd: EtcdTarget) -> PreflightReport {
     let running = running(facts);
-    let path = path(facts, running.as_ref(), options);
-    let mut findings = findings(facts, options, &etcd, metadata.as_ref());
+    // What is not given is the release that runs, and the newest one.
+    let known = UpgradeOptions {
+        source: running.clone().or(options.source.clone()),
+        target: options.target.clone().or(Some(Release::LATEST_2_2)),
+        ..options.clone()
+    };
+    let path = path(facts, &known);
+    let mut findings = findings(facts, options, &etcd);
     if path == UpgradePath::RollingUpdate
         && let Some(lack) = rolling_update::standby_lack(facts)
     {
@@ -157,13 +147,13 @@ pub(crate) fn report(
         helm: facts.helm.clone(),
         workloads: workloads(facts),
         left_alone: facts.workloads.others.clone(),
-        next: next_command(facts, options, running.as_ref(), path),
-        again: again(options, running.as_ref()),
+        next: next_command(facts, &known, path),
+        again: known.command("preflight"),
         running: running.map(|release| release.to_string()),
         wanted: options.target.as_ref().map(ToString::to_string),
         storage: facts.storage.clone(),
         etcd,
-        metadata,
+        metadata: facts.metadata.clone(),
         path,
         findings: Vec::new(),
         blocks_now: Vec::new(),
@@ -190,7 +180,7 @@ impl PreflightReport {
     /// Adds findings in their place; an error keeps an upgrade from starting.
     pub(crate) fn add(&mut self, findings: impl IntoIterator<Item = Finding>) {
         self.findings.extend(findings);
-        self.findings.sort_by_key(|one| one.severity);
+        sort(&mut self.findings);
         let errors = self.findings.iter().filter(|one| one.is_error());
         let codes: Vec<String> = errors.map(|one| one.code.clone()).collect();
         if !codes.is_empty() {
@@ -233,52 +223,20 @@ fn unreadable(facts: &Facts, layout: Layout, options: &UpgradeOptions) -> Vec<Fi
     )
 }
 
-fn versions(options: &UpgradeOptions, running: Option<&Release>) -> String {
-    let source = running.or(options.source.as_ref()).map(ToString::to_string);
-    let source = source.unwrap_or_else(|| "VERSION".to_owned());
-    let target = options.target.clone().unwrap_or(Release::LATEST_2_2);
-    let given = options
-        .image
-        .as_ref()
-        .filter(|image| **image != default_image(&target));
-    let image = given
-        .map(|image| format!(" -w {image}"))
-        .unwrap_or_default();
-    format!(" -s {source} -t {target}{image}")
-}
-
-fn again(options: &UpgradeOptions, running: Option<&Release>) -> String {
-    let RepeatedOptions { place, aim } = &options.repeated;
-    let versions = versions(options, running);
-    format!("meta-migration preflight{place}{versions}{aim}")
-}
-
-fn next_command(
-    facts: &Facts,
-    options: &UpgradeOptions,
-    running: Option<&Release>,
-    path: UpgradePath,
-) -> String {
-    let RepeatedOptions { place, aim } = &options.repeated;
-    let target = options.target.clone().unwrap_or(Release::LATEST_2_2);
-    let image = options
-        .image
-        .clone()
-        .unwrap_or_else(|| default_image(&target));
+/// The command that follows.
+fn next_command(facts: &Facts, known: &UpgradeOptions, path: UpgradePath) -> String {
+    let place = &known.repeated.place;
+    let target = known.target.clone().unwrap_or(Release::LATEST_2_2);
+    let image = known.new_image().unwrap_or_default();
     match path {
-        UpgradePath::MetadataMigration => {
-            let versions = versions(options, running);
-            format!("meta-migration upgrade{place}{versions}{aim}")
-        }
+        UpgradePath::MetadataMigration => known.command("upgrade"),
         UpgradePath::RollingUpdate => {
-            let source = options.source.as_ref().filter(|_| running.is_none());
-            let source = source.map(|one| format!(" -s {one}")).unwrap_or_default();
-            let accepted: String = rolling_update::ACCEPTABLE
-                .iter()
-                .filter(|code| options.accepted.iter().any(|one| one == *code))
-                .map(|code| format!(" --accept {code}"))
-                .collect();
-            format!("meta-migration rolling-update{place}{source} -t {target} -w {image}{accepted}")
+            let accepted = known.accepted.iter();
+            let accepted =
+                accepted.filter(|code| rolling_update::ACCEPTABLE.contains(&code.as_str()));
+            let accepted: String = accepted.map(|code| format!(" --accept {code}")).collect();
+            let versions = known.versions();
+            format!("meta-migration rolling-update{place}{versions}{accepted}")
         }
         UpgradePath::ImageChange => image_change(facts, &target, &image),
         UpgradePath::Nothing => "nothing to do: the target release is running".to_owned(),
@@ -287,7 +245,7 @@ fn next_command(
              upgrade{place} -o rollback"
         ),
         UpgradePath::TooOld => "upgrade to 2.1.4 first, as its documentation says".to_owned(),
-        UpgradePath::Unknown => again(options, running),
+        UpgradePath::Unknown => format!("{} -s VERSION", known.command("preflight")),
     }
 }
 

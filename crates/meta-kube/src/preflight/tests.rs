@@ -126,14 +126,15 @@ fn the_metadata_decides_what_may_be_started() {
     for workload in &mut stopped.workloads.found {
         workload.replicas = 0;
     }
-    let reported = |layout| {
-        let mut findings = checks::check_with_metadata(&stopped, &options(), layout);
-        findings.remove(0).message
+    let mut reported = |layout: Option<Layout>| {
+        stopped.metadata = layout.map(status);
+        check(&stopped, &options()).remove(0).message
     };
-    assert!(reported(None).contains("start none before it is known"));
-    assert!(reported(Some(Layout::V2_1)).contains("with the image of 2.1, scale them up"));
+    assert!(reported(None).contains("run preflight or meta-migration status"));
+    assert!(reported(Some(Layout::V2_1)).contains("scale them up with an image of 2.1"));
     assert!(reported(Some(Layout::V2_2)).contains("2.1 must not be started on it"));
-    assert!(reported(Some(Layout::Mixed)).contains("nothing may be started on it"));
+    assert!(reported(Some(Layout::Mixed)).contains("do not start any Milvus component"));
+    assert!(reported(Some(Layout::Empty)).contains("etcd contains no Milvus metadata"));
 }
 
 #[test]
@@ -205,10 +206,13 @@ fn w24_helm_gitops_and_scalers_are_checked() {
         }))
         .unwrap(),
     ];
-    facts.scaled_objects = vec![json!({
-        "metadata": {"name": "keda"},
-        "spec": {"scaleTargetRef": {"name": "prod-milvus-proxy"}},
-    })];
+    facts.scaled_objects = vec![
+        serde_json::from_value(json!({
+            "metadata": {"name": "keda"},
+            "spec": {"scaleTargetRef": {"name": "prod-milvus-proxy"}},
+        }))
+        .unwrap(),
+    ];
     assert_eq!(
         codes(&facts, &options()),
         ["gitops", "helm-pending", "keda", "autoscaler"]
@@ -293,7 +297,7 @@ fn path_and_next_command_match_the_release() {
             ..options()
         };
         let etcd = target(&facts, &options);
-        let report = report(&facts, &options, etcd, None);
+        let report = report(&facts, &options, etcd);
         (report.path, report.next)
     };
     let (path, command) = next("2.1.4", "2.2.16");
@@ -305,7 +309,9 @@ fn path_and_next_command_match_the_release() {
     assert_eq!(next("2.2.2", "2.2.16").0, UpgradePath::ImageChange);
     let (path, command) = next("2.2.3", "2.2.16");
     assert_eq!(path, UpgradePath::RollingUpdate);
-    assert!(command.starts_with("meta-migration rolling-update -i prod -n data -t 2.2.16"));
+    assert!(
+        command.starts_with("meta-migration rolling-update -i prod -n data -s 2.2.3 -t 2.2.16")
+    );
     assert_eq!(next("2.2.16", "2.2.16").0, UpgradePath::Nothing);
     assert_eq!(
         next("2.1.0", "2.1.4").0,
@@ -326,7 +332,7 @@ fn next_commands_repeat_the_given_options() {
         },
         ..options()
     };
-    let found = report(&facts(), &options, target(&facts(), &options), None);
+    let found = report(&facts(), &options, target(&facts(), &options));
     assert_eq!(
         found.next,
         "meta-migration upgrade -i prod -n data --context big -s 2.1.4 -t 2.2.16 \
@@ -334,7 +340,7 @@ fn next_commands_repeat_the_given_options() {
     );
     let mut hindered = facts();
     hindered.configured.metastore = Some("mysql".to_owned());
-    let found = report(&hindered, &options, target(&hindered, &options), None);
+    let found = report(&hindered, &options, target(&hindered, &options));
     assert!(
         found
             .next
@@ -351,7 +357,7 @@ fn an_image_change_names_the_command_of_its_manager() {
             source: None,
             ..options()
         };
-        report(facts, &options, target(facts, &options), None).next
+        report(facts, &options, target(facts, &options)).next
     };
     let mut within = facts();
     for workload in &mut within.workloads.found {
@@ -370,7 +376,8 @@ fn an_image_change_names_the_command_of_its_manager() {
         command(&within).starts_with("helm upgrade prod milvus/milvus -n data --version 4.0.34")
     );
     within.helm = None;
-    within.resource = Some(json!({"metadata": {"name": "prod"}, "spec": {"mode": "standalone"}}));
+    let resource = json!({"metadata": {"name": "prod"}, "spec": {"mode": "standalone"}});
+    within.resource = Some(serde_json::from_value(resource).unwrap());
     assert!(command(&within).starts_with("kubectl -n data patch milvus prod"));
 }
 
@@ -442,7 +449,7 @@ fn a_paused_deployment_is_reported_with_its_remedy() {
     assert!(
         reported[0]
             .message
-            .contains("rollout resume deployment/prod-milvus-proxy")
+            .contains("rollout resume deployment prod-milvus-proxy")
     );
 }
 
@@ -524,12 +531,12 @@ fn openshift_user_ranges_are_checked() {
 fn temporary_blockers_are_listed_separately() {
     let mut busy = facts();
     busy.active_orchestrator = Some("laptop-1".to_owned());
-    let reported = report(&busy, &options(), EtcdTarget::default(), None);
+    let reported = report(&busy, &options(), EtcdTarget::default());
     assert_eq!(reported.blocks_now, ["at-work"]);
     assert!(!reported.ok);
     let mut wrong = facts();
     wrong.configured.metastore = Some("mysql".to_owned());
-    let reported = report(&wrong, &options(), EtcdTarget::default(), None);
+    let reported = report(&wrong, &options(), EtcdTarget::default());
     assert!(reported.blocks_now.is_empty() && !reported.ok);
 }
 
@@ -553,12 +560,8 @@ fn a_release_on_metadata_that_it_cannot_read_is_an_error() {
             target: release("2.2.16"),
             ..UpgradeOptions::default()
         };
-        let reported = report(
-            &facts,
-            &options,
-            EtcdTarget::default(),
-            Some(status(layout)),
-        );
+        facts.metadata = Some(status(layout));
+        let reported = report(&facts, &options, EtcdTarget::default());
         let found = reported.findings.into_iter();
         let mut found = found.filter(|one| one.code == "release-metadata");
         found.next().map(|one| one.severity)
@@ -574,10 +577,11 @@ fn a_release_on_metadata_that_it_cannot_read_is_an_error() {
 fn a_keda_scaler_is_paused_only_at_zero() {
     let paused = |annotations: serde_json::Value| {
         let mut facts = facts();
-        facts.scaled_objects = vec![json!({
+        let scaler = json!({
             "metadata": {"name": "s", "annotations": annotations},
             "spec": {"scaleTargetRef": {"name": "prod-milvus-proxy"}},
-        })];
+        });
+        facts.scaled_objects = vec![serde_json::from_value(scaler).unwrap()];
         !codes(&facts, &options()).contains(&"keda".to_owned())
     };
     let paused_key = "autoscaling.keda.sh/paused";

@@ -167,8 +167,8 @@ impl Run {
             }
             let outcome = self.work();
             match next(self.stage, outcome, self.before, self.policy) {
-                Next::Go(following) => self.stage = following,
-                Next::Halt => return false,
+                Some(following) => self.stage = following,
+                None => return false,
             }
         }
         false

@@ -1,7 +1,7 @@
 //! The table of stages. Adding a stage is adding a row; the tests of this module and the crash model check it.
 
+use super::Stage;
 use super::end::{self, End};
-use super::{Next, Stage};
 use crate::job_kind::JobKind;
 use crate::options::Policy;
 use milvus_meta::layout::Layout;
@@ -68,7 +68,7 @@ pub enum Effect {
     LossAccepted,
 }
 
-type ByLayout = fn(Layout, Option<Layout>, Policy) -> Next;
+type ByLayout = fn(Layout, Option<Layout>, Policy) -> Option<Stage>;
 
 #[derive(Debug)]
 pub struct Row {
@@ -157,36 +157,6 @@ const fn row(stage: Stage, work: Work, label: &'static str, meaning: &'static st
     }
 }
 
-/// What a row says beyond its defaults.
-#[rustfmt::skip]
-impl Row {
-    const fn job(self, kind: JobKind) -> Self { Self { job: Some(kind), ..self } }
-    const fn next(self, stage: Stage) -> Self { Self { next: Then::Go(stage), ..self } }
-    const fn reads_layout(self, decides: ByLayout) -> Self { Self { by_layout: Some(decides), job: Some(JobKind::Status), ..self } }
-    const fn expects(self, layout: Layout) -> Self { Self { expects: Some(layout), ..self } }
-    const fn keeps_failure(self) -> Self { Self { keeps_failure: true, ..self } }
-    const fn failed(self, then: Then) -> Self { Self { failed: then, ..self } }
-    const fn resume(self, stage: Stage) -> Self { Self { resume: stage, ..self } }
-    const fn again(self, stage: Stage) -> Self { Self { stop_again: stage, ..self } }
-    const fn back(self, begin: TurnBack) -> Self { Self { turn_back: begin, ..self } }
-    const fn forward(self, stage: Stage) -> Self { Self { turn_forward: Some(stage), ..self } }
-    const fn enter(self, effects: &'static [Effect]) -> Self { Self { on_enter: effects, ..self } }
-    const fn success(self, effects: &'static [Effect]) -> Self { Self { on_success: effects, ..self } }
-    const fn on_rollback(self, effects: &'static [Effect]) -> Self { Self { on_rollback: effects, ..self } }
-    const fn end(self, end: &'static End) -> Self { Self { end: Some(end), ..self } }
-    const fn migrated(self, meaning: &'static str) -> Self { Self { meaning_migrated: meaning, ..self } }
-    const fn untouched(self) -> Self { Self { untouched: true, ..self } }
-    const fn no_volume(self) -> Self { Self { needs_volume: false, ..self } }
-    const fn proves(self) -> Self { Self { proves: true, ..self } }
-    const fn counts(self) -> Self { Self { counts: true, ..self } }
-    const fn plan_open(self) -> Self { Self { plan_open: true, ..self } }
-    const fn takes_image(self) -> Self { Self { takes_image: true, ..self } }
-    const fn saves_first(self, stage: Stage) -> Self { Self { saves_first: Some(stage), ..self } }
-    const fn may_discard(self) -> Self { Self { may_discard: true, ..self } }
-    const fn stopped(self) -> Self { Self { stopped: true, ..self } }
-    const fn runs(self) -> Self { Self { runs: true, ..self } }
-}
-
 const UNTOUCHED: &str = "Milvus and its metadata are unchanged";
 const STOPPING: &str = "Milvus is stopped or being stopped; its metadata is unchanged";
 const STOPPED: &str = "Milvus is stopped or being stopped; its metadata is intact, either 2.1 or 2.2, and nothing is lost";
@@ -203,67 +173,76 @@ pub(super) const UNKNOWN: Row = row(Stage::ABORTED, Work::Nothing, "unknown", "u
 /// All stages, the way forward first.
 #[rustfmt::skip]
 pub(crate) const TABLE: [Row; 22] = [
-    row(Stage::PROBE, Work::Probe, "probing image, volume and etcd", UNTOUCHED)
-        .reads_layout(after_probe).failed(Then::Go(Stage::ABORTED)).back(TurnBack::To(Stage::ABORTED))
-        .untouched().proves().plan_open(),
-    row(Stage::PLAN, Work::Plan, "planning the migration", UNTOUCHED)
-        .job(JobKind::Plan).next(Stage::STOP).failed(Then::Go(Stage::ABORTED)).resume(Stage::PROBE)
-        .back(TurnBack::To(Stage::ABORTED)).untouched().plan_open(),
-    row(Stage::STOP, Work::Stop, "stopping Milvus", STOPPING).migrated(STOPPED)
-        .next(Stage::DRAIN).failed(Then::Diagnose).back(TurnBack::CheckUnlessMigrated).counts().plan_open(),
-    row(Stage::DRAIN, Work::Drain, "waiting for pods to end", STOPPING).migrated(STOPPED)
-        .next(Stage::BACKUP).failed(Then::Diagnose).again(Stage::STOP)
-        .back(TurnBack::CheckUnlessMigrated).plan_open().stopped(),
-    row(Stage::BACKUP, Work::Backup, "backing up the metadata", STOPPING).migrated(STOPPED)
-        .job(JobKind::Backup).next(Stage::MIGRATE).failed(Then::Diagnose).again(Stage::STOP)
-        .back(TurnBack::CheckUnlessMigrated).plan_open().stopped(),
-    row(Stage::MIGRATE, Work::Migrate, "migrating the metadata", STOPPED)
-        .job(JobKind::Migrate).next(Stage::VERIFY).failed(Then::Go(Stage::DIAGNOSE)).again(Stage::STOP)
-        .back(TurnBack::To(Stage::STOP_BACK)).plan_open().stopped(),
-    row(Stage::VERIFY, Work::Verify, "verifying the 2.2 metadata",
-        "Milvus is stopped; its metadata was migrated and is being verified")
-        .job(JobKind::Verify).next(Stage::START_NEW).failed(Then::RollBack).again(Stage::STOP)
-        .back(TurnBack::To(Stage::STOP_BACK)).success(&[Effect::Verified]).stopped(),
-    row(Stage::CHECK_NEW, Work::CheckLayout, "checking that the metadata is still 2.2", STARTING)
-        .reads_layout(after_check_new).expects(Layout::V2_2).again(Stage::STOP).back(TurnBack::To(Stage::STOP_BACK)).no_volume().takes_image(),
-    row(Stage::START_NEW, Work::Start, "starting the new release", STARTING)
-        .next(Stage::WAIT_NEW).failed(Then::RollBack).resume(Stage::CHECK_NEW).again(Stage::STOP)
-        .back(TurnBack::To(Stage::STOP_BACK)).enter(&[Effect::NothingSaved]).on_rollback(&[Effect::LossAccepted])
-        .takes_image(),
-    row(Stage::WAIT_NEW, Work::WaitReady, "waiting for the new release to become healthy", STARTING)
-        .next(Stage::UPGRADED).failed(Then::RollBack).resume(Stage::CHECK_NEW).again(Stage::STOP)
-        .back(TurnBack::To(Stage::STOP_BACK)).success(&[Effect::FailureOver]).on_rollback(&[Effect::LossAccepted])
-        .takes_image(),
-    row(Stage::UPGRADED, Work::Nothing, "upgraded", HEALTHY)
-        .back(TurnBack::To(Stage::CHECK_ROLLBACK)).enter(&[Effect::NoRollback]).end(&end::UPGRADED),
-    row(Stage::DIAGNOSE, Work::CheckLayout, "checking the metadata", STOPPED)
-        .reads_layout(after_diagnosis).expects(Layout::V2_1).keeps_failure().resume(Stage::STOP).again(Stage::STOP).back(TurnBack::To(Stage::STOP_BACK))
-        .no_volume().plan_open(),
-    row(Stage::CHECK_ROLLBACK, Work::CheckRollback, "checking that a rollback is possible", HEALTHY)
-        .job(JobKind::Preview).next(Stage::STOP_BACK).failed(Then::Go(Stage::UPGRADED))
-        .back(TurnBack::To(Stage::CHECK_ROLLBACK)).forward(Stage::CHECK_NEW).runs(),
-    row(Stage::STOP_BACK, Work::Stop, "rollback: stopping Milvus", STOPPING_BACK)
-        .next(Stage::DRAIN_BACK).back(TurnBack::To(Stage::STOP_BACK)).forward(Stage::STOP),
-    row(Stage::DRAIN_BACK, Work::Drain, "rollback: waiting for pods to end", STOPPING_BACK)
-        .next(Stage::SAVE_NEW).again(Stage::STOP_BACK).back(TurnBack::To(Stage::DRAIN_BACK))
-        .forward(Stage::STOP).stopped(),
-    row(Stage::SAVE_NEW, Work::SaveNew, "rollback: saving what the new release wrote", STOPPING_BACK)
-        .job(JobKind::Save).next(Stage::RESTORE).again(Stage::STOP_BACK).back(TurnBack::To(Stage::SAVE_NEW))
-        .forward(Stage::STOP).may_discard().stopped(),
-    row(Stage::RESTORE, Work::Restore, "rolling the metadata back", RESTORING)
-        .job(JobKind::Rollback).next(Stage::CHECK_OLD).again(Stage::STOP_BACK).back(TurnBack::To(Stage::RESTORE))
-        .forward(Stage::STOP).saves_first(Stage::SAVE_NEW).may_discard().stopped(),
-    row(Stage::CHECK_OLD, Work::CheckLayout, "checking that the metadata is 2.1 again", RESTORING)
-        .reads_layout(after_check_old).expects(Layout::V2_1).back(TurnBack::To(Stage::CHECK_OLD)).no_volume(),
-    row(Stage::START_OLD, Work::Start, "starting the old release", STARTING_OLD)
-        .next(Stage::WAIT_OLD).resume(Stage::CHECK_OLD).back(TurnBack::To(Stage::CHECK_OLD)),
-    row(Stage::WAIT_OLD, Work::WaitReady, "waiting for the old release to become healthy", STARTING_OLD)
-        .job(JobKind::Status).next(Stage::ROLLED_BACK).resume(Stage::CHECK_OLD).back(TurnBack::To(Stage::CHECK_OLD))
-        .no_volume(),
-    row(Stage::ROLLED_BACK, Work::Nothing, "rolled back", "the old release became healthy again, on 2.1 metadata")
-        .end(&end::ROLLED_BACK),
-    row(Stage::ABORTED, Work::Nothing, "ended before anything was changed", UNTOUCHED)
-        .end(&end::ABORTED).untouched(),
+    Row { by_layout: Some(after_probe), job: Some(JobKind::Status), failed: Then::Go(Stage::ABORTED),
+        turn_back: TurnBack::To(Stage::ABORTED), untouched: true, proves: true, plan_open: true,
+        ..row(Stage::PROBE, Work::Probe, "probing image, volume and etcd", UNTOUCHED) },
+    Row { job: Some(JobKind::Plan), next: Then::Go(Stage::STOP), failed: Then::Go(Stage::ABORTED),
+        resume: Stage::PROBE, turn_back: TurnBack::To(Stage::ABORTED), untouched: true, plan_open: true,
+        ..row(Stage::PLAN, Work::Plan, "planning the migration", UNTOUCHED) },
+    Row { meaning_migrated: STOPPED, next: Then::Go(Stage::DRAIN), failed: Then::Diagnose,
+        turn_back: TurnBack::CheckUnlessMigrated, counts: true, plan_open: true,
+        ..row(Stage::STOP, Work::Stop, "stopping Milvus", STOPPING) },
+    Row { meaning_migrated: STOPPED, next: Then::Go(Stage::BACKUP), failed: Then::Diagnose, stop_again: Stage::STOP,
+        turn_back: TurnBack::CheckUnlessMigrated, plan_open: true, stopped: true,
+        ..row(Stage::DRAIN, Work::Drain, "waiting for pods to end", STOPPING) },
+    Row { meaning_migrated: STOPPED, job: Some(JobKind::Backup), next: Then::Go(Stage::MIGRATE),
+        failed: Then::Diagnose, stop_again: Stage::STOP, turn_back: TurnBack::CheckUnlessMigrated, plan_open: true,
+        stopped: true,
+        ..row(Stage::BACKUP, Work::Backup, "backing up the metadata", STOPPING) },
+    Row { job: Some(JobKind::Migrate), next: Then::Go(Stage::VERIFY), failed: Then::Go(Stage::DIAGNOSE),
+        stop_again: Stage::STOP, turn_back: TurnBack::To(Stage::STOP_BACK), plan_open: true, stopped: true,
+        ..row(Stage::MIGRATE, Work::Migrate, "migrating the metadata", STOPPED) },
+    Row { job: Some(JobKind::Verify), next: Then::Go(Stage::START_NEW), failed: Then::RollBack,
+        stop_again: Stage::STOP, turn_back: TurnBack::To(Stage::STOP_BACK), on_success: &[Effect::Verified],
+        stopped: true,
+        ..row(Stage::VERIFY, Work::Verify, "verifying the 2.2 metadata",
+            "Milvus is stopped; its metadata was migrated and is being verified") },
+    Row { by_layout: Some(after_check_new), job: Some(JobKind::Status), expects: Some(Layout::V2_2),
+        stop_again: Stage::STOP, turn_back: TurnBack::To(Stage::STOP_BACK), needs_volume: false, takes_image: true,
+        ..row(Stage::CHECK_NEW, Work::CheckLayout, "checking that the metadata is still 2.2", STARTING) },
+    Row { next: Then::Go(Stage::WAIT_NEW), failed: Then::RollBack, resume: Stage::CHECK_NEW, stop_again: Stage::STOP,
+        turn_back: TurnBack::To(Stage::STOP_BACK), on_enter: &[Effect::NothingSaved],
+        on_rollback: &[Effect::LossAccepted], takes_image: true,
+        ..row(Stage::START_NEW, Work::Start, "starting the new release", STARTING) },
+    Row { next: Then::Go(Stage::UPGRADED), failed: Then::RollBack, resume: Stage::CHECK_NEW, stop_again: Stage::STOP,
+        turn_back: TurnBack::To(Stage::STOP_BACK), on_success: &[Effect::FailureOver],
+        on_rollback: &[Effect::LossAccepted], takes_image: true,
+        ..row(Stage::WAIT_NEW, Work::WaitReady, "waiting for the new release to become healthy", STARTING) },
+    Row { turn_back: TurnBack::To(Stage::CHECK_ROLLBACK), on_enter: &[Effect::NoRollback], end: Some(&end::UPGRADED),
+        ..row(Stage::UPGRADED, Work::Nothing, "upgraded", HEALTHY) },
+    Row { by_layout: Some(after_diagnosis), job: Some(JobKind::Status), expects: Some(Layout::V2_1),
+        keeps_failure: true, resume: Stage::STOP, stop_again: Stage::STOP, turn_back: TurnBack::To(Stage::STOP_BACK),
+        needs_volume: false, plan_open: true,
+        ..row(Stage::DIAGNOSE, Work::CheckLayout, "checking the metadata", STOPPED) },
+    Row { job: Some(JobKind::Preview), next: Then::Go(Stage::STOP_BACK), failed: Then::Go(Stage::UPGRADED),
+        turn_back: TurnBack::To(Stage::CHECK_ROLLBACK), turn_forward: Some(Stage::CHECK_NEW), runs: true,
+        ..row(Stage::CHECK_ROLLBACK, Work::CheckRollback, "checking that a rollback is possible", HEALTHY) },
+    Row { next: Then::Go(Stage::DRAIN_BACK), turn_back: TurnBack::To(Stage::STOP_BACK),
+        turn_forward: Some(Stage::STOP),
+        ..row(Stage::STOP_BACK, Work::Stop, "rollback: stopping Milvus", STOPPING_BACK) },
+    Row { next: Then::Go(Stage::SAVE_NEW), stop_again: Stage::STOP_BACK, turn_back: TurnBack::To(Stage::DRAIN_BACK),
+        turn_forward: Some(Stage::STOP), stopped: true,
+        ..row(Stage::DRAIN_BACK, Work::Drain, "rollback: waiting for pods to end", STOPPING_BACK) },
+    Row { job: Some(JobKind::Save), next: Then::Go(Stage::RESTORE), stop_again: Stage::STOP_BACK,
+        turn_back: TurnBack::To(Stage::SAVE_NEW), turn_forward: Some(Stage::STOP), may_discard: true, stopped: true,
+        ..row(Stage::SAVE_NEW, Work::SaveNew, "rollback: saving what the new release wrote", STOPPING_BACK) },
+    Row { job: Some(JobKind::Rollback), next: Then::Go(Stage::CHECK_OLD), stop_again: Stage::STOP_BACK,
+        turn_back: TurnBack::To(Stage::RESTORE), turn_forward: Some(Stage::STOP), saves_first: Some(Stage::SAVE_NEW),
+        may_discard: true, stopped: true,
+        ..row(Stage::RESTORE, Work::Restore, "rolling the metadata back", RESTORING) },
+    Row { by_layout: Some(after_check_old), job: Some(JobKind::Status), expects: Some(Layout::V2_1),
+        turn_back: TurnBack::To(Stage::CHECK_OLD), needs_volume: false,
+        ..row(Stage::CHECK_OLD, Work::CheckLayout, "checking that the metadata is 2.1 again", RESTORING) },
+    Row { next: Then::Go(Stage::WAIT_OLD), resume: Stage::CHECK_OLD, turn_back: TurnBack::To(Stage::CHECK_OLD),
+        ..row(Stage::START_OLD, Work::Start, "starting the old release", STARTING_OLD) },
+    Row { job: Some(JobKind::Status), next: Then::Go(Stage::ROLLED_BACK), resume: Stage::CHECK_OLD,
+        turn_back: TurnBack::To(Stage::CHECK_OLD), needs_volume: false,
+        ..row(Stage::WAIT_OLD, Work::WaitReady, "waiting for the old release to become healthy", STARTING_OLD) },
+    Row { end: Some(&end::ROLLED_BACK),
+        ..row(Stage::ROLLED_BACK, Work::Nothing, "rolled back",
+            "the old release became healthy again, on 2.1 metadata") },
+    Row { end: Some(&end::ABORTED), untouched: true,
+        ..row(Stage::ABORTED, Work::Nothing, "ended before anything was changed", UNTOUCHED) },
 ];
 
 /// Whether the old release may be started on this layout: 2.1, or what it ran on before.
@@ -276,37 +255,30 @@ pub(crate) fn is_for_old(layout: Layout, before: Option<Layout>) -> bool {
     }
 }
 
-fn after_probe(layout: Layout, _: Option<Layout>, _: Policy) -> Next {
-    Next::Go(match layout {
+fn after_probe(layout: Layout, _: Option<Layout>, _: Policy) -> Option<Stage> {
+    Some(match layout {
         // The plan finds what contradicts, and what is missing in 2.2 metadata.
         Layout::V2_1 | Layout::Staged | Layout::Mixed | Layout::V2_2 => Stage::PLAN,
         Layout::Empty => Stage::STOP,
     })
 }
 
-fn after_check_new(layout: Layout, _: Option<Layout>, _: Policy) -> Next {
-    match layout {
-        Layout::V2_2 | Layout::Empty => Next::Go(Stage::START_NEW),
-        Layout::V2_1 | Layout::Staged | Layout::Mixed => Next::Halt,
-    }
+fn after_check_new(layout: Layout, _: Option<Layout>, _: Policy) -> Option<Stage> {
+    matches!(layout, Layout::V2_2 | Layout::Empty).then_some(Stage::START_NEW)
 }
 
-fn after_check_old(layout: Layout, before: Option<Layout>, _: Policy) -> Next {
-    if is_for_old(layout, before) {
-        Next::Go(Stage::START_OLD)
-    } else {
-        Next::Halt
-    }
+fn after_check_old(layout: Layout, before: Option<Layout>, _: Policy) -> Option<Stage> {
+    is_for_old(layout, before).then_some(Stage::START_OLD)
 }
 
-fn after_diagnosis(layout: Layout, before: Option<Layout>, policy: Policy) -> Next {
+fn after_diagnosis(layout: Layout, before: Option<Layout>, policy: Policy) -> Option<Stage> {
     match layout {
-        _ if is_for_old(layout, before) && policy.stay_down => Next::Halt,
-        _ if is_for_old(layout, before) => Next::Go(Stage::START_OLD),
+        _ if is_for_old(layout, before) && policy.stay_down => None,
+        _ if is_for_old(layout, before) => Some(Stage::START_OLD),
         // 2.1 is intact; the staged keys next to it are removed.
-        Layout::Staged if !policy.stay_down => Next::Go(Stage::RESTORE),
+        Layout::Staged if !policy.stay_down => Some(Stage::RESTORE),
         // After a second stop that failed, the new release may still run.
-        Layout::V2_2 | Layout::Mixed if policy.rollback_on_failure => Next::Go(Stage::STOP_BACK),
-        Layout::V2_1 | Layout::Empty | Layout::Staged | Layout::V2_2 | Layout::Mixed => Next::Halt,
+        Layout::V2_2 | Layout::Mixed if policy.rollback_on_failure => Some(Stage::STOP_BACK),
+        Layout::V2_1 | Layout::Empty | Layout::Staged | Layout::V2_2 | Layout::Mixed => None,
     }
 }

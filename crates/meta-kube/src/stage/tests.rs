@@ -48,8 +48,8 @@ fn walk(stage: Stage, layout: impl Fn(Stage) -> Layout) -> Vec<Stage> {
             Outcome::Done
         };
         match next(stage, outcome, Some(Layout::V2_1), EVERYBODY_STAYS) {
-            Next::Go(following) => stage = following,
-            Next::Halt => break,
+            Some(following) => stage = following,
+            None => break,
         }
         path.push(stage);
         assert!(path.len() < 30, "goes round in circles: {path:?}");
@@ -94,8 +94,8 @@ fn stages_of_an_upgrade_and_of_a_rollback() {
 fn w9_the_metadata_decides_and_not_leftover_objects() {
     for layout in LAYOUTS {
         let expected = match layout {
-            Layout::V2_1 | Layout::Staged | Layout::Mixed | Layout::V2_2 => Next::Go(Stage::PLAN),
-            Layout::Empty => Next::Go(Stage::STOP),
+            Layout::V2_1 | Layout::Staged | Layout::Mixed | Layout::V2_2 => Some(Stage::PLAN),
+            Layout::Empty => Some(Stage::STOP),
         };
         let outcome = Outcome::Metadata(layout);
         assert_eq!(
@@ -112,11 +112,11 @@ fn the_old_release_starts_only_on_old_metadata() {
         for stage in TABLE.iter().map(|row| row.stage) {
             for layout in [Layout::V2_2, Layout::Mixed, Layout::Staged] {
                 let after = next(stage, Outcome::Metadata(layout), Some(Layout::V2_1), policy);
-                assert_ne!(after, Next::Go(Stage::START_OLD), "{stage:?} {layout:?}");
+                assert_ne!(after, Some(Stage::START_OLD), "{stage:?} {layout:?}");
             }
             for before in LAYOUTS.map(Some).into_iter().chain([None]) {
                 let after = next(stage, Outcome::Failed, before, policy);
-                assert_ne!(after, Next::Go(Stage::START_OLD), "{stage:?} {before:?}");
+                assert_ne!(after, Some(Stage::START_OLD), "{stage:?} {before:?}");
             }
         }
     }
@@ -131,7 +131,7 @@ fn the_new_release_starts_only_after_a_check() {
                 .chain(LAYOUTS.map(Outcome::Metadata));
             for outcome in outcomes {
                 let after = next(stage, outcome, Some(Layout::V2_1), policy);
-                if after == Next::Go(Stage::START_NEW) {
+                if after == Some(Stage::START_NEW) {
                     let verified = (stage, outcome) == (Stage::VERIFY, Outcome::Done);
                     let seen = matches!(
                         (stage, outcome),
@@ -152,15 +152,12 @@ fn w10_a_failure_before_the_commit_restarts_2_1() {
     for stage in [Stage::STOP, Stage::DRAIN, Stage::BACKUP] {
         let before = Some(Layout::V2_1);
         let after = next(stage, Outcome::Failed, before, EVERYBODY_STAYS);
-        assert_eq!(after, Next::Go(Stage::DIAGNOSE), "{stage:?}");
+        assert_eq!(after, Some(Stage::DIAGNOSE), "{stage:?}");
         let told_otherwise = Policy {
             stay_down: true,
             ..EVERYBODY_STAYS
         };
-        assert_eq!(
-            next(stage, Outcome::Failed, before, told_otherwise),
-            Next::Halt
-        );
+        assert_eq!(next(stage, Outcome::Failed, before, told_otherwise), None);
     }
     let assessed = |layout, policy| {
         let looked = Outcome::Metadata(layout);
@@ -168,19 +165,19 @@ fn w10_a_failure_before_the_commit_restarts_2_1() {
     };
     assert_eq!(
         next(Stage::MIGRATE, Outcome::Failed, Some(Layout::V2_1), BACK),
-        Next::Go(Stage::DIAGNOSE)
+        Some(Stage::DIAGNOSE)
     );
     assert_eq!(
         assessed(Layout::V2_1, EVERYBODY_STAYS),
-        Next::Go(Stage::START_OLD)
+        Some(Stage::START_OLD)
     );
     assert_eq!(
         assessed(Layout::Staged, EVERYBODY_STAYS),
-        Next::Go(Stage::RESTORE)
+        Some(Stage::RESTORE)
     );
-    assert_eq!(assessed(Layout::V2_2, EVERYBODY_STAYS), Next::Halt);
-    assert_eq!(assessed(Layout::Mixed, EVERYBODY_STAYS), Next::Halt);
-    assert_eq!(assessed(Layout::V2_2, BACK), Next::Go(Stage::STOP_BACK));
+    assert_eq!(assessed(Layout::V2_2, EVERYBODY_STAYS), None);
+    assert_eq!(assessed(Layout::Mixed, EVERYBODY_STAYS), None);
+    assert_eq!(assessed(Layout::V2_2, BACK), Some(Stage::STOP_BACK));
 }
 
 #[test]
@@ -188,7 +185,7 @@ fn w19_a_failure_before_the_stop_leaves_milvus_running() {
     for stage in [Stage::PROBE, Stage::PLAN] {
         for policy in policies() {
             let after = next(stage, Outcome::Failed, None, policy);
-            assert_eq!(after, Next::Go(Stage::ABORTED), "{stage:?}");
+            assert_eq!(after, Some(Stage::ABORTED), "{stage:?}");
         }
         assert_eq!(turned_back(stage, None, false), Some(Stage::ABORTED));
     }
@@ -202,13 +199,10 @@ fn w19_a_failure_before_the_stop_leaves_milvus_running() {
 fn after_the_commit_it_rolls_back_only_on_request() {
     for stage in [Stage::VERIFY, Stage::START_NEW, Stage::WAIT_NEW] {
         let before = Some(Layout::V2_1);
-        assert_eq!(
-            next(stage, Outcome::Failed, before, EVERYBODY_STAYS),
-            Next::Halt
-        );
+        assert_eq!(next(stage, Outcome::Failed, before, EVERYBODY_STAYS), None);
         assert_eq!(
             next(stage, Outcome::Failed, before, BACK),
-            Next::Go(Stage::STOP_BACK)
+            Some(Stage::STOP_BACK)
         );
     }
 }
@@ -270,7 +264,7 @@ fn an_impossible_rollback_stops_nothing() {
             Some(Layout::V2_1),
             policy,
         );
-        assert_eq!(after, Next::Go(Stage::UPGRADED));
+        assert_eq!(after, Some(Stage::UPGRADED));
     }
     assert_eq!(
         turned_back(Stage::UPGRADED, Some(Layout::V2_1), true),
@@ -293,7 +287,7 @@ fn a_check_without_a_layout_halts() {
         Stage::DIAGNOSE,
         Stage::CHECK_OLD,
     ] {
-        assert_eq!(next(stage, Outcome::Done, None, BACK), Next::Halt);
+        assert_eq!(next(stage, Outcome::Done, None, BACK), None);
     }
 }
 
@@ -318,7 +312,7 @@ fn a_resumed_start_checks_the_metadata_again() {
             Some(Layout::V2_1),
             BACK,
         );
-        assert_eq!(after, Next::Halt, "{layout:?}");
+        assert_eq!(after, None, "{layout:?}");
     }
 }
 
@@ -328,9 +322,9 @@ fn what_2_1_ran_on_before_does_not_keep_it_stopped() {
         for layout in [Layout::Staged, Layout::Mixed] {
             let found = Outcome::Metadata(layout);
             let after = next(stage, found, Some(layout), EVERYBODY_STAYS);
-            assert_eq!(after, Next::Go(Stage::START_OLD), "{stage:?} {layout:?}");
+            assert_eq!(after, Some(Stage::START_OLD), "{stage:?} {layout:?}");
             let after = next(stage, found, Some(Layout::V2_1), EVERYBODY_STAYS);
-            assert_ne!(after, Next::Go(Stage::START_OLD), "{stage:?} {layout:?}");
+            assert_ne!(after, Some(Stage::START_OLD), "{stage:?} {layout:?}");
         }
     }
 }
@@ -379,7 +373,7 @@ fn every_stage_has_one_row_and_a_unique_id() {
 fn milvus_started_meanwhile_is_stopped_first() {
     for row in TABLE.iter().filter(|row| row.stopped) {
         let after = next(row.stage, Outcome::Restarted, Some(Layout::V2_1), BACK);
-        let stops = [Stage::STOP, Stage::STOP_BACK].map(Next::Go);
+        let stops = [Stage::STOP, Stage::STOP_BACK].map(Some);
         assert!(stops.contains(&after), "{}", row.stage.id);
     }
     let converts = TABLE

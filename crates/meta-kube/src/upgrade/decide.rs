@@ -61,7 +61,7 @@ pub(crate) fn decide(
         }
         (Intent::Resume, None) => {
             let instance = &options.instance;
-            let elsewhere = other_instances(facts);
+            let elsewhere = facts.other_instances();
             return refused(format!(
                 "no unfinished upgrade of {instance} is saved{elsewhere}"
             ));
@@ -80,15 +80,6 @@ pub(crate) fn decide(
         creates_claim,
         recreated,
     })
-}
-
-/// Which instances there are, where nothing of this one was found.
-fn other_instances(facts: &Facts) -> String {
-    if facts.workloads.found.is_empty() && facts.resource.is_none() {
-        format!("; {}", facts.other_instances())
-    } else {
-        String::new()
-    }
 }
 
 /// Whether the finished upgrade is asked for once more, and every Deployment still runs its image.

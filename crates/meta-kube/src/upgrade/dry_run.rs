@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::job_kind::JobKind;
-use crate::stage::{Next, Outcome, Work, next};
+use crate::stage::{Outcome, Work, next};
 use crate::state::{UpgradeState, Workload};
 use crate::{manifest, milvus_resource};
 use milvus_meta::layout::Layout;
@@ -24,25 +24,27 @@ fn following(state: &UpgradeState) -> Option<UpgradeState> {
     } else {
         Outcome::Done
     };
-    match next(stage, outcome, before, state.policy) {
-        Next::Go(following) => Some(UpgradeState {
-            stage: following,
-            has_backup: state.has_backup || row.job == Some(JobKind::Backup),
-            ..state.clone()
-        }),
-        Next::Halt => None,
-    }
+    Some(UpgradeState {
+        stage: next(stage, outcome, before, state.policy)?,
+        has_backup: state.has_backup || row.job == Some(JobKind::Backup),
+        ..state.clone()
+    })
 }
 
-/// The steps that follow if everything goes well, a line each.
-pub(crate) fn outline(state: &UpgradeState, namespace: &str) -> String {
+/// What is done, in a sentence.
+fn title(state: &UpgradeState, namespace: &str) -> String {
     let (what, from, to) = if state.stage.is_rollback() {
         ("Roll back", &state.target_version, &state.source_version)
     } else {
         ("Upgrade", &state.source_version, &state.target_version)
     };
     let instance = &state.instance;
-    let mut text = format!("{what} {instance} in namespace {namespace} from {from} to {to}:\n");
+    format!("{what} {instance} in namespace {namespace} from {from} to {to}")
+}
+
+/// The steps that follow if everything goes well, a line each.
+pub(crate) fn outline(state: &UpgradeState, namespace: &str) -> String {
+    let mut text = format!("{}:\n", title(state, namespace));
     for (number, state) in course(state).enumerate() {
         text.push_str(&format!("  {}. {}\n", number + 1, state.stage.name()));
     }
@@ -50,17 +52,8 @@ pub(crate) fn outline(state: &UpgradeState, namespace: &str) -> String {
 }
 
 /// The steps that follow if everything goes well, and their manifests; nothing is touched.
-pub(crate) fn manifests(state: &UpgradeState, creates_claim: bool) -> String {
-    let (instance, old, new) = (
-        &state.instance,
-        &state.source_version,
-        &state.target_version,
-    );
-    let mut text = if state.stage.is_rollback() {
-        format!("# rollback of {instance} to {old} from {new}\n")
-    } else {
-        format!("# upgrade of {instance} from {old} to {new}\n")
-    };
+pub(crate) fn manifests(state: &UpgradeState, namespace: &str, creates_claim: bool) -> String {
+    let mut text = format!("# {}\n", title(state, namespace));
     if creates_claim {
         text.push_str(&document(&manifest::claim(state)));
     }

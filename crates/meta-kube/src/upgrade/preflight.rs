@@ -12,6 +12,7 @@ use crate::collect;
 use crate::driver::saved_state;
 use crate::job_kind::JobKind;
 use crate::job_runner::{JobFailure, Runner, report};
+use crate::lease::{Orchestrator, orchestrator};
 use crate::leftovers::leftovers;
 use crate::options::UpgradeOptions;
 use crate::preflight::{
@@ -50,7 +51,8 @@ async fn work(
     observer: &dyn ProgressObserver,
 ) -> Result<PreflightReport, Cause> {
     let mut facts = collect::facts(client, options).await?;
-    facts.active_orchestrator = collect::active_orchestrator(client, &options.instance).await?;
+    let holder = orchestrator(client, &options.instance).await?;
+    facts.active_orchestrator = holder.filter(Orchestrator::is_alive).map(|one| one.holder);
     let mut state = draft(options, &facts);
     state.claim = String::new();
     state.etcd.tls.clone_from(&facts.tls);
@@ -64,7 +66,8 @@ async fn work(
     } else {
         EtcdInspection::default()
     };
-    let mut report = judged(&facts, options, etcd, seen.metadata);
+    facts.metadata = seen.metadata;
+    let mut report = judged(&facts, options, etcd);
     let configured = facts.storage_root();
     let roots = configured.and_then(|configured| {
         check_storage_roots(&configured, &seen.storage_roots, &options.accepted)
@@ -234,12 +237,7 @@ mod tests {
         facts.workloads.found = example().workloads;
         facts.workloads.found[0].replicas = 0;
         facts.configured.endpoints = Some(vec!["prod-etcd:2379".to_owned()]);
-        let mut reported = judged(
-            &facts,
-            &UpgradeOptions::default(),
-            EtcdTarget::default(),
-            None,
-        );
+        let mut reported = judged(&facts, &UpgradeOptions::default(), EtcdTarget::default());
         let state = UpgradeState { stage, ..example() };
         let mut options = UpgradeOptions::default();
         " -i prod -n data".clone_into(&mut options.repeated.place);

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::helm_notice::helm_notice;
 use super::timeline::{Timeline, timeline};
 use crate::cause::Cause;
-use crate::client::{Client, ClientError, if_allowed};
+use crate::client::{Client, ClientError};
 use crate::collect;
 use crate::condition::{JobState, image_of, job_state, problem, replicas};
 use crate::driver::saved_state;
@@ -79,7 +79,7 @@ pub(super) async fn collect(
     self_at_work: bool,
 ) -> Result<Status, ClientError> {
     let instance = options.instance.as_str();
-    let orchestrator = if_allowed(orchestrator(client, instance).await)?;
+    let orchestrator = orchestrator(client, instance).await?;
     let orchestrator = orchestrator.filter(|_| !self_at_work);
     let state = state(saved.as_ref(), orchestrator.is_some());
     let mut status = Status {
@@ -216,7 +216,7 @@ fn next_commands(
 ) -> Vec<String> {
     let place = &options.repeated.place;
     let upgrade = |what: &str| format!("meta-migration upgrade{place} -o {what}");
-    let preflight = || options.preflight_again();
+    let preflight = || options.command("preflight");
     let Some(saved) = saved else {
         return vec![preflight()];
     };

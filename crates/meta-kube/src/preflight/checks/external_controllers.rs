@@ -1,12 +1,11 @@
 //! Who else looks after the instance: an operator, Helm, a GitOps controller, autoscalers.
 
 use k8s_openapi::api::apps::v1::Deployment;
-use serde_json::Value;
 
 use super::{Facts, Findings};
 use crate::discovery::helm::HelmRelease;
 use crate::milvus_resource;
-use crate::object::ResourceExt;
+use crate::object::{ResourceExt, text};
 use crate::state::Workload;
 
 pub(super) fn check_owners(facts: &Facts, findings: &mut Findings<'_>) {
@@ -21,12 +20,10 @@ pub(super) fn check_owners(facts: &Facts, findings: &mut Findings<'_>) {
                 .to_owned(),
         );
     }
-    let of_resource = facts.resource.as_ref().and_then(|resource| {
-        let maps = ["/metadata/labels", "/metadata/annotations"];
-        let mut maps = maps.iter().filter_map(|pointer| resource.pointer(pointer));
-        let owner = maps.find_map(|map| owner(|key| map.get(key).is_some()))?;
-        Some((format!("Milvus {}", facts.instance), owner))
-    });
+    let of_resource = facts
+        .resource
+        .as_ref()
+        .and_then(|resource| Some((format!("Milvus {}", facts.instance), gitops(resource)?)));
     let of_deployments = facts.deployments.iter().filter_map(|deployment| {
         let name = deployment.name_any();
         Some((format!("Deployment {name}"), gitops(deployment)?))
@@ -78,43 +75,32 @@ pub(super) fn check_helm(facts: &Facts, findings: &mut Findings<'_>) {
 
 /// What was changed behind Helm's back: its next upgrade sets it back.
 fn check_drift(helm: &HelmRelease, workload: &Workload, findings: &mut Findings<'_>) {
-    if let Some(image) = &helm.image
-        && *image != workload.image
-    {
-        let message = format!(
-            "Deployment {} runs {}, Helm's values say {image}: its next upgrade would set that",
-            workload.name, workload.image
-        );
-        findings.warning("helm-drift", message);
-    }
-    if let Some(count) = helm.replicas.get(&workload.component)
-        && *count != i64::from(workload.replicas)
-    {
-        let message = format!(
-            "Deployment {} has {} replicas, Helm's values say {count}: its next upgrade would set that",
-            workload.name, workload.replicas
-        );
+    let (image, count) = (&workload.image, i64::from(workload.replicas));
+    let says = helm.image.iter().filter(|says| *says != image);
+    let images = says.map(|says| format!("runs {image}, Helm's values say {says}"));
+    let says = helm.replicas.get(&workload.component);
+    let says = says.into_iter().filter(|says| **says != count);
+    let counts = says.map(|says| format!("has {count} replicas, Helm's values say {says}"));
+    for drift in images.chain(counts) {
+        let name = &workload.name;
+        let message = format!("Deployment {name} {drift}: its next upgrade would set that");
         findings.warning("helm-drift", message);
     }
 }
 
-/// Who sets a Deployment back to what a repository says.
-fn gitops(deployment: &Deployment) -> Option<&'static str> {
-    let (labels, annotations) = (deployment.labels(), deployment.annotations());
-    owner(|key| labels.contains_key(key) || annotations.contains_key(key))
-}
-
-fn owner(has: impl Fn(&str) -> bool) -> Option<&'static str> {
+/// Who sets an object back to what a repository says.
+fn gitops(object: &impl ResourceExt) -> Option<&'static str> {
+    let (labels, annotations) = (object.labels(), object.annotations());
     let marks = [
         ("argocd.argoproj.io/instance", "Argo CD"),
         ("argocd.argoproj.io/tracking-id", "Argo CD"),
         ("kustomize.toolkit.fluxcd.io/name", "Flux"),
         ("helm.toolkit.fluxcd.io/name", "Flux"),
     ];
-    marks
+    let mut present = marks
         .into_iter()
-        .find(|(key, _)| has(key))
-        .map(|(_, owner)| owner)
+        .filter(|(key, _)| labels.contains_key(*key) || annotations.contains_key(*key));
+    present.next().map(|(_, owner)| owner)
 }
 
 /// What KEDA reads as true.
@@ -140,21 +126,17 @@ pub(super) fn check_scalers(facts: &Facts, findings: &mut Findings<'_>) {
         }
     }
     for scaler in &facts.scaled_objects {
-        let text = |pointer: &str| {
-            let found = scaler.pointer(pointer).and_then(Value::as_str);
-            found.unwrap_or_default()
-        };
-        let annotations = scaler.pointer("/metadata/annotations");
-        let says = |key: &str| annotations?.get(key)?.as_str();
+        let says = |key: &str| scaler.annotations().get(key);
         // With paused-replicas KEDA scales to that count first.
-        let paused = says("autoscaling.keda.sh/paused").is_some_and(is_true)
+        let paused = says("autoscaling.keda.sh/paused").is_some_and(|text| is_true(text))
             && says("autoscaling.keda.sh/paused-replicas").is_none();
-        let name = text("/spec/scaleTargetRef/name");
-        if is_ours(text("/spec/scaleTargetRef/kind"), name) && !paused {
+        let target = |part: &str| text(&scaler.content, &format!("/spec/scaleTargetRef/{part}"));
+        let name = target("name");
+        if is_ours(target("kind"), name) && !paused {
             let message = format!(
                 "KEDA's ScaledObject {} would start {name} again from 0: pause it \
                  (annotation autoscaling.keda.sh/paused: \"true\", without paused-replicas)",
-                text("/metadata/name")
+                scaler.name_any()
             );
             findings.error("keda", message);
         }

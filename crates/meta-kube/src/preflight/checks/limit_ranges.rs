@@ -1,12 +1,11 @@
 //! Whether the namespace's limit ranges accept the pods of the Jobs.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use k8s_openapi::api::core::v1::LimitRangeItem;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::{Facts, Findings};
 use crate::options::UpgradeOptions;
-use crate::pod_resources::{items, of, of_a_pod};
+use crate::pod_resources::{Amounts, items, of_a_pod};
 use crate::quantity::{is_less, number};
 
 /// Adds a finding for each bound that refuses the pods.
@@ -16,113 +15,70 @@ pub(super) fn check_limit_ranges(
     findings: &mut Findings<'_>,
 ) {
     let (requests, limits) = of_a_pod(&facts.limit_ranges, &facts.quotas, &options.pods);
-    let bounds = items(&facts.limit_ranges).flat_map(|(_, item)| {
-        let bounds = [&item.min, &item.max, &item.max_limit_request_ratio];
-        bounds.into_iter().flatten().flat_map(BTreeMap::keys)
-    });
-    let names: BTreeSet<&String> = requests.keys().chain(limits.keys()).chain(bounds).collect();
-    for name in names {
-        let pod = Amount {
-            name,
-            request: requests.get(name).map(String::as_str),
-            limit: limits.get(name).map(String::as_str),
-        };
-        if let Some(problem) = pod.limit_below_request() {
-            findings.error("limit-range", problem);
+    for (name, request) in &requests {
+        if let Some(limit) = limits.get(name).filter(|limit| is_less(limit, request)) {
+            let message = format!(
+                "the API server refuses the pods of the Jobs: their {name} request of {request} is above their limit of \
+                 {limit}; lower --job-requests or raise --job-limits"
+            );
+            findings.error("limit-range", message);
         }
-        for (range, item) in items(&facts.limit_ranges) {
-            if let Some(problem) = pod.refused_by(item) {
-                let what = item.type_.to_lowercase();
-                let message = format!(
-                    "LimitRange {range} refuses the pods of the Jobs: {problem} (for each {what}); set \
-                     --job-requests and --job-limits within the range, or change the range"
-                );
-                findings.error("limit-range", message);
-            }
+    }
+    for (range, item) in items(&facts.limit_ranges) {
+        let what = item.type_.to_lowercase();
+        for problem in refusals(item, &requests, &limits) {
+            let message = format!(
+                "LimitRange {range} refuses the pods of the Jobs: {problem} (for each {what}); set \
+                 --job-requests and --job-limits within the range, or change the range"
+            );
+            findings.error("limit-range", message);
         }
     }
 }
 
-/// What a pod of a Job asks for of one resource.
-struct Amount<'a> {
-    name: &'a str,
-    request: Option<&'a str>,
-    limit: Option<&'a str>,
-}
-
-impl Amount<'_> {
-    fn limit_below_request(&self) -> Option<String> {
-        let (request, limit) = self.request.zip(self.limit)?;
-        is_less(limit, request).then(|| {
-            format!(
-                "the API server refuses the pods of the Jobs: their {} request of {request} is above their limit of \
-                 {limit}; lower --job-requests or raise --job-limits",
-                self.name
-            )
-        })
-    }
-
-    /// Why a range refuses the pod, in the order in which the API server checks.
-    fn refused_by(&self, item: &LimitRangeItem) -> Option<String> {
-        let bound = |amounts| of(amounts, self.name);
-        let least = bound(item.min.as_ref()).and_then(|least| self.below(&least));
-        let most = || bound(item.max.as_ref()).and_then(|most| self.above(&most));
-        let ratio = bound(item.max_limit_request_ratio.as_ref());
-        least
-            .or_else(most)
-            .or_else(|| ratio.and_then(|ratio| self.above_ratio(&ratio)))
-    }
-
-    fn both(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let amounts = [("request", self.request), ("limit", self.limit)];
-        let given = amounts.into_iter();
-        given.filter_map(|(what, amount)| Some((what, amount?)))
-    }
-
-    fn below(&self, least: &str) -> Option<String> {
-        let name = self.name;
-        if self.request.is_none() {
-            return Some(format!(
+/// Why a range refuses pods with these amounts. A request is not above its limit: the smaller one is compared with the
+/// minimum, the larger one with the maximum.
+fn refusals(item: &LimitRangeItem, requests: &Amounts, limits: &Amounts) -> Vec<String> {
+    let mut reasons = Vec::new();
+    for (name, Quantity(least)) in item.min.iter().flatten() {
+        match requests.get(name) {
+            None => reasons.push(format!(
                 "they have no {name} request, and the minimum is {least}"
-            ));
+            )),
+            Some(request) if is_less(request, least) => reasons.push(format!(
+                "their {name} request of {request} is below the minimum of {least}"
+            )),
+            Some(_) => {}
         }
-        let mut below = self.both().filter(|(_, amount)| is_less(amount, least));
-        let (what, amount) = below.next()?;
-        Some(format!(
-            "their {name} {what} of {amount} is below the minimum of {least}"
-        ))
     }
-
-    fn above(&self, most: &str) -> Option<String> {
-        let name = self.name;
-        if self.limit.is_none() {
-            return Some(format!(
+    for (name, Quantity(most)) in item.max.iter().flatten() {
+        match limits.get(name) {
+            None => reasons.push(format!(
                 "they have no {name} limit, and the maximum is {most}"
-            ));
+            )),
+            Some(limit) if is_less(most, limit) => reasons.push(format!(
+                "their {name} limit of {limit} is above the maximum of {most}"
+            )),
+            Some(_) => {}
         }
-        let above = self.both().filter(|(_, amount)| is_less(most, amount));
-        // A request that is not given is the limit: that is named.
-        let (what, amount) = above.last()?;
-        Some(format!(
-            "their {name} {what} of {amount} is above the maximum of {most}"
-        ))
     }
-
-    fn above_ratio(&self, ratio: &str) -> Option<String> {
-        let name = self.name;
-        let Some((request, limit)) = self.request.zip(self.limit) else {
-            return Some(format!(
+    for (name, Quantity(ratio)) in item.max_limit_request_ratio.iter().flatten() {
+        let Some((request, limit)) = requests.get(name).zip(limits.get(name)) else {
+            reasons.push(format!(
                 "they have no {name} request and limit, and the ratio of the two is at most {ratio}"
             ));
+            continue;
         };
-        let most = number(request)? * number(ratio)?;
+        let most = number(request).zip(number(ratio));
         // Quotients of decimal fractions are not exact.
-        (number(limit)? > most * (1.0 + 1e-9)).then(|| {
-            format!(
+        let most = most.map(|(request, ratio)| request * ratio * (1.0 + 1e-9));
+        if number(limit) > most {
+            reasons.push(format!(
                 "their {name} limit of {limit} is more than {ratio} times their request of {request}"
-            )
-        })
+            ));
+        }
     }
+    reasons
 }
 
 #[cfg(test)]
@@ -131,7 +87,6 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::pod_resources::Amounts;
 
     fn refused(limits: Value, requests: &[(&str, &str)], given: &[(&str, &str)]) -> Vec<String> {
         let range = json!({"metadata": {"name": "r"}, "spec": {"limits": limits}});

@@ -8,18 +8,18 @@ use crate::state::Workload;
 use crate::{annotations, milvus_resource};
 use milvus_meta::layout::Layout;
 
-pub(super) fn check_stopped(facts: &Facts, layout: Option<Layout>, findings: &mut Findings<'_>) {
+pub(super) fn check_stopped(facts: &Facts, findings: &mut Findings<'_>) {
     let annotated = annotated(facts);
     if !annotated.is_empty() {
         let message = format!(
-            "an upgrade stopped {}: counts and images come from its annotations",
+            "an upgrade stopped {}: replica counts and images are read from the annotations that it left",
             annotated.join(", ")
         );
         findings.notice("noted", message);
     } else if is_stopped(facts) {
         let message = format!(
-            "every Deployment has 0 replicas, and the previous counts are unknown: {}",
-            advice(layout)
+            "all Milvus Deployments are scaled to 0, and their replica counts are not saved: {}",
+            advice(facts.metadata.as_ref().map(|status| status.layout))
         );
         findings.error("all-stopped", message);
     }
@@ -52,30 +52,30 @@ fn is_stopped(facts: &Facts) -> bool {
 pub(super) fn started(facts: &Facts, workload: &Workload) -> &'static str {
     let live = facts.deployment(&workload.name);
     if live.is_some_and(annotations::is_annotated) {
-        "; an upgrade whose saved state is gone started it: scale it to 0, then the same command takes count and \
-         image from its annotations"
+        "; an upgrade whose saved state was deleted started it: scale it to 0, then run the same command, which reads \
+         the replica count and the image from its annotations"
     } else {
         ""
     }
 }
 
-/// What may be started is reported by the metadata alone.
+/// What to do, which depends on the metadata alone.
 fn advice(layout: Option<Layout>) -> &'static str {
     match layout {
         Some(Layout::V2_1) => {
-            "the metadata is 2.1: with the image of 2.1, scale them up, so that the counts can be recorded"
+            "the metadata has the 2.1 layout: scale them up with an image of 2.1, so that the upgrade can save the counts"
         }
         Some(Layout::V2_2) => {
-            "the metadata is 2.2, and 2.1 must not be started on it: set the image of 2.2 first, then scale \
+            "the metadata has the 2.2 layout, and 2.1 must not be started on it: set an image of 2.2, then scale \
              them up"
         }
         Some(Layout::Staged | Layout::Mixed) => {
-            "a migration of the metadata is unfinished, and nothing may be started on it: finish it, or undo it \
-             (meta-migration migrate, meta-migration rollback)"
+            "a migration of the metadata is unfinished: do not start any Milvus component. Resume it with \
+             meta-migration migrate, or roll it back with meta-migration rollback"
         }
-        Some(Layout::Empty) => "and etcd holds no metadata",
+        Some(Layout::Empty) => "etcd contains no Milvus metadata",
         None => {
-            "start none before it is known which release the metadata allows (run preflight or meta-migration status)"
+            "before you start one, run preflight or meta-migration status to see which release can read the metadata"
         }
     }
 }

@@ -15,7 +15,7 @@ pub(super) fn has_same_aim(options: &UpgradeOptions, saved: &UpgradeState) -> Re
     if differences.is_empty() {
         return Ok(());
     }
-    let reported: Vec<String> = differences.iter().map(ToString::to_string).collect();
+    let reported: Vec<&str> = differences.iter().map(|one| one.text.as_str()).collect();
     refused(format!(
         "an unfinished upgrade of {} has another target: {}; resume it with the same options, or -o rollback",
         saved.instance,
@@ -32,7 +32,9 @@ pub(super) fn fits(
 ) -> Result<(), Refusal> {
     let differences = saved.differences(options);
     let fixed = differences.iter().filter(|one| one.option != IMAGE);
-    let mut reasons: Vec<String> = fixed.map(|one| format!("{one}: {}", one.why)).collect();
+    let mut reasons: Vec<String> = fixed
+        .map(|one| format!("{}: {}", one.text, one.why))
+        .collect();
     if let Some(image) = &options.image {
         reasons.extend(incompatible_image(image, options, saved, back));
     }

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
-
 use super::draft::draft;
 use super::overrides::{applied, fits, is_of_old_line, line, save_first, with_image};
-use super::{other_instances, refused};
+use super::refused;
 use crate::cause::Refusal;
 use crate::discovery::image_parts;
 use crate::leftovers::{last_backup, rollback_command};
+use crate::object::Milvus;
 use crate::options::UpgradeOptions;
 use crate::preflight::Facts;
 use crate::stage::{Stage, turned_back};
@@ -161,7 +160,7 @@ fn recount(state: &mut UpgradeState, facts: &Facts) {
 }
 
 /// The counts of now with the images of before, unless everything is stopped.
-fn counts_of(live: &Value, before: &SavedResource) -> SavedResource {
+fn counts_of(live: &Milvus, before: &SavedResource) -> SavedResource {
     let mut now = milvus_resource::save(live);
     if milvus_resource::is_stopped(&now) {
         return before.clone();
@@ -185,6 +184,6 @@ fn nothing_saved(options: &UpgradeOptions, facts: &Facts) -> String {
     }
     format!(
         "no upgrade of {instance} is saved in this namespace: nothing to roll back{}. To restore a backup file, run the command restore in a Job",
-        other_instances(facts)
+        facts.other_instances()
     )
 }

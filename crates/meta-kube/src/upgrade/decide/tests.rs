@@ -309,7 +309,7 @@ fn w20_the_helm_notice_has_the_command() {
 #[test]
 fn a_dry_run_shows_every_step_and_object() {
     let state = fresh(&facts(), &request()).unwrap();
-    let text = manifests(&state, true);
+    let text = manifests(&state, "data", true);
     for expected in [
         "kind: PersistentVolumeClaim",
         "kind: ConfigMap",
@@ -336,9 +336,9 @@ fn a_dry_run_shows_a_rollback() {
         ..request()
     };
     let back = going_back(Some(&finished), &facts(), &insisting).unwrap();
-    let text = manifests(&back, false);
+    let text = manifests(&back, "data", false);
     for expected in [
-        "# rollback of prod to 2.1.4 from 2.2.16",
+        "# Roll back prod in namespace data from 2.2.16 to 2.1.4\n",
         "name: meta-migration-preview-00000001-1",
         "name: meta-migration-save-00000001-1",
         "name: meta-migration-rollback-00000001-1",
@@ -743,10 +743,11 @@ fn a_paused_deployment_is_found_before_anything_is_changed() {
 #[test]
 fn a_paused_milvus_operator_is_found_before_anything_is_changed() {
     let resource = |paused: &str| {
-        json!({
+        serde_json::from_value(json!({
             "metadata": {"name": "prod", "annotations": {"milvus.io/pause-reconcile": paused}},
             "spec": {"mode": "standalone", "components": {"standalone": {"replicas": 1}}},
-        })
+        }))
+        .unwrap()
     };
     let mut facts = facts();
     let state = |stage: Stage| UpgradeState {
