@@ -229,12 +229,8 @@ impl Collector<'_> {
             self.facts.unseen.push("storage classes".to_owned());
         }
         let is_default = |class: &&StorageClass| {
-            let says = |key| {
-                class
-                    .annotations()
-                    .get(key)
-                    .is_some_and(|text| text == "true")
-            };
+            let annotations = class.annotations();
+            let says = |key| annotations.get(key).is_some_and(|text| text == "true");
             DEFAULT_CLASS.into_iter().any(says)
         };
         self.facts.storage = Storage {

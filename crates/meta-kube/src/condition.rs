@@ -252,15 +252,14 @@ fn claim_phase(claim: &PersistentVolumeClaim) -> Option<&str> {
 
 /// What keeps a claim from being used now, though a pod waits for it.
 pub(crate) fn claim_problem(claim: &PersistentVolumeClaim) -> Option<String> {
+    let name = claim.name_any();
     let unbound = || {
-        (claim_phase(claim) != Some("Bound")).then(|| {
-            format!(
-                "volume claim {} is not bound to a volume: check the storage class and its free space",
-                claim.name_any()
-            )
-        })
+        format!(
+            "volume claim {name} is not bound to a volume: check the storage class and its free space"
+        )
     };
-    claim_defect(claim).or_else(unbound)
+    let is_bound = claim_phase(claim) == Some("Bound");
+    claim_defect(claim).or_else(|| (!is_bound).then(unbound))
 }
 
 /// What an exit code of our program means.

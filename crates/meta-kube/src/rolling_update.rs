@@ -19,7 +19,7 @@ use super::preflight::rolling_update::{ACCEPTABLE, blockers, standby_lack};
 use super::preflight::{Facts, check, no_instance, running};
 use super::progress::ProgressObserver;
 use super::state::Workload;
-use super::wait::{Waited, retry_on_conflict, wait_until};
+use super::wait::{retry_on_conflict, wait_until};
 use milvus_meta::finding::Finding;
 use milvus_meta::release::Release;
 
@@ -243,19 +243,24 @@ impl Update<'_> {
             }
         };
         let generation = retry_on_conflict(change).await??;
-        let lacks = async || self.lacks(workload, generation).await;
-        match wait_until(self.held, self.observer, limit, lacks).await? {
-            Waited::Done => Ok(()),
-            Waited::LeaseLost => Err(RollingError::LeaseLost {
-                patched: updated + 1,
-            }),
-            Waited::Late(lacks) => Err(RollingError::Unhealthy {
-                workload: workload.name.clone(),
-                lack: lacks.join("; "),
-                updated,
-                limit,
-            }),
+        let lacks = async || {
+            if self.held.is_sure(limit).await {
+                Ok(self.lacks(workload, generation).await?)
+            } else {
+                let patched = updated + 1;
+                Err(RollingError::LeaseLost { patched })
+            }
+        };
+        let lacks = wait_until(self.observer, limit, lacks).await?;
+        if lacks.is_empty() {
+            return Ok(());
         }
+        Err(RollingError::Unhealthy {
+            workload: workload.name.clone(),
+            lack: lacks.join("; "),
+            updated,
+            limit,
+        })
     }
 
     /// Changes a Deployment as it was just read; gives its generation.

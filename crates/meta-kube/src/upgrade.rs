@@ -135,12 +135,9 @@ async fn work(
     };
     let result = match driver.drive(options.intent, &decision.recreated).await {
         Ok(result) => result,
-        Err(error) => {
+        Err(cause) => {
             let state = Some(Box::new(driver.state));
-            return Err(UpgradeError {
-                cause: error,
-                state,
-            });
+            return Err(UpgradeError { cause, state });
         }
     };
     if options.clean_up && result.is_ok() {

@@ -7,40 +7,24 @@ use tokio::time::Instant;
 use super::POLL_INTERVAL;
 use super::client::ClientError;
 use super::condition::Lack;
-use super::lease::Held;
 use super::progress::ProgressObserver;
 
 /// Tries of a change that conflicts with those of other clients.
 const TRIES: u32 = 8;
 
-pub(crate) enum Waited {
-    Done,
-    /// This was still lacking at the time limit.
-    Late(Vec<Lack>),
-    /// Another program may have the Lease.
-    LeaseLost,
-}
-
-/// Waits until nothing is lacking any more, while the Lease is ours.
+/// Waits until nothing is lacking any more; returns what still is at the time limit.
 pub(crate) async fn wait_until<E>(
-    held: &Held,
     observer: &dyn ProgressObserver,
     limit: Duration,
     lacks: impl AsyncFn() -> Result<Vec<Lack>, E>,
-) -> Result<Waited, E> {
+) -> Result<Vec<Lack>, E> {
     let begun = Instant::now();
     let mut reported = String::new();
     loop {
         let lacks = lacks().await?;
-        let Some(first) = lacks.first() else {
-            return Ok(Waited::Done);
+        let Some(first) = lacks.first().filter(|_| begun.elapsed() < limit) else {
+            return Ok(lacks);
         };
-        if !held.is_sure(limit).await {
-            return Ok(Waited::LeaseLost);
-        }
-        if begun.elapsed() >= limit {
-            return Ok(Waited::Late(lacks));
-        }
         if reported != *first {
             observer.message(&format!("waiting for: {first}"));
             reported.clone_from(first);

@@ -4,6 +4,7 @@
 use crate::journal::Phase;
 use meta_report::SessionReport;
 use meta_store::{Compare, Op, Store, StoreErrorKind, Txn};
+use milvus_meta::entry::printable;
 use milvus_meta::finding::Finding;
 use milvus_meta::keys::{KeyRange, MetaRoot};
 
@@ -57,6 +58,9 @@ pub async fn blocking<S: Store>(
         let permission = write_permission(etcd).await?;
         let may_write = permission.is_none();
         found.extend(permission);
+        if may_write {
+            check_history(etcd).await?;
+        }
         let staged = phase.is_some_and(Phase::is_before_commit);
         let quota = QuotaCheck::ask(store, limits.retry_timeout);
         let checked = quota.check_migration(plan, staged, planned.source_bytes);
@@ -138,29 +142,48 @@ async fn request_limits<S: Store>(
     Ok(found)
 }
 
-/// Checks that the user may write all keys of a migration, with a comparison that never holds: etcd
-/// checks the permissions of a transaction before its comparisons.
+/// Checks that the user may write all keys of a migration.
 async fn write_permission<S: Store>(etcd: Etcd<'_, S>) -> Result<Option<Finding>, EngineErrorKind> {
     let root = etcd.root;
+    let ranges = [root.range(), KeyRange::single(root.journal_key())];
+    let Some(why) = denied(etcd, ranges.map(Op::Delete).into()).await? else {
+        return Ok(None);
+    };
+    let message = format!(
+        "the etcd user may not write below {}/ ({why}); grant it: etcdctl role grant-permission ROLE \
+         --prefix=true readwrite {}/",
+        root.root_path(),
+        root.root_path()
+    );
+    let key = root.join(b"");
+    Ok(Some(Finding::error("no-write-permission", &key, message)))
+}
+
+/// Notes that a run will not be recorded, where the user may not write the history.
+async fn check_history<S: Store>(etcd: Etcd<'_, S>) -> Result<(), EngineErrorKind> {
+    let key = etcd.root.history_key();
+    let ops = vec![Op::Delete(KeyRange::single(key.clone()))];
+    if let Some(why) = denied(etcd, ops).await? {
+        etcd.observer.note(&format!(
+            "the etcd user may not write the history {} ({why}): the run will not be recorded there",
+            printable(&key)
+        ));
+    }
+    Ok(())
+}
+
+/// Returns why etcd denies these writes, with a comparison that never holds: etcd checks the
+/// permissions of a transaction before its comparisons.
+async fn denied<S: Store>(
+    etcd: Etcd<'_, S>,
+    ops: Vec<Op>,
+) -> Result<Option<String>, EngineErrorKind> {
     let txn = Txn {
-        compares: vec![Compare::CreateRevision(root.lock_key(), -1)],
-        ops: vec![
-            Op::Delete(root.range()),
-            Op::Delete(KeyRange::single(root.journal_key())),
-        ],
+        compares: vec![Compare::CreateRevision(etcd.root.lock_key(), -1)],
+        ops,
     };
     match retry::write(etcd.store, etcd.limits.retry_timeout, &txn).await {
-        Err(error) if error.kind == StoreErrorKind::Denied => {
-            let message = format!(
-                "the etcd user may not write below {}/ ({}); grant it: etcdctl role grant-permission ROLE \
-                 --prefix=true readwrite {}/",
-                root.root_path(),
-                error.message,
-                root.root_path()
-            );
-            let key = root.join(b"");
-            Ok(Some(Finding::error("no-write-permission", &key, message)))
-        }
+        Err(error) if error.kind == StoreErrorKind::Denied => Ok(Some(error.message)),
         // An alarm is a separate finding.
         Err(error) if error.kind == StoreErrorKind::NoSpace => Ok(None),
         Err(error) => Err(while_doing("checking the user's permissions")(error)),

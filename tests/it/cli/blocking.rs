@@ -111,6 +111,37 @@ async fn a_read_only_user_blocks_a_valid_plan() {
         .shows("etcdctl role grant-permission");
 }
 
+/// A run that cannot be recorded in the history starts anyway.
+#[tokio::test]
+async fn plan_notes_a_history_that_may_not_be_written() {
+    let etcd = Etcd::start(Settings::default());
+    let it = Instance::on(&etcd).await;
+    it.load(&Metadata::small()).await;
+    let client = Client::connect([etcd.endpoint()], None::<ConnectOptions>).await;
+    let mut auth = client.unwrap().auth_client();
+    auth.role_add("root").await.unwrap();
+    auth.user_add("root", "root-secret", None).await.unwrap();
+    auth.user_grant_role("root", "root").await.unwrap();
+    auth.role_add("writer").await.unwrap();
+    let read = Permission::read(format!("{}/", it.root.root_path())).with_prefix();
+    let metadata = Permission::read_write(it.root.join(b"")).with_prefix();
+    let journal = Permission::read_write(it.root.journal_key());
+    for permission in [read, metadata, journal] {
+        auth.role_grant_permission("writer", permission)
+            .await
+            .unwrap();
+    }
+    auth.user_add("writer", "secret", None).await.unwrap();
+    auth.user_grant_role("writer", "writer").await.unwrap();
+    auth.auth_enable().await.unwrap();
+    it.tool()
+        .env("META_MIGRATION_USER", "writer")
+        .env("META_MIGRATION_PASSWORD", "secret")
+        .run(&PLAN)
+        .expect(0)
+        .says("the run will not be recorded there");
+}
+
 #[tokio::test]
 async fn alarms_and_a_full_quota_block_a_valid_plan() {
     let etcd = Etcd::start(Settings {

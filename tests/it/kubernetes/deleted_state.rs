@@ -169,7 +169,7 @@ async fn without_its_state_a_started_release_is_resumed_too() {
         .upgrade(&[])
         .await
         .expect(3)
-        .says("scale it to 0, then the same command");
+        .says("scale it to 0, then run the same command");
     let checkpoint = "datacoord-meta/checkpoint/x";
     bed.metadata.put(checkpoint, b"written meanwhile").await;
     for name in bed.deployments().await.keys() {

@@ -154,15 +154,11 @@ impl Driver<'_> {
             None => drop(self.client.create(&config).await?),
         }
         let name = &self.state.claim;
-        if self.state.stage.row().needs_volume
-            && self
-                .client
-                .get::<PersistentVolumeClaim>(name)
-                .await?
-                .is_none()
-        {
-            let why = format!("the volume claim {name} does not exist");
-            return fail(why);
+        if self.state.stage.row().needs_volume {
+            let found: Option<PersistentVolumeClaim> = self.client.get(name).await?;
+            if found.is_none() {
+                return fail(format!("the volume claim {name} does not exist"));
+            }
         }
         Ok(())
     }

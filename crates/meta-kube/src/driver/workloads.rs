@@ -7,7 +7,6 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 
 use super::{Driver, StageError, fail};
-use crate::cause::Cause;
 use crate::client::ClientError;
 use crate::condition::{Lack, container, image_of, missing_deployments, replicas, unhealthy};
 use crate::discovery::{self, image_version};
@@ -15,7 +14,7 @@ use crate::object::{Milvus, Patch, ResourceExt};
 use crate::stage::Outcome;
 use crate::start_checks::{incompatible_image, paused};
 use crate::state::Workload;
-use crate::wait::{Waited, retry_on_conflict, wait_until};
+use crate::wait::{retry_on_conflict, wait_until};
 use crate::{LABEL_APP_INSTANCE, annotations, manifest, milvus_resource};
 
 impl Driver<'_> {
@@ -194,15 +193,16 @@ impl Driver<'_> {
         late: &str,
         lacks: impl AsyncFn() -> Result<Vec<Lack>, StageError>,
     ) -> Result<(), StageError> {
-        match wait_until(self.held, self.observer, self.limit, lacks).await? {
-            Waited::Done => Ok(()),
-            Waited::LeaseLost => Err(Cause::LeaseLost.into()),
-            Waited::Late(lacks) => fail(format!(
-                "{late} within {} s: {}",
-                self.limit.as_secs(),
-                lacks.join("; ")
-            )),
+        let lacks = async || {
+            self.check_lease().await?;
+            lacks().await
+        };
+        let lacks = wait_until(self.observer, self.limit, lacks).await?;
+        if lacks.is_empty() {
+            return Ok(());
         }
+        let (seconds, lacks) = (self.limit.as_secs(), lacks.join("; "));
+        fail(format!("{late} within {seconds} s: {lacks}"))
     }
 
     /// Which Deployments of Milvus run that the saved state does not have: they are neither stopped nor started.

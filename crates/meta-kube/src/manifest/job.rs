@@ -165,29 +165,24 @@ fn environment(etcd: &EtcdTarget) -> Vec<Value> {
 /// The volumes of the pod, and where its container mounts them.
 fn volumes(state: &UpgradeState) -> (Vec<Value>, Vec<Value>) {
     let config = json!({"name": config_name(&state.operation)});
-    let mut all = vec![
-        (
-            json!({"name": "config", "configMap": config}),
-            CONFIG_FOLDER,
-            true,
-        ),
-        (json!({"name": "scratch", "emptyDir": {}}), "/tmp", false),
+    let mut volumes = vec![
+        json!({"name": "config", "configMap": config}),
+        json!({"name": "scratch", "emptyDir": {}}),
+    ];
+    let mut mounts = vec![
+        json!({"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": true}),
+        json!({"name": "scratch", "mountPath": "/tmp"}),
     ];
     if !state.claim.is_empty() && state.stage.row().needs_volume {
         let claim = json!({"claimName": state.claim});
-        let volume = json!({"name": "backup", "persistentVolumeClaim": claim});
-        all.push((volume, BACKUP_FOLDER, false));
+        volumes.push(json!({"name": "backup", "persistentVolumeClaim": claim}));
+        mounts.push(json!({"name": "backup", "mountPath": BACKUP_FOLDER}));
     }
     if let Some(tls) = &state.etcd.tls {
-        let secret = json!({"secretName": tls.name});
-        all.push((json!({"name": "tls", "secret": secret}), TLS_FOLDER, true));
+        volumes.push(json!({"name": "tls", "secret": {"secretName": tls.name}}));
+        mounts.push(json!({"name": "tls", "mountPath": TLS_FOLDER, "readOnly": true}));
     }
-    let mounted = |(volume, path, read_only): (Value, &str, bool)| {
-        let read_only = read_only.then_some(true);
-        let mount = json!({"name": volume["name"], "mountPath": path, "readOnly": read_only});
-        (volume, mount)
-    };
-    all.into_iter().map(mounted).unzip()
+    (volumes, mounts)
 }
 
 #[cfg(test)]

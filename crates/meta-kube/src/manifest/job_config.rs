@@ -19,14 +19,12 @@ pub(crate) fn session_wait(state: &UpgradeState) -> String {
 }
 
 pub(crate) fn files(state: &UpgradeState) -> BTreeMap<String, String> {
-    [
-        ("backup", "backup"),
-        ("migrate", "run"),
-        ("rollback", "rollback"),
-    ]
-    .into_iter()
-    .map(|(file, command)| (format!("{file}.yaml"), text(state, command)))
-    .collect()
+    let file = |name: &str, command: &str| (format!("{name}.yaml"), text(state, command));
+    BTreeMap::from([
+        file("backup", "backup"),
+        file("migrate", "run"),
+        file("rollback", "rollback"),
+    ])
 }
 
 /// One file, as the official tool reads it.

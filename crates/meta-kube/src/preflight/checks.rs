@@ -363,30 +363,22 @@ fn check_storage(facts: &Facts, options: &UpgradeOptions, findings: &mut Finding
     let Some(classes) = &storage.classes else {
         return;
     };
+    let there = match classes.as_slice() {
+        [] => "none".to_owned(),
+        classes => classes.join(", "),
+    };
     match &options.storage_class {
         Some(wanted) if !wanted.is_empty() && !classes.contains(wanted) => findings.error(
             "storage-class",
-            format!(
-                "there is no storage class {wanted}; there are: {}",
-                listed(classes)
-            ),
+            format!("there is no storage class {wanted}; there are: {there}"),
         ),
         None if storage.default_class.is_none() => findings.warning(
             "storage-class",
             format!(
                 "no storage class is the default one: unless a volume waits for the backup's claim, name a class \
-                 with -c, or a claim with --backup-pvc; there are: {}",
-                listed(classes)
+                 with -c, or a claim with --backup-pvc; there are: {there}"
             ),
         ),
         Some(_) | None => {}
-    }
-}
-
-fn listed(classes: &[String]) -> String {
-    if classes.is_empty() {
-        "none".to_owned()
-    } else {
-        classes.join(", ")
     }
 }

@@ -233,22 +233,25 @@ fn next_commands(
             ]
         }
         State::Upgraded => vec![upgrade("rollback")],
-        State::Interrupted | State::Halted if saved.stage.is_rollback() => {
-            let discards = row.may_discard && state == State::Halted && !saved.policy.accept_loss;
-            let discard = discards.then(|| upgrade("resume --accept-loss"));
-            let forward = "forward   # abandons the rollback and continues the upgrade";
-            let forward = row.turn_forward.map(|_| upgrade(forward));
-            let more = discard.into_iter().chain(forward);
-            [upgrade("resume")].into_iter().chain(more).collect()
-        }
         State::Interrupted | State::Halted => {
-            let failure = saved.failure.as_deref().unwrap_or_default();
-            let takes_image = row.takes_image && !failure.contains("is paused");
-            let image = (state == State::Halted && takes_image)
-                .then(|| upgrade("resume -w IMAGE   # with another image"));
-            let back = [upgrade("rollback")];
-            let more = image.into_iter().chain(back);
-            [upgrade("resume")].into_iter().chain(more).collect()
+            let halted = state == State::Halted;
+            let mut next = vec![upgrade("resume")];
+            if saved.stage.is_rollback() {
+                if row.may_discard && halted && !saved.policy.accept_loss {
+                    next.push(upgrade("resume --accept-loss"));
+                }
+                if row.turn_forward.is_some() {
+                    let forward = "forward   # abandons the rollback and continues the upgrade";
+                    next.push(upgrade(forward));
+                }
+            } else {
+                let failure = saved.failure.as_deref().unwrap_or_default();
+                if row.takes_image && halted && !failure.contains("is paused") {
+                    next.push(upgrade("resume -w IMAGE   # with another image"));
+                }
+                next.push(upgrade("rollback"));
+            }
+            next
         }
     }
 }
