@@ -178,10 +178,10 @@ impl Collector<'_> {
             let Some(from) = &variable.value_from else {
                 continue;
             };
-            if let Some(from) = &from.config_map_key_ref {
-                if let Some(value) = self.config_map(&from.name).await?.get(&from.key) {
-                    self.facts.configured.read_variable(name, value);
-                }
+            if let Some(from) = &from.config_map_key_ref
+                && let Some(value) = self.config_map(&from.name).await?.get(&from.key)
+            {
+                self.facts.configured.read_variable(name, value);
             }
             if let Some(secret) = &from.secret_key_ref
                 && configuration::is_setting(name)
