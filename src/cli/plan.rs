@@ -76,7 +76,12 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         context.print(&planned, output::plan::text)?;
     }
     if let Some(report) = report {
-        report.plan(&context, &planned, &args.transform.as_flags())?;
+        report.plan(
+            &context,
+            &planned,
+            source.as_ref(),
+            &args.transform.as_flags(),
+        )?;
     }
     Ok(exit(&planned))
 }

@@ -8,6 +8,7 @@ use super::output::failure::Failure;
 use super::output::findings::SeverityCounts;
 use super::output::plan::{Planned, found, object_rows};
 use super::output::units::{count, counted, short_digest};
+use meta_migrate::BackupSource;
 use meta_migrate::journal::Phase;
 use meta_report::shell::quoted;
 use meta_report::{MigrateOutcome, MigrateReport};
@@ -54,6 +55,7 @@ impl Target {
         &self,
         context: &CommandContext,
         planned: &Planned,
+        file: Option<&BackupSource>,
         words: &[String],
     ) -> Result<(), Failure> {
         let plan = &planned.plan;
@@ -80,21 +82,24 @@ impl Target {
             ),
         };
         let text = with_counts(text, &findings);
+        // The plan of a file says nothing about etcd.
+        let blocking = file.is_none().then_some(&planned.blocking[..]);
         let mut page = Page {
             kind: "Migration plan".to_owned(),
             at: Some(Step::Plan),
-            checks: checks(Some(plan), &planned.blocking, Step::Plan, None),
+            checks: checks(Some(plan), blocking, Step::Plan, None),
             ..page(context, Some(plan), findings)
         };
+        if let Some(file) = file {
+            page.describe_file(file);
+        }
         page.verdict = Some((tone, title.to_owned(), text));
         if !ready {
             let again = context.next_steps.again().to_owned();
             page.commands = vec![("To plan again".to_owned(), again)];
         } else if has_work {
-            let words: String = words
-                .iter()
-                .map(|word| format!(" {}", quoted(word)))
-                .collect();
+            let words = words.iter().map(|word| format!(" {}", quoted(word)));
+            let words: String = words.collect();
             page.commands = vec![
                 (
                     "To carry out exactly this plan, with Milvus stopped and etcd running"
@@ -150,7 +155,7 @@ impl Target {
         if let Some(at) = at
             && plan.is_some()
         {
-            page.checks = checks(plan, &[], at, Some(done));
+            page.checks = checks(plan, Some(&[]), at, Some(done));
         }
         if let Some(backup) = &done.backup {
             page.facts.push((
@@ -214,6 +219,19 @@ impl Target {
             page.facts.push(("Backup", backup.to_string()));
         }
         self.write_or_warn(&page);
+    }
+}
+
+impl Page {
+    /// Names a backup file in place of etcd.
+    fn describe_file(&mut self, file: &BackupSource) {
+        let path = file.backup().summary().path.display().to_string();
+        let root = file.root().meta_root();
+        self.instance = format!("{root} in {path}");
+        let is_other = |(name, _): &(&str, String)| !matches!(*name, "Endpoints" | "Meta root");
+        self.facts.retain(is_other);
+        let facts = [("Backup", path), ("Meta root", root.to_owned())];
+        self.facts.splice(0..0, facts);
     }
 }
 
@@ -300,20 +318,21 @@ fn page(context: &CommandContext, plan: Option<&PlanReport>, findings: Vec<Findi
     page
 }
 
-/// Returns the checks with their results.
+/// Returns the checks with their results. Without `blocking`, etcd is checked later.
 fn checks(
     plan: Option<&PlanReport>,
-    blocking: &[Finding],
+    blocking: Option<&[Finding]>,
     at: Step,
     done: Option<&MigrateReport>,
 ) -> Vec<(Check, String)> {
-    let codes: Vec<&str> = blocking.iter().map(|one| one.code.as_str()).collect();
-    let start = match codes[..] {
-        [] => {
-            let text = "No Milvus component runs, the lock is free, and etcd has the space, limits and permissions";
-            (Check::Passed, text.to_owned())
+    let ready = "No Milvus component runs, the lock is free, and etcd has the space, limits and permissions";
+    let start = match blocking {
+        None => (Check::Open, ready.to_owned()),
+        Some([]) => (Check::Passed, ready.to_owned()),
+        Some(blocking) => {
+            let codes: Vec<&str> = blocking.iter().map(|one| one.code.as_str()).collect();
+            (Check::Failed, format!("Blocking now: {}", codes.join(", ")))
         }
-        _ => (Check::Failed, format!("Blocking now: {}", codes.join(", "))),
     };
     let check = |step, text: &str| match at > step {
         true => (Check::Passed, text.to_owned()),

@@ -74,6 +74,25 @@ async fn plan_report_shows_the_plan_and_next_command() {
     }
 }
 
+/// Nothing in etcd is checked, and its address does not matter.
+#[test]
+fn report_of_a_file_names_the_file_and_no_etcd() {
+    let tool = Tool::new();
+    let backup = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/testdata/demo/milvus-2.1.4.bak"
+    );
+    tool.run(&with(&["plan", "--from", backup, "--report", "plan.html"]))
+        .expect(0);
+    let page = page(&tool, "plan.html");
+    assert!(page.contains(&format!("by-dev/meta in {backup}")), "{page}");
+    let (facts, etcd) = ("<dt>Endpoints</dt>", "the lock is free");
+    assert!(!page.contains(facts));
+    let (_, check) = page.split_once(etcd).unwrap();
+    let (state, _) = check.split_once("</li>").unwrap();
+    assert!(state.contains("later"), "{state}");
+}
+
 #[tokio::test]
 async fn migrate_report_shows_the_result() {
     let it = Instance::sample().await;
