@@ -355,5 +355,5 @@ pub(super) fn journal_options(journal: &Journal) -> Result<Options, EngineErrorK
 
 /// Returns the task that a journal records. An unknown kind is a migration, as in older versions.
 pub(super) fn task_of(journal: &Journal) -> Task {
-    Task::named(&journal.kind).unwrap_or_default()
+    journal.kind.parse().unwrap_or_default()
 }

@@ -19,6 +19,7 @@ mod root;
 mod time;
 mod timestamp;
 
+pub(crate) use family::ValueForm;
 pub use family::{Evidence, Family};
 pub use key::{Key, Object, channel_collection};
 pub use log_path::{LogKind, LogPath};

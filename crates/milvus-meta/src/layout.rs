@@ -12,14 +12,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::{v2_1, wire};
 use crate::entry::{Entry, printable};
-use crate::keys::{Evidence, Family, Key, MetaRoot, Object};
-use crate::plural::counted;
-
-/// Maximum number of collections listed in a message.
-const NAMES_MAX: usize = 5;
+use crate::keys::{Evidence, Family, Key, MetaRoot};
+use crate::plural::{NAMED_MAX, counted, listed_of};
 
 /// The layout that the keys show.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Layout {
     /// Milvus 2.1.x.
     #[serde(rename = "2.1")]
@@ -34,6 +31,7 @@ pub enum Layout {
     #[serde(rename = "staged")]
     Staged,
     /// No key of the families that a migration reads.
+    #[default]
     #[serde(rename = "empty")]
     Empty,
 }
@@ -82,7 +80,7 @@ struct Named {
 impl Named {
     fn add(&mut self, name: &str, id: i64) {
         self.count += 1;
-        if self.names.len() < NAMES_MAX {
+        if self.names.len() < NAMED_MAX {
             self.names.push((name.to_owned(), id));
         }
     }
@@ -92,34 +90,16 @@ impl Named {
         if self.count == 0 {
             return None;
         }
-        let names = self.names.iter();
-        let mut text = names
-            .map(|(name, id)| format!("{name:?} ({id})"))
-            .collect::<Vec<_>>()
-            .join(", ");
-        let hidden = self.count.saturating_sub(self.names.len() as u64);
-        if hidden > 0 {
-            text.push_str(&format!(" and {hidden} more"));
-        }
-        let noun = if self.count == 1 {
-            "collection"
-        } else {
-            "collections"
-        };
+        let names = self
+            .names
+            .iter()
+            .map(|(name, id)| format!("{name:?} ({id})"));
         Some(format!(
-            "{} {noun} in the form of {form}: {text}",
-            self.count
+            "{} in the form of {form}: {}",
+            counted(self.count, "collection"),
+            listed_of(self.count, names)
         ))
     }
-}
-
-/// The layout that a key indicates.
-enum Sign {
-    V2_1,
-    Leftover,
-    V2_2,
-    Trace,
-    Nothing,
 }
 
 impl LayoutDetector {
@@ -151,14 +131,14 @@ impl LayoutDetector {
     /// Like [`Self::push`], for an entry below the meta root whose family is known.
     pub(crate) fn push_known(&mut self, family: Family, entry: &Entry) {
         let evidence = match self.classify(family, entry) {
-            Sign::V2_1 => {
+            Evidence::V2_1 => {
                 self.note_record(entry);
                 &mut self.v2_1
             }
-            Sign::Leftover => &mut self.leftovers,
-            Sign::V2_2 => &mut self.v2_2,
-            Sign::Trace => &mut self.traces,
-            Sign::Nothing => return,
+            Evidence::V2_1Leftover => &mut self.leftovers,
+            Evidence::V2_2 => &mut self.v2_2,
+            Evidence::Trace => &mut self.traces,
+            Evidence::Both => return,
         };
         *evidence.entry(family).or_default() += 1;
     }
@@ -198,16 +178,11 @@ impl LayoutDetector {
     /// Returns the names of the records that only 2.1 has; `None` if there are none.
     fn records_of_2_1(&self) -> Option<String> {
         let all: u64 = self.v2_1.values().sum();
-        let hidden = all.saturating_sub(self.records.len() as u64);
-        let mut text = self.records.join(", ");
-        if hidden > 0 {
-            text.push_str(&format!(" and {hidden} more"));
-        }
-        (all > 0).then_some(text)
+        (all > 0).then(|| listed_of(all, self.records.iter().cloned()))
     }
 
     fn note_record(&mut self, entry: &Entry) {
-        if self.records.len() >= NAMES_MAX {
+        if self.records.len() >= NAMED_MAX {
             return;
         }
         let relative = self.root.strip(&entry.key).unwrap_or_default();
@@ -242,48 +217,42 @@ impl LayoutDetector {
             .collect()
     }
 
-    fn classify(&mut self, family: Family, entry: &Entry) -> Sign {
-        let is_tombstone = entry.is_tombstone();
-        match family.evidence() {
-            Evidence::V2_2 => {
-                if family == Family::DatabaseCollection && !is_tombstone {
-                    self.add_collection(entry);
-                }
-                Sign::V2_2
-            }
-            Evidence::Trace => Sign::Trace,
-            Evidence::V2_1 if is_tombstone => Sign::Leftover,
-            Evidence::V2_1 => Sign::V2_1,
-            Evidence::V2_1Leftover if family == Family::Collection && !is_tombstone => {
-                self.add_collection(entry)
-            }
-            Evidence::V2_1Leftover => Sign::Leftover,
-            Evidence::Both => Sign::Nothing,
+    /// Returns what an entry indicates about the layout.
+    fn classify(&mut self, family: Family, entry: &Entry) -> Evidence {
+        let evidence = family.evidence();
+        if entry.is_tombstone() {
+            let is_old = evidence == Evidence::V2_1;
+            return if is_old {
+                Evidence::V2_1Leftover
+            } else {
+                evidence
+            };
         }
+        if family == Family::Collection {
+            return self.add_collection(entry);
+        }
+        if family == Family::DatabaseCollection {
+            self.add_collection(entry);
+        }
+        evidence
     }
 
     /// Adds a collection by name. A record without partitions and fields is from 2.2; one with them
     /// may be from either version.
-    fn add_collection(&mut self, entry: &Entry) -> Sign {
+    fn add_collection(&mut self, entry: &Entry) -> Evidence {
         let Some(record) = Record::read(&entry.value) else {
-            return Sign::Leftover;
+            return Evidence::V2_1Leftover;
         };
         let relative = self.root.strip(&entry.key).unwrap_or_default();
-        let key = Key::parse(relative);
-        let id = if let Key::Plain(Object::Collection(id) | Object::DatabaseCollection(_, id)) = key
-        {
-            id.0
-        } else {
-            0
-        };
+        let id = Key::parse(relative).collection().unwrap_or_default().0;
         if record.is_embedded {
             self.embedded.add(&record.name, id);
-            Sign::Leftover
+            Evidence::V2_1Leftover
         } else if entry.value.is_empty() {
-            Sign::Leftover
+            Evidence::V2_1Leftover
         } else {
             self.split.add(&record.name, id);
-            Sign::V2_2
+            Evidence::V2_2
         }
     }
 }

@@ -38,12 +38,21 @@ pub fn agree<'w>(number: impl TryInto<u64>, one: &'w str, many: &'w str) -> &'w 
     }
 }
 
+/// The maximum number of names in a message.
+pub const NAMED_MAX: usize = 5;
+
 /// Lists the first five names and the number of others.
-pub(crate) fn listed(names: impl ExactSizeIterator<Item = String>) -> String {
-    const NAMED_MAX: usize = 5;
-    let others = names.len().saturating_sub(NAMED_MAX);
-    let text = names.take(NAMED_MAX).collect::<Vec<_>>().join(", ");
-    match others {
+#[must_use]
+pub fn listed(names: impl ExactSizeIterator<Item = String>) -> String {
+    let total = names.len() as u64;
+    listed_of(total, names.take(NAMED_MAX))
+}
+
+/// Lists some of `total` names and the number of others.
+pub(crate) fn listed_of(total: u64, names: impl Iterator<Item = String>) -> String {
+    let names: Vec<_> = names.collect();
+    let text = names.join(", ");
+    match total.saturating_sub(names.len() as u64) {
         0 => text,
         others => format!("{text} and {others} more"),
     }

@@ -37,6 +37,7 @@ mod objects;
 mod options;
 mod partition;
 mod pending_ddl;
+mod placeholder;
 mod plan;
 mod precedence;
 mod ranges;
@@ -52,6 +53,7 @@ mod source;
 use std::collections::BTreeMap;
 
 pub use apply::Overlay;
+pub(crate) use findings::Findings;
 pub use migration::Migration;
 pub use missing::{ALL_PARTITIONS, MissingCollections, MissingPartitions};
 pub use objects::{ObjectKind, ObjectPlan};

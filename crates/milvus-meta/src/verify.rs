@@ -23,7 +23,9 @@ use crate::entry::Entry;
 use crate::finding::Finding;
 use crate::keys::{Family, Key, MetaRoot, Object, is_tombstone, split_timestamp};
 use crate::release::Release;
-use crate::transform::{CollectionForm, MissingCollections, MissingPartitions};
+use crate::transform::{
+    CollectionForm, Findings, MissingCollections, MissingPartitions, OnBrokenRecord,
+};
 
 use alias::Aliases;
 use collection::Collections;
@@ -55,38 +57,7 @@ pub struct Context {
     pub is_cleaned_up: bool,
 }
 
-/// The findings so far. Keys are passed relative to the meta root and reported completely.
-#[derive(Debug)]
-struct Report {
-    root: MetaRoot,
-    findings: Vec<Finding>,
-}
-
-impl Report {
-    fn error(&mut self, code: &'static str, key: &[u8], message: impl Into<String>) {
-        let key = self.complete_key(key);
-        self.findings.push(Finding::error(code, &key, message));
-    }
-
-    fn warning(&mut self, code: &'static str, key: &[u8], message: impl Into<String>) {
-        let key = self.complete_key(key);
-        self.findings.push(Finding::warning(code, &key, message));
-    }
-
-    /// Returns the absolute key; empty for a finding that is not about a single key.
-    fn complete_key(&self, key: &[u8]) -> Vec<u8> {
-        if key.is_empty() {
-            Vec::new()
-        } else {
-            self.root.join(key)
-        }
-    }
-
-    fn notice(&mut self, code: &'static str, key: &[u8], message: impl Into<String>) {
-        let key = self.root.join(key);
-        self.findings.push(Finding::notice(code, &key, message));
-    }
-
+impl Findings {
     /// Reports a snapshot without timestamp in a family whose snapshots Milvus 2.2.3 and later
     /// read.
     fn snapshot_without_timestamp(&mut self, family: Family, key: &[u8]) {
@@ -143,7 +114,8 @@ impl Report {
 /// Checks the entries of a 2.2 layout, in any order.
 #[derive(Debug)]
 pub struct Checker {
-    report: Report,
+    root: MetaRoot,
+    report: Findings,
     context: Context,
     last: Family,
     collections: Collections,
@@ -167,10 +139,8 @@ impl Checker {
     pub fn within(root: MetaRoot, context: Context) -> Self {
         Self {
             context,
-            report: Report {
-                root,
-                findings: Vec::new(),
-            },
+            root: root.clone(),
+            report: Findings::new(root, OnBrokenRecord::Fail),
             last: Family::Other,
             collections: Collections::default(),
             aliases: Aliases::default(),
@@ -184,8 +154,7 @@ impl Checker {
 
     /// Adds an entry; entries outside the meta root are ignored.
     pub fn push(&mut self, entry: &Entry) {
-        let root = self.report.root.clone();
-        let Some(relative) = root.strip(&entry.key) else {
+        let Some(relative) = self.root.strip(&entry.key) else {
             return;
         };
         self.last = Family::of_near(relative, self.last);
@@ -280,16 +249,13 @@ impl Checker {
             .finding()
             .into_iter()
             .chain(partitions.finding());
-        report.findings.extend(missing);
+        missing.for_each(|finding| report.general(finding));
         self.aliases.finish(&live, report);
         self.leftovers.check_indexes(&live, &self.indexes, report);
         self.indexes.finish(&live, &self.segments, report);
         self.loads.finish(&live, report);
         self.leftovers
             .finish(self.context.recorded.is_some(), report);
-        let mut findings = self.report.findings;
-        findings.sort();
-        findings.dedup();
-        findings
+        self.report.finish()
     }
 }

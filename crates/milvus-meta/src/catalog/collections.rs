@@ -6,7 +6,7 @@ use super::{Alias, Catalog, Collection, Database, Field, Form, Origin, Pairs, Pa
 use crate::entry::printable;
 use crate::keys::{Object, Timestamp};
 use crate::model::{CollectionId, DatabaseId, FieldId, PartitionId};
-use crate::proto::v2_2::common::{ConsistencyLevel, KeyValuePair};
+use crate::proto::v2_2::common::KeyValuePair;
 use crate::proto::v2_2::etcd::{
     AliasInfo, AliasState, CollectionInfo, CollectionState, DatabaseInfo, DatabaseState,
     PartitionInfo, PartitionState,
@@ -110,7 +110,7 @@ impl Collections {
                 form,
                 created: Time::of(Timestamp(info.create_time)),
                 shards: info.shards_num,
-                consistency: consistency(&info),
+                consistency: info.consistency_level().as_str_name(),
                 auto_id: schema.auto_id || fields.iter().any(|field| field.auto_id),
                 dynamic_fields: schema.enable_dynamic_field,
                 properties: pairs(&info.properties),
@@ -306,16 +306,6 @@ fn state(state: CollectionState) -> &'static str {
         CollectionState::CollectionCreating => "creating",
         CollectionState::CollectionDropping => "dropping",
         CollectionState::CollectionDropped => "dropped",
-    }
-}
-
-fn consistency(info: &CollectionInfo) -> &'static str {
-    match info.consistency_level() {
-        ConsistencyLevel::Strong => "Strong",
-        ConsistencyLevel::Session => "Session",
-        ConsistencyLevel::Bounded => "Bounded",
-        ConsistencyLevel::Eventually => "Eventually",
-        ConsistencyLevel::Customized => "Customized",
     }
 }
 

@@ -1,5 +1,7 @@
 //! The objects of a catalog.
 
+#![allow(missing_docs, reason = "the names of most fields are self-explanatory")]
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -12,7 +14,7 @@ use crate::model::{CollectionId, DatabaseId, FieldId, IndexId, PartitionId, Repl
 pub type Pairs = BTreeMap<String, String>;
 
 /// All objects in the metadata of an instance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Catalog {
     /// The layout that the keys show.
     pub layout: Layout,
@@ -70,7 +72,6 @@ pub enum Form {
 
 /// A database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "the names are self-explanatory")]
 pub struct Database {
     pub id: DatabaseId,
     pub name: String,
@@ -80,7 +81,6 @@ pub struct Database {
 
 /// A collection that is not dropped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "the names are self-explanatory")]
 pub struct Collection {
     pub id: CollectionId,
     pub name: String,
@@ -112,7 +112,6 @@ pub struct Collection {
 
 /// A field of a schema.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "the names are self-explanatory")]
 pub struct Field {
     pub id: FieldId,
     pub name: String,
@@ -128,7 +127,6 @@ pub struct Field {
 
 /// A partition that is not dropped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "the names are self-explanatory")]
 pub struct Partition {
     pub id: PartitionId,
     pub name: String,
@@ -144,7 +142,6 @@ pub struct Partition {
 
 /// An index definition with the state of its builds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "the names are self-explanatory")]
 pub struct Index {
     pub id: IndexId,
     pub name: String,
@@ -174,7 +171,6 @@ pub type IndexStates = BTreeMap<&'static str, u64>;
 
 /// A segment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "the names are self-explanatory")]
 pub struct Segment {
     pub id: SegmentId,
     pub collection_id: CollectionId,
@@ -198,7 +194,6 @@ pub struct Segment {
 
 /// The sizes of a segment's logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-#[allow(missing_docs, reason = "the names are self-explanatory")]
 pub struct SegmentSizes {
     pub files: u64,
     pub insert_bytes: i64,
@@ -219,7 +214,6 @@ impl SegmentSizes {
 
 /// An alias that is not dropped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "the names are self-explanatory")]
 pub struct Alias {
     pub name: String,
     pub origin: Origin,
@@ -231,7 +225,6 @@ pub struct Alias {
 
 /// The load state of a collection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "the names are self-explanatory")]
 pub struct Load {
     pub origin: Origin,
     pub collection_id: CollectionId,
@@ -248,7 +241,6 @@ pub struct Load {
 
 /// A replica of a loaded collection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "the names are self-explanatory")]
 pub struct Replica {
     pub id: ReplicaId,
     /// Server ids of query nodes.
@@ -258,7 +250,6 @@ pub struct Replica {
 
 /// A virtual channel of a collection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Default)]
-#[allow(missing_docs, reason = "the names are self-explanatory")]
 pub struct Channel {
     pub name: String,
     pub physical: String,
@@ -274,7 +265,6 @@ pub struct Channel {
 
 /// A registered component.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "the names are self-explanatory")]
 pub struct Session {
     pub role: String,
     pub server_id: Option<String>,

@@ -20,21 +20,24 @@ impl Owner {
     /// the key does not contain the owner.
     #[must_use]
     pub fn of(relative: &[u8], value: &[u8]) -> Self {
-        match Key::parse(relative) {
+        let key = Key::parse(relative);
+        match key {
             Key::Plain(object) | Key::Snapshot(object, _) => {
                 Self::collection(of_object(object, value))
             }
-            Key::LegacyIndex(collection, _)
-            | Key::FieldIndex(collection, _)
-            | Key::QueryCollection(collection)
-            | Key::CollectionLoadInfo(collection)
-            | Key::PartitionLoadInfo(collection, _)
-            | Key::Replica(collection, _) => Self::collection(Some(collection)),
-            Key::LegacySegmentIndex(collection, _, _, segment)
-            | Key::SegmentIndex(collection, _, segment, _)
-            | Key::Segment(collection, _, segment)
-            | Key::SegmentLog(_, collection, _, segment, _) => Self {
-                collection: Some(collection),
+            Key::LegacyIndex(..)
+            | Key::FieldIndex(..)
+            | Key::QueryCollection(_)
+            | Key::CollectionLoadInfo(_)
+            | Key::PartitionLoadInfo(..)
+            | Key::Replica(..)
+            | Key::SessionId
+            | Key::Session(_) => Self::collection(key.collection()),
+            Key::LegacySegmentIndex(.., segment)
+            | Key::SegmentIndex(_, _, segment, _)
+            | Key::Segment(.., segment)
+            | Key::SegmentLog(_, _, _, segment, _) => Self {
+                collection: key.collection(),
                 segment: Some(segment),
             },
             Key::IndexBuild(_) => of_build(value),
@@ -44,7 +47,6 @@ impl Owner {
                 Self::collection(replica.ok().map(|it| CollectionId(it.collection_id)))
             }
             Key::Unknown(key) => of_path(key),
-            Key::SessionId | Key::Session(_) => Self::default(),
         }
     }
 
@@ -57,21 +59,15 @@ impl Owner {
 }
 
 fn of_object(object: Object<'_>, value: &[u8]) -> Option<CollectionId> {
-    match object {
-        Object::Collection(id)
-        | Object::DatabaseCollection(_, id)
-        | Object::Partition(id, _)
-        | Object::Field(id, _) => Some(id),
-        Object::LegacyAlias(_) => {
-            let info = codec::decode::<etcd::CollectionInfo>("v2_2.etcd.CollectionInfo", value);
-            info.ok().map(|info| CollectionId(info.id))
-        }
-        Object::Alias(_) | Object::DatabaseAlias(..) => {
-            let info = codec::decode::<etcd::AliasInfo>("v2_2.etcd.AliasInfo", value);
-            info.ok().map(|info| CollectionId(info.collection_id))
-        }
-        Object::DdMessageSend | Object::DdOperation | Object::Database(_) => None,
+    if let Object::LegacyAlias(_) = object {
+        let info = codec::decode::<etcd::CollectionInfo>("v2_2.etcd.CollectionInfo", value);
+        return info.ok().map(|info| CollectionId(info.id));
     }
+    if object.alias().is_some() {
+        let info = codec::decode::<etcd::AliasInfo>("v2_2.etcd.AliasInfo", value);
+        return info.ok().map(|info| CollectionId(info.collection_id));
+    }
+    object.collection()
 }
 
 /// Returns the owner of a 2.1 build: the segment is in the record, the collection in the paths of
@@ -104,25 +100,20 @@ fn of_path(relative: &[u8]) -> Owner {
         let text = std::str::from_utf8(parts.get(index).copied()?).ok()?;
         text.parse().ok()
     };
-    let is_by_segment = [
-        Family::QuerySegment,
-        Family::Handoff,
-        Family::FlushedSegment,
-    ];
-    let is_by_collection = [Family::QueryDeltaChannel, Family::QueryDmChannel];
-    let is_by_channel = [
-        Family::ChannelWatch,
-        Family::ChannelCheckpoint,
-        Family::ChannelRemoval,
-    ];
-    if is_by_segment.contains(&family) {
+    if matches!(
+        family,
+        Family::QuerySegment | Family::Handoff | Family::FlushedSegment
+    ) {
         Owner {
             collection: id(0).map(CollectionId),
             segment: id(2).map(SegmentId),
         }
-    } else if is_by_collection.contains(&family) {
+    } else if matches!(family, Family::QueryDeltaChannel | Family::QueryDmChannel) {
         Owner::collection(id(0).map(CollectionId))
-    } else if is_by_channel.contains(&family) {
+    } else if matches!(
+        family,
+        Family::ChannelWatch | Family::ChannelCheckpoint | Family::ChannelRemoval
+    ) {
         Owner::collection(parts.last().and_then(|name| channel_collection(name)))
     } else {
         Owner::default()

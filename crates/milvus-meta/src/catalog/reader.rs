@@ -13,7 +13,8 @@ use crate::codec;
 use crate::entry::{Entry, printable};
 use crate::keys::{Family, Key, MetaRoot, Object, is_tombstone};
 use crate::layout::LayoutDetector;
-use crate::model::CollectionId;
+use crate::model::{CollectionId, DatabaseId};
+use crate::proto::v2_2::etcd::CollectionInfo;
 
 /// Builds a [`Catalog`] from entries, which are added one by one in any order.
 #[derive(Debug)]
@@ -154,11 +155,10 @@ impl Reader {
     fn collection(
         &mut self,
         id: CollectionId,
-        database: Option<crate::model::DatabaseId>,
+        database: Option<DatabaseId>,
         value: &[u8],
     ) -> Result<(), String> {
-        let info: crate::proto::v2_2::etcd::CollectionInfo =
-            read("v2_2.etcd.CollectionInfo", value)?;
+        let info: CollectionInfo = read("v2_2.etcd.CollectionInfo", value)?;
         self.indexes.push_fields(id, &info);
         self.channels.push_collection(id, &info);
         self.collections.push(id, database, info);
@@ -188,19 +188,9 @@ impl Reader {
     pub fn finish(self) -> Catalog {
         let mut catalog = Catalog {
             layout: self.layout.layout(),
-            databases: Vec::new(),
-            collections: Vec::new(),
-            partitions: Vec::new(),
-            indexes: Vec::new(),
-            segments: Vec::new(),
-            aliases: Vec::new(),
-            loads: Vec::new(),
-            channels: Vec::new(),
             sessions: self.sessions,
-            dropped_collections: 0,
-            dropped_aliases: 0,
             unreadable: self.unreadable,
-            positions: std::collections::BTreeMap::new(),
+            ..Catalog::default()
         };
         self.collections.finish(&mut catalog);
         self.segments.finish(&mut catalog);

@@ -7,24 +7,11 @@ use base64::engine::general_purpose::STANDARD;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
 use serde_json::{Value, json};
 
-use crate::keys::{Family, is_tombstone};
+use crate::keys::{Family, ValueForm, is_tombstone};
 use crate::proto::DESCRIPTORS;
 
 static POOL: LazyLock<Option<DescriptorPool>> =
     LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS).ok());
-
-/// The storage format of a family's values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
-    /// A protobuf message, by its name in the schemas of this crate.
-    Message(&'static str),
-    /// Text if it is printable, otherwise a protobuf message.
-    TextOrMessage(&'static str),
-    /// Text or JSON.
-    Text,
-    /// An unknown format.
-    Unknown,
-}
 
 /// Describes the value of a key (relative to the meta root) as JSON.
 ///
@@ -38,11 +25,11 @@ pub fn describe(relative_key: &[u8], value: &[u8]) -> Value {
         return json!({ "tombstone": true });
     }
     let family = Family::of(relative_key);
-    let read = match form(family) {
-        Form::Message(name) => message(name, value),
-        Form::TextOrMessage(name) => text(value).or_else(|| message(name, value)),
-        Form::Text => text(value),
-        Form::Unknown => text(value).filter(|_| !value.is_empty()),
+    let read = match family.form() {
+        ValueForm::Message(name) => message(name, value),
+        ValueForm::TextOrMessage(name) => text(value).or_else(|| message(name, value)),
+        ValueForm::Text => text(value),
+        ValueForm::Unknown => text(value).filter(|_| !value.is_empty()),
     };
     let mut shown = read.unwrap_or_else(|| json!({ "base64": STANDARD.encode(value) }));
     super::times::add(family, &mut shown);
@@ -82,64 +69,6 @@ fn text(value: &[u8]) -> Option<Value> {
     }
 }
 
-fn form(family: Family) -> Form {
-    match family {
-        Family::Collection
-        | Family::CollectionSnapshot
-        | Family::DatabaseCollection
-        | Family::DatabaseCollectionSnapshot => Form::Message("v2_2.etcd.CollectionInfo"),
-        Family::LegacyAlias | Family::LegacyAliasSnapshot => {
-            Form::Message("v2_1.etcd.CollectionInfo")
-        }
-        Family::Alias
-        | Family::AliasSnapshot
-        | Family::DatabaseAlias
-        | Family::DatabaseAliasSnapshot => Form::Message("v2_2.etcd.AliasInfo"),
-        Family::Partition | Family::PartitionSnapshot => Form::Message("v2_2.etcd.PartitionInfo"),
-        Family::Field | Family::FieldSnapshot => Form::Message("v2_2.schema.FieldSchema"),
-        Family::Database | Family::DatabaseSnapshot => Form::Message("v2_2.etcd.DatabaseInfo"),
-        Family::LegacyIndex | Family::LegacyIndexSnapshot => Form::Message("v2_1.etcd.IndexInfo"),
-        Family::LegacySegmentIndex | Family::LegacySegmentIndexSnapshot => {
-            Form::Message("v2_1.etcd.SegmentIndexInfo")
-        }
-        Family::IndexBuild => Form::Message("v2_1.index.IndexMeta"),
-        Family::FieldIndex => Form::Message("v2_2.index.FieldIndex"),
-        Family::SegmentIndex => Form::Message("v2_2.index.SegmentIndex"),
-        Family::QueryCollection => Form::Message("v2_1.query.CollectionInfo"),
-        Family::QueryReplica => Form::Message("v2_2.milvus.ReplicaInfo"),
-        Family::QueryDeltaChannel => Form::Message("v2_1.data.VchannelInfo"),
-        Family::QueryDmChannel => Form::Message("v2_1.query.DmChannelWatchInfo"),
-        Family::QueryUnsubscribe => Form::Message("v2_1.query.UnsubscribeChannelInfo"),
-        Family::QuerySegment | Family::Handoff => Form::Message("v2_2.query.SegmentInfo"),
-        Family::ResourceGroup => Form::Message("v2_2.query.ResourceGroup"),
-        Family::CollectionLoadInfo => Form::Message("v2_3.query.CollectionLoadInfo"),
-        Family::PartitionLoadInfo => Form::Message("v2_2.query.PartitionLoadInfo"),
-        Family::Replica => Form::Message("v2_2.query.Replica"),
-        Family::Segment => Form::Message("v2_2.data.SegmentInfo"),
-        Family::Binlog | Family::Deltalog | Family::Statslog => {
-            Form::Message("v2_2.data.FieldBinlog")
-        }
-        Family::ChannelCheckpoint => Form::Message("v2_2.internal.MsgPosition"),
-        Family::ChannelWatch => Form::Message("v2_2.data.ChannelWatchInfo"),
-        Family::SegmentReference => Form::Message("v2_2.data.SegmentReferenceLock"),
-        Family::ChannelRemoval
-        | Family::Credential
-        | Family::DdMessageSend
-        | Family::DdMessageSendSnapshot
-        | Family::DdOperation
-        | Family::DdOperationSnapshot
-        | Family::QueryNodeInfo
-        | Family::QueryTaskState
-        | Family::Session => Form::Text,
-        Family::FlushedSegment => Form::TextOrMessage("v2_2.data.SegmentInfo"),
-        // Requests of several kinds of tasks.
-        Family::Other
-        | Family::QueryActiveTask
-        | Family::QuerySegmentChange
-        | Family::QueryTriggerTask => Form::Unknown,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,8 +80,9 @@ mod tests {
             describe(b"root-coord/collection-alias/a", &alias),
             json!({ "ID": "5", "schema": { "name": "a" } })
         );
-        let meta = crate::codec::v2_2::collection_load(
+        let meta = crate::codec::v2_3::collection_load(
             crate::model::CollectionId(436_365_140_092_256_301),
+            crate::codec::v2_1::LoadType::Unknown,
             &[],
             1,
             &[(crate::model::FieldId(100), crate::model::IndexId(7))].into(),
@@ -190,7 +120,7 @@ mod tests {
     fn every_described_message_has_a_schema() {
         let pool = POOL.as_ref().unwrap();
         for family in Family::ALL {
-            if let Form::Message(name) | Form::TextOrMessage(name) = form(*family) {
+            if let ValueForm::Message(name) | ValueForm::TextOrMessage(name) = family.form() {
                 assert!(pool.get_message_by_name(name).is_some(), "{name}");
             }
         }

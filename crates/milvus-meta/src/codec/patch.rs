@@ -1,6 +1,6 @@
 //! Patches stored messages: removes or adds fields and keeps all other bytes, known or not.
 
-use super::wire::{self, Content, WireError, push_bytes, push_varint};
+use super::wire::{self, Content, Field, WireError, push_bytes, push_number};
 
 /// Field numbers of a collection record (Milvus' `etcd.CollectionInfo`).
 mod collection {
@@ -16,25 +16,19 @@ mod collection {
 const LOGS: [u32; 3] = [11, 12, 13];
 
 /// Returns the embedded form of a collection record: without its list of indexes.
-///
-/// # Errors
-/// [`WireError`] if the record is not a protobuf message.
 pub fn embedded_collection(record: &[u8]) -> Result<Vec<u8>, WireError> {
-    without(record, &[collection::FIELD_INDEXES])
+    without(record, |field| field.number == collection::FIELD_INDEXES)
 }
 
 /// Returns the split form of a collection record: without partitions, fields and its list of
 /// indexes, and with the id of the database, if given.
-///
-/// # Errors
-/// [`WireError`] if the record or its schema is not a protobuf message.
 pub fn split_collection(record: &[u8], database: Option<i64>) -> Result<Vec<u8>, WireError> {
     let mut out = Vec::with_capacity(record.len());
     for field in wire::fields(record) {
         let field = field?;
         match (field.number, field.content) {
             (collection::SCHEMA, Content::Bytes(schema)) => {
-                let schema = without(schema, &[collection::SCHEMA_FIELDS])?;
+                let schema = without(schema, |it| it.number == collection::SCHEMA_FIELDS)?;
                 push_bytes(&mut out, collection::SCHEMA, &schema);
             }
             (collection::FIELD_INDEXES, _) => {}
@@ -43,59 +37,42 @@ pub fn split_collection(record: &[u8], database: Option<i64>) -> Result<Vec<u8>,
             _ => out.extend_from_slice(field.raw),
         }
     }
-    if let Some(database) = database {
-        push_varint(&mut out, u64::from(collection::DATABASE) << 3);
-        push_varint(&mut out, database.cast_unsigned());
-    }
+    let database = database.unwrap_or_default();
+    push_number(&mut out, collection::DATABASE, database.cast_unsigned());
     Ok(out)
 }
 
 /// Returns the record of an alias in a database.
-///
-/// # Errors
-/// [`WireError`] if the record is not a protobuf message.
 pub fn alias_in_database(record: &[u8], database: i64) -> Result<Vec<u8>, WireError> {
     const DATABASE: u32 = 5;
-    let mut out = without(record, &[DATABASE])?;
-    push_varint(&mut out, u64::from(DATABASE) << 3);
-    push_varint(&mut out, database.cast_unsigned());
-    Ok(out)
+    with_id(record, DATABASE, database)
 }
 
 /// Returns the record of a segment index with another build id.
-///
-/// # Errors
-/// [`WireError`] if the record is not a protobuf message.
 pub fn segment_index_with_build(record: &[u8], build: i64) -> Result<Vec<u8>, WireError> {
     const BUILD: u32 = 6;
-    let mut out = without(record, &[BUILD])?;
-    push_varint(&mut out, u64::from(BUILD) << 3);
-    push_varint(&mut out, build.cast_unsigned());
-    Ok(out)
+    with_id(record, BUILD, build)
 }
 
-/// Returns the record of a segment without its lists of logs.
-///
-/// # Errors
-/// [`WireError`] if the record is not a protobuf message.
+/// Returns the record of a segment without its lists of logs. With another wire type a field is not
+/// a list of logs, as for Milvus.
 pub fn segment_without_logs(record: &[u8]) -> Result<Vec<u8>, WireError> {
-    let mut out = Vec::with_capacity(record.len());
-    for field in wire::fields(record) {
-        let field = field?;
-        // With another wire type it is not a list of logs, as for Milvus.
-        let is_logs = matches!(field.content, Content::Bytes(_)) && LOGS.contains(&field.number);
-        if !is_logs {
-            out.extend_from_slice(field.raw);
-        }
-    }
+    without(record, |field| {
+        matches!(field.content, Content::Bytes(_)) && LOGS.contains(&field.number)
+    })
+}
+
+fn with_id(message: &[u8], number: u32, id: i64) -> Result<Vec<u8>, WireError> {
+    let mut out = without(message, |field| field.number == number)?;
+    push_number(&mut out, number, id.cast_unsigned());
     Ok(out)
 }
 
-fn without(message: &[u8], numbers: &[u32]) -> Result<Vec<u8>, WireError> {
+fn without(message: &[u8], is_removed: impl Fn(&Field<'_>) -> bool) -> Result<Vec<u8>, WireError> {
     let mut out = Vec::with_capacity(message.len());
     for field in wire::fields(message) {
         let field = field?;
-        if !numbers.contains(&field.number) {
+        if !is_removed(&field) {
             out.extend_from_slice(field.raw);
         }
     }

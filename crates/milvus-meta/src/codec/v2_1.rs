@@ -10,7 +10,7 @@ mod query;
 mod segment;
 
 pub use collection::{
-    Alias, Collection, FieldSchema, PartitionRow, alias, collection, whole_collection,
+    Alias, Collection, FieldSchema, PartitionRow, alias, check_collection, collection,
 };
 pub use index::{
     IndexBuild, IndexDefinition, SegmentIndex, index_build, index_definition, segment_index,
@@ -39,48 +39,23 @@ pub struct UnknownField {
 /// A parameter: a name and a value.
 pub type Pair = (String, String);
 
-/// Collects the unknown fields of a message.
-#[derive(Debug)]
-struct Unknown<'o> {
-    message: &'static str,
-    out: &'o mut Vec<UnknownField>,
+/// Adds an unknown field of `message`.
+fn note(unknown: &mut Vec<UnknownField>, message: &'static str, field: &Field<'_>) {
+    let number = field.number;
+    unknown.push(UnknownField { message, number });
 }
 
-impl Unknown<'_> {
-    fn note(&mut self, field: &Field<'_>) {
-        self.out.push(UnknownField {
-            message: self.message,
-            number: field.number,
-        });
-    }
-}
-
-fn pair(bytes: &[u8], out: &mut Vec<UnknownField>) -> Result<Pair, WireError> {
+fn pair(bytes: &[u8], unknown: &mut Vec<UnknownField>) -> Result<Pair, WireError> {
     let mut pair = Pair::default();
-    let mut unknown = Unknown {
-        message: "common.KeyValuePair",
-        out,
-    };
     for field in wire::fields(bytes) {
         let field = field?;
         match (field.number, field.content) {
             (1, Content::Bytes(key)) => pair.0 = wire::text(key)?,
             (2, Content::Bytes(value)) => pair.1 = wire::text(value)?,
-            _ => unknown.note(&field),
+            _ => note(unknown, "common.KeyValuePair", &field),
         }
     }
     Ok(pair)
-}
-
-/// Appends the numbers of a repeated field, packed or not; reports another wire type as unknown.
-fn ids(field: &Field<'_>, out: &mut Vec<i64>, unknown: &mut Unknown<'_>) -> Result<(), WireError> {
-    let mut numbers = Vec::new();
-    if field.numbers(&mut numbers)? {
-        out.extend(numbers.into_iter().map(u64::cast_signed));
-    } else {
-        unknown.note(field);
-    }
-    Ok(())
 }
 
 #[cfg(test)]

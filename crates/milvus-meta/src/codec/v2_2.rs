@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use prost::Message as _;
 
 use super::v2_1::{IndexBuild, IndexDefinition, Log, MsgPosition, Pair, PartitionRow, Replica};
-use super::wire::{push_bytes, push_number, push_varint};
+use super::wire::{push_bytes, push_number, push_varint, take_varint};
 use crate::keys::Timestamp;
 use crate::model::{BuildId, CollectionId, FieldId, IndexId, PartitionId, SegmentId};
 use crate::proto::v2_2::{common, etcd, index, internal, query};
@@ -96,24 +96,6 @@ fn pairs<'p>(pairs: impl Iterator<Item = (&'p String, &'p String)>) -> Vec<commo
         .collect()
 }
 
-/// Value of `querycoord-collection-loadinfo/<collection>`.
-#[must_use]
-pub fn collection_load(
-    collection: CollectionId,
-    released: &[PartitionId],
-    replica_number: i32,
-    indexes: &BTreeMap<FieldId, IndexId>,
-) -> Vec<u8> {
-    query::CollectionLoadInfo {
-        collection_id: collection.0,
-        released_partitions: released.iter().map(|partition| partition.0).collect(),
-        replica_number,
-        status: query::LoadStatus::Loaded.into(),
-        field_index_id: raw_indexes(indexes),
-    }
-    .encode_to_vec()
-}
-
 /// Value of `querycoord-partition-loadinfo/<collection>/<partition>`.
 #[must_use]
 pub fn partition_load(
@@ -127,16 +109,12 @@ pub fn partition_load(
         partition_id: partition.0,
         replica_number,
         status: query::LoadStatus::Loaded.into(),
-        field_index_id: raw_indexes(indexes),
+        field_index_id: indexes
+            .iter()
+            .map(|(field, index)| (field.0, index.0))
+            .collect(),
     }
     .encode_to_vec()
-}
-
-fn raw_indexes(indexes: &BTreeMap<FieldId, IndexId>) -> BTreeMap<i64, i64> {
-    indexes
-        .iter()
-        .map(|(field, index)| (field.0, index.0))
-        .collect()
 }
 
 /// Value of `querycoord-replica/<collection>/<replica>`.
@@ -258,16 +236,8 @@ pub struct SegmentIndexIds {
 pub fn segment_index(ids: &SegmentIndexIds, part: &[u8]) -> Vec<u8> {
     let mut rest = part;
     let mut run = || {
-        let mut length = 0;
-        let mut shift = 0;
-        while let Some((byte, tail)) = rest.split_first() {
-            rest = tail;
-            length |= usize::from(byte & 0x7f) << shift;
-            shift += 7;
-            if byte & 0x80 == 0 {
-                break;
-            }
-        }
+        let length = take_varint(&mut rest).unwrap_or_default();
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
         let (head, tail) = rest.split_at(length.min(rest.len()));
         rest = tail;
         head

@@ -1,4 +1,4 @@
-//! Writes the records that Milvus 2.3 and later store in another form than 2.2.
+//! Writes the record that Milvus 2.3 and later store with more fields than 2.2.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use super::v2_1::LoadType;
 use crate::model::{CollectionId, FieldId, IndexId, PartitionId};
 use crate::proto::v2_3::query;
 
-/// Value of `querycoord-collection-loadinfo/<collection>`. It also exists for collections loaded by
-/// partition.
+/// Value of `querycoord-collection-loadinfo/<collection>`. For 2.2 the load type is unknown, so the
+/// record is that of 2.2. In 2.3 it also exists for collections loaded by partition.
 #[must_use]
 pub fn collection_load(
     collection: CollectionId,

@@ -47,22 +47,22 @@ pub struct Field<'v> {
 }
 
 impl<'v> Field<'v> {
-    /// Appends the numbers of a repeated field, packed or not; returns `false` for another wire
-    /// type.
+    /// Returns the numbers of a repeated field, packed or not; none for another wire type.
     ///
     /// # Errors
     /// [`WireError`] if packed numbers are truncated.
-    pub fn numbers(&self, out: &mut Vec<u64>) -> Result<bool, WireError> {
+    pub fn numbers(&self) -> Result<Vec<u64>, WireError> {
+        let mut numbers = Vec::new();
         match self.content {
-            Content::Varint(number) => out.push(number),
+            Content::Varint(number) => numbers.push(number),
             Content::Bytes(mut packed) => {
                 while !packed.is_empty() {
-                    out.push(take_varint(&mut packed)?);
+                    numbers.push(take_varint(&mut packed)?);
                 }
             }
-            Content::Other => return Ok(false),
+            Content::Other => {}
         }
-        Ok(true)
+        Ok(numbers)
     }
 }
 
@@ -82,19 +82,7 @@ impl<'v> Fields<'v> {
     fn read(&mut self) -> Result<Field<'v>, WireError> {
         let start = self.rest;
         let (number, wire_type) = take_tag(&mut self.rest)?;
-        let content = match wire_type {
-            0 => Content::Varint(take_varint(&mut self.rest)?),
-            1 => take(&mut self.rest, 8).map(|_| Content::Other)?,
-            2 => {
-                let length = take_varint(&mut self.rest)?;
-                let length = usize::try_from(length).map_err(|_| WireError::Truncated)?;
-                Content::Bytes(take(&mut self.rest, length)?)
-            }
-            3 => skip_group(&mut self.rest, number).map(|()| Content::Other)?,
-            5 => take(&mut self.rest, 4).map(|_| Content::Other)?,
-            4 => return Err(WireError::BadGroup),
-            _ => return Err(WireError::BadTag),
-        };
+        let content = take_content(&mut self.rest, number, wire_type, GROUPS_MAX)?;
         let raw = &start[..start.len() - self.rest.len()];
         Ok(Field {
             number,
@@ -119,6 +107,9 @@ impl<'v> Iterator for Fields<'v> {
     }
 }
 
+/// Maximum nesting depth of groups.
+const GROUPS_MAX: usize = 64;
+
 fn take_tag(rest: &mut &[u8]) -> Result<(u32, u8), WireError> {
     const NUMBER_MAX: u64 = (1 << 29) - 1;
     let tag = take_varint(rest)?;
@@ -135,7 +126,7 @@ fn take<'v>(rest: &mut &'v [u8], length: usize) -> Result<&'v [u8], WireError> {
     Ok(head)
 }
 
-fn take_varint(rest: &mut &[u8]) -> Result<u64, WireError> {
+pub(super) fn take_varint(rest: &mut &[u8]) -> Result<u64, WireError> {
     // The common case of tags and lengths.
     if let [byte @ 0..0x80, remaining @ ..] = rest {
         let number = u64::from(*byte);
@@ -161,36 +152,37 @@ fn take_varint(rest: &mut &[u8]) -> Result<u64, WireError> {
     })
 }
 
-/// Skips the rest of the group that was just opened.
-fn skip_group(rest: &mut &[u8], opened: u32) -> Result<(), WireError> {
-    const DEPTH_MAX: usize = 64;
-    let mut open = vec![opened];
-    while let Some(innermost) = open.last().copied() {
-        let (number, wire_type) = take_tag(rest)?;
-        match wire_type {
-            0 => {
-                take_varint(rest)?;
-            }
-            1 => {
-                take(rest, 8)?;
-            }
-            2 => {
-                let length = take_varint(rest)?;
-                let length = usize::try_from(length).map_err(|_| WireError::Truncated)?;
-                take(rest, length)?;
-            }
-            3 if open.len() < DEPTH_MAX => open.push(number),
-            4 if number == innermost => {
-                open.pop();
-            }
-            5 => {
-                take(rest, 4)?;
-            }
-            3 | 4 => return Err(WireError::BadGroup),
-            _ => return Err(WireError::BadTag),
+/// Takes the content of a field, in which at most `groups` groups may be nested.
+fn take_content<'v>(
+    rest: &mut &'v [u8],
+    number: u32,
+    wire_type: u8,
+    groups: usize,
+) -> Result<Content<'v>, WireError> {
+    Ok(match wire_type {
+        0 => Content::Varint(take_varint(rest)?),
+        1 => take(rest, 8).map(|_| Content::Other)?,
+        2 => {
+            let length = take_varint(rest)?;
+            let length = usize::try_from(length).map_err(|_| WireError::Truncated)?;
+            Content::Bytes(take(rest, length)?)
         }
+        3 => skip_group(rest, number, groups).map(|()| Content::Other)?,
+        5 => take(rest, 4).map(|_| Content::Other)?,
+        4 => return Err(WireError::BadGroup),
+        _ => return Err(WireError::BadTag),
+    })
+}
+
+/// Skips the rest of a group that was just opened.
+fn skip_group(rest: &mut &[u8], opened: u32, groups: usize) -> Result<(), WireError> {
+    let inner = groups.checked_sub(1).ok_or(WireError::BadGroup)?;
+    loop {
+        match take_tag(rest)? {
+            (number, 4) if number == opened => return Ok(()),
+            (number, wire_type) => take_content(rest, number, wire_type, inner)?,
+        };
     }
-    Ok(())
 }
 
 /// Decodes the text of a field.

@@ -18,8 +18,21 @@ pub enum Evidence {
     Both,
 }
 
+/// The storage format of a family's values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ValueForm {
+    /// A protobuf message, by its name in the schemas of this crate.
+    Message(&'static str),
+    /// Text if it is printable, otherwise a protobuf message.
+    TextOrMessage(&'static str),
+    /// Text or JSON.
+    Text,
+    /// An unknown format.
+    Unknown,
+}
+
 macro_rules! families {
-    ($($(#[$doc:meta])* $variant:ident $prefix:literal $evidence:ident;)*) => {
+    ($($(#[$doc:meta])* $variant:ident $prefix:literal $evidence:ident $form:ident $(($message:literal))?;)*) => {
         /// A key family: the keys below an exact prefix relative to the meta root.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Family {
@@ -50,119 +63,127 @@ macro_rules! families {
                     Self::Other => Evidence::Both,
                 }
             }
+
+            /// Returns the storage format of the values.
+            pub(crate) fn form(self) -> ValueForm {
+                match self {
+                    $(Self::$variant => ValueForm::$form $(($message))?,)*
+                    Self::Other => ValueForm::Unknown,
+                }
+            }
         }
     };
 }
 
 families! {
     /// Watched channels of data nodes.
-    ChannelWatch "channelwatch" Both;
+    ChannelWatch "channelwatch" Both Message("v2_2.data.ChannelWatchInfo");
     /// Insert logs of segments (2.2).
-    Binlog "datacoord-meta/binlog" Both;
+    Binlog "datacoord-meta/binlog" Both Message("v2_2.data.FieldBinlog");
     /// Channel checkpoints (2.2).
-    ChannelCheckpoint "datacoord-meta/channel-cp" Trace;
+    ChannelCheckpoint "datacoord-meta/channel-cp" Trace Message("v2_2.internal.MsgPosition");
     /// Removed channels.
-    ChannelRemoval "datacoord-meta/channel-removal" Both;
+    ChannelRemoval "datacoord-meta/channel-removal" Both Text;
     /// Delete logs of segments (2.2).
-    Deltalog "datacoord-meta/deltalog" Both;
+    Deltalog "datacoord-meta/deltalog" Both Message("v2_2.data.FieldBinlog");
     /// Segments.
-    Segment "datacoord-meta/s" Both;
+    Segment "datacoord-meta/s" Both Message("v2_2.data.SegmentInfo");
     /// Statistics logs of segments (2.2).
-    Statslog "datacoord-meta/statslog" Both;
+    Statslog "datacoord-meta/statslog" Both Message("v2_2.data.FieldBinlog");
     /// Index definitions of 2.2.
-    FieldIndex "field-index" V2_2;
+    FieldIndex "field-index" V2_2 Message("v2_2.index.FieldIndex");
     /// Segments known to the 2.2 index coordinator.
-    FlushedSegment "flushed-segment" Trace;
+    FlushedSegment "flushed-segment" Trace TextOrMessage("v2_2.data.SegmentInfo");
     /// Index builds of 2.1, one key per build.
-    IndexBuild "indexes" V2_1;
+    IndexBuild "indexes" V2_1 Message("v2_1.index.IndexMeta");
     /// Replicas of 2.1. The official migration does not delete these keys.
-    QueryReplica "queryCoord-ReplicaMeta" V2_1Leftover;
+    QueryReplica "queryCoord-ReplicaMeta" V2_1Leftover Message("v2_2.milvus.ReplicaInfo");
     /// Resource groups (2.2.3 and later).
-    ResourceGroup "queryCoord-ResourceGroup" Trace;
-    /// Tasks that 2.1's query coordinator had started. 2.2 does not read them.
-    QueryActiveTask "queryCoord-activeTask" Both;
+    ResourceGroup "queryCoord-ResourceGroup" Trace Message("v2_2.query.ResourceGroup");
+    /// Tasks of several kinds that 2.1's query coordinator had started. 2.2 does not read them.
+    QueryActiveTask "queryCoord-activeTask" Both Unknown;
     /// Load state of 2.1. The official migration does not delete these keys.
-    QueryCollection "queryCoord-collectionMeta" V2_1Leftover;
+    QueryCollection "queryCoord-collectionMeta" V2_1Leftover Message("v2_1.query.CollectionInfo");
     /// Delta channels of 2.1 query nodes.
-    QueryDeltaChannel "queryCoord-deltaChannel" Both;
+    QueryDeltaChannel "queryCoord-deltaChannel" Both Message("v2_1.data.VchannelInfo");
     /// Channels of 2.1 query nodes.
-    QueryDmChannel "queryCoord-dmChannelWatchInfo" Both;
+    QueryDmChannel "queryCoord-dmChannelWatchInfo" Both Message("v2_1.query.DmChannelWatchInfo");
     /// Query node sessions without a lease (2.1).
-    QueryNodeInfo "queryCoord-queryNodeInfo" Both;
+    QueryNodeInfo "queryCoord-queryNodeInfo" Both Text;
     /// Changes of sealed segments that 2.1's query coordinator announced. 2.2 does not read them.
-    QuerySegmentChange "queryCoord-sealedSegmentChangeInfo" Both;
+    QuerySegmentChange "queryCoord-sealedSegmentChangeInfo" Both Unknown;
     /// Segments of 2.1 query nodes.
-    QuerySegment "queryCoord-segmentMeta" Both;
+    QuerySegment "queryCoord-segmentMeta" Both Message("v2_2.query.SegmentInfo");
     /// States of the tasks of 2.1's query coordinator. 2.2 does not read them.
-    QueryTaskState "queryCoord-taskInfo" Both;
+    QueryTaskState "queryCoord-taskInfo" Both Text;
     /// Tasks that 2.1's query coordinator had accepted. 2.2 does not read them.
-    QueryTriggerTask "queryCoord-triggerTask" Both;
+    QueryTriggerTask "queryCoord-triggerTask" Both Unknown;
     /// Channels that 2.1 query nodes have yet to unsubscribe from.
-    QueryUnsubscribe "queryCoord-unsubscribeChannelInfo" Both;
+    QueryUnsubscribe "queryCoord-unsubscribeChannelInfo" Both Message("v2_1.query.UnsubscribeChannelInfo");
     /// Loaded collections of 2.2.
-    CollectionLoadInfo "querycoord-collection-loadinfo" V2_2;
+    CollectionLoadInfo "querycoord-collection-loadinfo" V2_2 Message("v2_3.query.CollectionLoadInfo");
     /// Segments handed off to the query coordinator.
-    Handoff "querycoord-handoff" Both;
+    Handoff "querycoord-handoff" Both Message("v2_2.query.SegmentInfo");
     /// Loaded partitions of 2.2.
-    PartitionLoadInfo "querycoord-partition-loadinfo" V2_2;
+    PartitionLoadInfo "querycoord-partition-loadinfo" V2_2 Message("v2_2.query.PartitionLoadInfo");
     /// Replicas of 2.2.
-    Replica "querycoord-replica" V2_2;
+    Replica "querycoord-replica" V2_2 Message("v2_2.query.Replica");
     /// Aliases of 2.2 outside any database.
-    Alias "root-coord/aliases" V2_2;
+    Alias "root-coord/aliases" V2_2 Message("v2_2.etcd.AliasInfo");
     /// Aliases of 2.1.
-    LegacyAlias "root-coord/collection-alias" V2_1Leftover;
+    LegacyAlias "root-coord/collection-alias" V2_1Leftover Message("v2_1.etcd.CollectionInfo");
     /// Collections; the same key in 2.1 and, outside any database, in 2.2.
-    Collection "root-coord/collection" V2_1Leftover;
+    Collection "root-coord/collection" V2_1Leftover Message("v2_2.etcd.CollectionInfo");
     /// Users, roles and grants. No evidence of either layout.
-    Credential "root-coord/credential" Both;
+    Credential "root-coord/credential" Both Text;
     /// Aliases inside a database (2.2.9 and later).
-    DatabaseAlias "root-coord/database/aliases" V2_2;
+    DatabaseAlias "root-coord/database/aliases" V2_2 Message("v2_2.etcd.AliasInfo");
     /// Collections inside a database (2.2.9 and later).
-    DatabaseCollection "root-coord/database/collection-info" V2_2;
+    DatabaseCollection "root-coord/database/collection-info" V2_2 Message("v2_2.etcd.CollectionInfo");
     /// Databases (2.2.9 and later).
-    Database "root-coord/database/db-info" Trace;
+    Database "root-coord/database/db-info" Trace Message("v2_2.etcd.DatabaseInfo");
     /// Whether the last DDL message of 2.1 was sent.
-    DdMessageSend "root-coord/dd-msg-send" V2_1Leftover;
+    DdMessageSend "root-coord/dd-msg-send" V2_1Leftover Text;
     /// The last DDL operation of 2.1.
-    DdOperation "root-coord/dd-operation" V2_1Leftover;
+    DdOperation "root-coord/dd-operation" V2_1Leftover Text;
     /// Fields of split collections (2.2).
-    Field "root-coord/fields" V2_2;
+    Field "root-coord/fields" V2_2 Message("v2_2.schema.FieldSchema");
     /// Index definitions of 2.1.
-    LegacyIndex "root-coord/index" V2_1;
+    LegacyIndex "root-coord/index" V2_1 Message("v2_1.etcd.IndexInfo");
     /// Partitions of split collections (2.2).
-    Partition "root-coord/partitions" V2_2;
+    Partition "root-coord/partitions" V2_2 Message("v2_2.etcd.PartitionInfo");
     /// Segment indexes of 2.1.
-    LegacySegmentIndex "root-coord/segment-index" V2_1;
+    LegacySegmentIndex "root-coord/segment-index" V2_1 Message("v2_1.etcd.SegmentIndexInfo");
     /// Segment indexes of 2.2.
-    SegmentIndex "segment-index" V2_2;
+    SegmentIndex "segment-index" V2_2 Message("v2_2.index.SegmentIndex");
     /// Locks on segments.
-    SegmentReference "segmentRefer" Both;
+    SegmentReference "segmentRefer" Both Message("v2_2.data.SegmentReferenceLock");
     /// Sessions of live components, the server id counter and the lock of a migration.
-    Session "session" Both;
+    Session "session" Both Text;
     /// History of [`Self::Alias`].
-    AliasSnapshot "snapshots/root-coord/aliases" V2_2;
+    AliasSnapshot "snapshots/root-coord/aliases" V2_2 Message("v2_2.etcd.AliasInfo");
     /// History of [`Self::LegacyAlias`].
-    LegacyAliasSnapshot "snapshots/root-coord/collection-alias" V2_1Leftover;
+    LegacyAliasSnapshot "snapshots/root-coord/collection-alias" V2_1Leftover Message("v2_1.etcd.CollectionInfo");
     /// History of [`Self::Collection`].
-    CollectionSnapshot "snapshots/root-coord/collection" V2_1Leftover;
+    CollectionSnapshot "snapshots/root-coord/collection" V2_1Leftover Message("v2_2.etcd.CollectionInfo");
     /// History of [`Self::DatabaseAlias`].
-    DatabaseAliasSnapshot "snapshots/root-coord/database/aliases" V2_2;
+    DatabaseAliasSnapshot "snapshots/root-coord/database/aliases" V2_2 Message("v2_2.etcd.AliasInfo");
     /// History of [`Self::DatabaseCollection`].
-    DatabaseCollectionSnapshot "snapshots/root-coord/database/collection-info" V2_2;
+    DatabaseCollectionSnapshot "snapshots/root-coord/database/collection-info" V2_2 Message("v2_2.etcd.CollectionInfo");
     /// History of [`Self::Database`].
-    DatabaseSnapshot "snapshots/root-coord/database/db-info" Trace;
+    DatabaseSnapshot "snapshots/root-coord/database/db-info" Trace Message("v2_2.etcd.DatabaseInfo");
     /// History of [`Self::DdMessageSend`].
-    DdMessageSendSnapshot "snapshots/root-coord/dd-msg-send" V2_1Leftover;
+    DdMessageSendSnapshot "snapshots/root-coord/dd-msg-send" V2_1Leftover Text;
     /// History of [`Self::DdOperation`].
-    DdOperationSnapshot "snapshots/root-coord/dd-operation" V2_1Leftover;
+    DdOperationSnapshot "snapshots/root-coord/dd-operation" V2_1Leftover Text;
     /// History of [`Self::Field`].
-    FieldSnapshot "snapshots/root-coord/fields" V2_2;
+    FieldSnapshot "snapshots/root-coord/fields" V2_2 Message("v2_2.schema.FieldSchema");
     /// History of [`Self::LegacyIndex`], left over from 2.0. 2.2 does not read it.
-    LegacyIndexSnapshot "snapshots/root-coord/index" Both;
+    LegacyIndexSnapshot "snapshots/root-coord/index" Both Message("v2_1.etcd.IndexInfo");
     /// History of [`Self::Partition`].
-    PartitionSnapshot "snapshots/root-coord/partitions" V2_2;
+    PartitionSnapshot "snapshots/root-coord/partitions" V2_2 Message("v2_2.etcd.PartitionInfo");
     /// History of [`Self::LegacySegmentIndex`], left over from 2.0. 2.2 does not read it.
-    LegacySegmentIndexSnapshot "snapshots/root-coord/segment-index" Both;
+    LegacySegmentIndexSnapshot "snapshots/root-coord/segment-index" Both Message("v2_1.etcd.SegmentIndexInfo");
 }
 
 impl Family {

@@ -5,78 +5,145 @@ use crate::model::{
 };
 
 use super::number::{parse_id, push_ids};
-use super::{LogKind, MetaRoot, SNAPSHOT_PREFIX, Timestamp, push_timestamp, split_timestamp};
+use super::{
+    Family, LogKind, MetaRoot, SNAPSHOT_PREFIX, Timestamp, push_timestamp, split_timestamp,
+};
 
-/// An object that the root coordinator stores with its history: a plain key, and the same key below
-/// `snapshots/` with a timestamp.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Object<'k> {
-    /// `root-coord/collection/<collection>`
-    Collection(CollectionId),
-    /// `root-coord/collection-alias/<alias>` (2.1)
-    LegacyAlias(&'k [u8]),
-    /// `root-coord/dd-msg-send` (2.1)
-    DdMessageSend,
-    /// `root-coord/dd-operation` (2.1)
-    DdOperation,
-    /// `root-coord/aliases/<alias>` (2.2)
-    Alias(&'k [u8]),
-    /// `root-coord/partitions/<collection>/<partition>` (2.2)
-    Partition(CollectionId, PartitionId),
-    /// `root-coord/fields/<collection>/<field>` (2.2)
-    Field(CollectionId, FieldId),
-    /// `root-coord/database/db-info/<database>` (2.2.9)
-    Database(DatabaseId),
-    /// `root-coord/database/collection-info/<database>/<collection>` (2.2.9)
-    DatabaseCollection(DatabaseId, CollectionId),
-    /// `root-coord/database/aliases/<database>/<alias>` (2.2.9)
-    DatabaseAlias(DatabaseId, &'k [u8]),
+/// Defines an enum of keys: first those that consist of a prefix and ids, then the others.
+macro_rules! keys {
+    (
+        $(#[$doc:meta])*
+        enum $name:ident {
+            $($variant:ident $prefix:literal $(($($field:ident: $id:ident),+))?, $release:literal;)*
+        }
+        others, appended to $out:ident {
+            $($(#[$other_doc:meta])* $other:ident ($($part:ident: $type:ty),+) => $append:expr;)*
+        }
+    ) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name<'k> {
+            $(
+                #[doc = concat!("`", $prefix, $($("/<", stringify!($field), ">",)+)? "`", $release)]
+                $variant $(($($id),+))?,
+            )*
+            $($(#[$other_doc])* $other($($type),+),)*
+        }
+
+        impl $name<'_> {
+            /// Parses a key that consists of a prefix and ids.
+            fn of_ids(relative: &[u8]) -> Option<Self> {
+                $(if let Some(rest) = relative.strip_prefix($prefix.as_bytes())
+                    && let Some([$($($field),+)?]) = parse_ids(rest)
+                {
+                    return Some(Self::$variant $(($($id($field)),+))?);
+                })*
+                None
+            }
+
+            /// Appends the bytes of the key, relative to the meta root.
+            fn append(&self, $out: &mut Vec<u8>) {
+                match *self {
+                    $(Self::$variant $(($($field),+))? => push_ids($out, $prefix, &[$($($field.0),+)?]),)*
+                    $(Self::$other($($part),+) => $append,)*
+                }
+            }
+        }
+    };
 }
 
-/// A key relative to the meta root.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Key<'k> {
-    /// The current value of an object with history.
-    Plain(Object<'k>),
-    /// A historical value: `snapshots/<plain key>_ts<timestamp>`.
-    Snapshot(Object<'k>, Timestamp),
-    /// `root-coord/index/<collection>/<index>` (2.1)
-    LegacyIndex(CollectionId, IndexId),
-    /// `root-coord/segment-index/<collection>/<index>/<partition>/<segment>` (2.1)
-    LegacySegmentIndex(CollectionId, IndexId, PartitionId, SegmentId),
-    /// `indexes/<build>` (2.1)
-    IndexBuild(BuildId),
-    /// `queryCoord-collectionMeta/<collection>` (2.1)
-    QueryCollection(CollectionId),
-    /// `queryCoord-ReplicaMeta/<replica>` (2.1)
-    QueryReplica(ReplicaId),
-    /// `field-index/<collection>/<index>` (2.2)
-    FieldIndex(CollectionId, IndexId),
-    /// `segment-index/<collection>/<partition>/<segment>/<build>` (2.2)
-    SegmentIndex(CollectionId, PartitionId, SegmentId, BuildId),
-    /// `querycoord-collection-loadinfo/<collection>` (2.2)
-    CollectionLoadInfo(CollectionId),
-    /// `querycoord-partition-loadinfo/<collection>/<partition>` (2.2)
-    PartitionLoadInfo(CollectionId, PartitionId),
-    /// `querycoord-replica/<collection>/<replica>` (2.2)
-    Replica(CollectionId, ReplicaId),
-    /// `datacoord-meta/s/<collection>/<partition>/<segment>`
-    Segment(CollectionId, PartitionId, SegmentId),
-    /// `datacoord-meta/{binlog,deltalog,statslog}/<collection>/<partition>/<segment>/<field>` (2.2)
-    SegmentLog(LogKind, CollectionId, PartitionId, SegmentId, FieldId),
-    /// `session/id`, the server id counter.
-    SessionId,
-    /// `session/<name>`: a live component or a migration.
-    Session(&'k [u8]),
-    /// Any other key.
-    Unknown(&'k [u8]),
+keys! {
+    /// An object that the root coordinator stores with its history: a plain key, and the same key below
+    /// `snapshots/` with a timestamp.
+    enum Object {
+        Collection "root-coord/collection" (collection: CollectionId), "";
+        Partition "root-coord/partitions" (collection: CollectionId, partition: PartitionId), " (2.2)";
+        Field "root-coord/fields" (collection: CollectionId, field: FieldId), " (2.2)";
+        Database "root-coord/database/db-info" (database: DatabaseId), " (2.2.9)";
+        DatabaseCollection "root-coord/database/collection-info"
+            (database: DatabaseId, collection: CollectionId), " (2.2.9)";
+        DdMessageSend "root-coord/dd-msg-send", " (2.1)";
+        DdOperation "root-coord/dd-operation", " (2.1)";
+    }
+    others, appended to out {
+        /// `root-coord/collection-alias/<alias>` (2.1)
+        LegacyAlias(name: &'k [u8]) => push_name(out, Family::LegacyAlias.name(), name);
+        /// `root-coord/aliases/<alias>` (2.2)
+        Alias(name: &'k [u8]) => push_name(out, Family::Alias.name(), name);
+        /// `root-coord/database/aliases/<database>/<alias>` (2.2.9)
+        DatabaseAlias(database: DatabaseId, name: &'k [u8]) => {
+            push_ids(out, Family::DatabaseAlias.name(), &[database.0]);
+            push_name(out, "", name);
+        };
+    }
+}
+
+keys! {
+    /// A key relative to the meta root.
+    enum Key {
+        IndexBuild "indexes" (build: BuildId), " (2.1)";
+        LegacySegmentIndex "root-coord/segment-index"
+            (collection: CollectionId, index: IndexId, partition: PartitionId, segment: SegmentId), " (2.1)";
+        LegacyIndex "root-coord/index" (collection: CollectionId, index: IndexId), " (2.1)";
+        SegmentIndex "segment-index"
+            (collection: CollectionId, partition: PartitionId, segment: SegmentId, build: BuildId), " (2.2)";
+        FieldIndex "field-index" (collection: CollectionId, index: IndexId), " (2.2)";
+        Segment "datacoord-meta/s" (collection: CollectionId, partition: PartitionId, segment: SegmentId), "";
+        QueryCollection "queryCoord-collectionMeta" (collection: CollectionId), " (2.1)";
+        QueryReplica "queryCoord-ReplicaMeta" (replica: ReplicaId), " (2.1)";
+        CollectionLoadInfo "querycoord-collection-loadinfo" (collection: CollectionId), " (2.2)";
+        PartitionLoadInfo "querycoord-partition-loadinfo"
+            (collection: CollectionId, partition: PartitionId), " (2.2)";
+        Replica "querycoord-replica" (collection: CollectionId, replica: ReplicaId), " (2.2)";
+        SessionId "session/id", ", the server id counter.";
+    }
+    others, appended to out {
+        /// The current value of an object with history.
+        Plain(object: Object<'k>) => object.append(out);
+        /// A historical value: `snapshots/<plain key>_ts<timestamp>`.
+        Snapshot(object: Object<'k>, timestamp: Timestamp) => {
+            out.extend_from_slice(SNAPSHOT_PREFIX.as_bytes());
+            object.append(out);
+            push_timestamp(out, timestamp);
+        };
+        /// `datacoord-meta/{binlog,deltalog,statslog}/<collection>/<partition>/<segment>/<field>` (2.2)
+        SegmentLog(kind: LogKind, collection: CollectionId, partition: PartitionId, segment: SegmentId, field: FieldId)
+            => push_ids(out, kind.family().name(), &[collection.0, partition.0, segment.0, field.0]);
+        /// `session/<name>`: a live component or a migration.
+        Session(name: &'k [u8]) => push_name(out, "session", name);
+        /// Any other key.
+        Unknown(relative: &'k [u8]) => out.extend_from_slice(relative);
+    }
 }
 
 impl<'k> Key<'k> {
     /// Parses a key relative to the meta root. Never fails: see [`Key::Unknown`].
     #[must_use]
     pub fn parse(relative: &'k [u8]) -> Self {
-        parse_known(relative).unwrap_or(Self::Unknown(relative))
+        Self::known(relative).unwrap_or(Self::Unknown(relative))
+    }
+
+    fn known(relative: &'k [u8]) -> Option<Self> {
+        if let Some(historical) = relative.strip_prefix(SNAPSHOT_PREFIX.as_bytes()) {
+            let (original, timestamp) = split_timestamp(historical)?;
+            return Some(Self::Snapshot(Object::parse(original)?, timestamp));
+        }
+        let others = || {
+            for kind in LogKind::ALL {
+                if let Some(rest) = relative.strip_prefix(kind.family().name().as_bytes()) {
+                    let [c, p, s, f] = parse_ids(rest)?;
+                    let (collection, partition) = (CollectionId(c), PartitionId(p));
+                    let (segment, field) = (SegmentId(s), FieldId(f));
+                    return Some(Self::SegmentLog(
+                        kind, collection, partition, segment, field,
+                    ));
+                }
+            }
+            relative.strip_prefix(b"session/").map(Self::Session)
+        };
+        Self::of_ids(relative)
+            .or_else(others)
+            .or_else(|| Object::parse(relative).map(Self::Plain))
     }
 
     /// Returns the collection of the record, if the key contains it.
@@ -128,49 +195,28 @@ impl<'k> Key<'k> {
     #[must_use]
     pub fn render(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(96);
-        self.render_into(&mut out);
+        self.append(&mut out);
         out
-    }
-
-    /// Appends the result of [`Self::render`].
-    pub(crate) fn render_into(&self, out: &mut Vec<u8>) {
-        match *self {
-            Self::Plain(object) => object.render_into(out),
-            Self::Snapshot(object, timestamp) => {
-                out.extend_from_slice(SNAPSHOT_PREFIX.as_bytes());
-                object.render_into(out);
-                push_timestamp(out, timestamp);
-            }
-            Self::LegacyIndex(c, i) => push_ids(out, "root-coord/index", &[c.0, i.0]),
-            Self::LegacySegmentIndex(c, i, p, s) => {
-                push_ids(out, "root-coord/segment-index", &[c.0, i.0, p.0, s.0]);
-            }
-            Self::IndexBuild(b) => push_ids(out, "indexes", &[b.0]),
-            Self::QueryCollection(c) => push_ids(out, "queryCoord-collectionMeta", &[c.0]),
-            Self::QueryReplica(r) => push_ids(out, "queryCoord-ReplicaMeta", &[r.0]),
-            Self::FieldIndex(c, i) => push_ids(out, "field-index", &[c.0, i.0]),
-            Self::SegmentIndex(c, p, s, b) => {
-                push_ids(out, "segment-index", &[c.0, p.0, s.0, b.0]);
-            }
-            Self::CollectionLoadInfo(c) => {
-                push_ids(out, "querycoord-collection-loadinfo", &[c.0]);
-            }
-            Self::PartitionLoadInfo(c, p) => {
-                push_ids(out, "querycoord-partition-loadinfo", &[c.0, p.0]);
-            }
-            Self::Replica(c, r) => push_ids(out, "querycoord-replica", &[c.0, r.0]),
-            Self::Segment(c, p, s) => push_ids(out, "datacoord-meta/s", &[c.0, p.0, s.0]),
-            Self::SegmentLog(kind, c, p, s, f) => {
-                push_ids(out, kind.family().name(), &[c.0, p.0, s.0, f.0]);
-            }
-            Self::SessionId => out.extend_from_slice(b"session/id"),
-            Self::Session(name) => push_name(out, "session", name),
-            Self::Unknown(relative) => out.extend_from_slice(relative),
-        }
     }
 }
 
 impl<'k> Object<'k> {
+    fn parse(relative: &'k [u8]) -> Option<Self> {
+        let with_name = || {
+            if let Some(name) = Family::LegacyAlias.rest(relative) {
+                return Some(Self::LegacyAlias(name));
+            }
+            if let Some(name) = Family::Alias.rest(relative) {
+                return Some(Self::Alias(name));
+            }
+            let rest = Family::DatabaseAlias.rest(relative)?;
+            let slash = rest.iter().position(|byte| *byte == b'/')?;
+            let database = DatabaseId(parse_id(&rest[..slash])?);
+            Some(Self::DatabaseAlias(database, &rest[slash + 1..]))
+        };
+        Self::of_ids(relative).or_else(with_name)
+    }
+
     /// Returns the collection of a collection record, partition or field.
     #[must_use]
     pub fn collection(&self) -> Option<CollectionId> {
@@ -211,141 +257,17 @@ impl<'k> Object<'k> {
             None
         }
     }
-
-    fn render_into(&self, out: &mut Vec<u8>) {
-        match *self {
-            Self::Collection(c) => push_ids(out, "root-coord/collection", &[c.0]),
-            Self::LegacyAlias(name) => push_name(out, "root-coord/collection-alias", name),
-            Self::DdMessageSend => out.extend_from_slice(b"root-coord/dd-msg-send"),
-            Self::DdOperation => out.extend_from_slice(b"root-coord/dd-operation"),
-            Self::Alias(name) => push_name(out, "root-coord/aliases", name),
-            Self::Partition(c, p) => push_ids(out, "root-coord/partitions", &[c.0, p.0]),
-            Self::Field(c, f) => push_ids(out, "root-coord/fields", &[c.0, f.0]),
-            Self::Database(d) => push_ids(out, "root-coord/database/db-info", &[d.0]),
-            Self::DatabaseCollection(d, c) => {
-                push_ids(out, "root-coord/database/collection-info", &[d.0, c.0]);
-            }
-            Self::DatabaseAlias(d, name) => {
-                push_ids(out, "root-coord/database/aliases", &[d.0]);
-                out.push(b'/');
-                out.extend_from_slice(name);
-            }
-        }
-    }
 }
 
-fn parse_known(relative: &[u8]) -> Option<Key<'_>> {
-    if let Some(historical) = relative.strip_prefix(SNAPSHOT_PREFIX.as_bytes()) {
-        let (original, timestamp) = split_timestamp(historical)?;
-        return Some(Key::Snapshot(parse_object(original)?, timestamp));
-    }
-    if relative == b"session/id" {
-        return Some(Key::SessionId);
-    }
-    if let Some(name) = relative.strip_prefix(b"session/") {
-        return Some(Key::Session(name));
-    }
-    parse_record(relative).or_else(|| parse_object(relative).map(Key::Plain))
-}
-
-fn parse_record(relative: &[u8]) -> Option<Key<'_>> {
-    let ids = |prefix: &str| relative.strip_prefix(prefix.as_bytes());
-    if let Some(rest) = ids("indexes/") {
-        return parse_ids(rest).map(|[b]| Key::IndexBuild(BuildId(b)));
-    }
-    if let Some(rest) = ids("root-coord/segment-index/") {
-        return parse_ids(rest).map(|[c, i, p, s]| {
-            Key::LegacySegmentIndex(CollectionId(c), IndexId(i), PartitionId(p), SegmentId(s))
-        });
-    }
-    if let Some(rest) = ids("root-coord/index/") {
-        return parse_ids(rest).map(|[c, i]| Key::LegacyIndex(CollectionId(c), IndexId(i)));
-    }
-    if let Some(rest) = ids("segment-index/") {
-        return parse_ids(rest).map(|[c, p, s, b]| {
-            Key::SegmentIndex(CollectionId(c), PartitionId(p), SegmentId(s), BuildId(b))
-        });
-    }
-    if let Some(rest) = ids("field-index/") {
-        return parse_ids(rest).map(|[c, i]| Key::FieldIndex(CollectionId(c), IndexId(i)));
-    }
-    if let Some(rest) = ids("datacoord-meta/s/") {
-        return parse_ids(rest)
-            .map(|[c, p, s]| Key::Segment(CollectionId(c), PartitionId(p), SegmentId(s)));
-    }
-    for kind in LogKind::ALL {
-        let rest = ids(kind.family().name()).and_then(|rest| rest.strip_prefix(b"/"));
-        if let Some(rest) = rest {
-            let [c, p, s, f] = parse_ids(rest)?;
-            let (collection, partition) = (CollectionId(c), PartitionId(p));
-            let (segment, field) = (SegmentId(s), FieldId(f));
-            return Some(Key::SegmentLog(kind, collection, partition, segment, field));
-        }
-    }
-    if let Some(rest) = ids("queryCoord-collectionMeta/") {
-        return parse_ids(rest).map(|[c]| Key::QueryCollection(CollectionId(c)));
-    }
-    if let Some(rest) = ids("queryCoord-ReplicaMeta/") {
-        return parse_ids(rest).map(|[r]| Key::QueryReplica(ReplicaId(r)));
-    }
-    if let Some(rest) = ids("querycoord-collection-loadinfo/") {
-        return parse_ids(rest).map(|[c]| Key::CollectionLoadInfo(CollectionId(c)));
-    }
-    if let Some(rest) = ids("querycoord-partition-loadinfo/") {
-        return parse_ids(rest)
-            .map(|[c, p]| Key::PartitionLoadInfo(CollectionId(c), PartitionId(p)));
-    }
-    let rest = ids("querycoord-replica/")?;
-    parse_ids(rest).map(|[c, r]| Key::Replica(CollectionId(c), ReplicaId(r)))
-}
-
-fn parse_object(relative: &[u8]) -> Option<Object<'_>> {
-    let below = relative.strip_prefix(b"root-coord/")?;
-    if let Some(rest) = below.strip_prefix(b"collection/") {
-        return parse_ids(rest).map(|[c]| Object::Collection(CollectionId(c)));
-    }
-    if let Some(rest) = below.strip_prefix(b"collection-alias/") {
-        return Some(Object::LegacyAlias(rest));
-    }
-    if let Some(rest) = below.strip_prefix(b"aliases/") {
-        return Some(Object::Alias(rest));
-    }
-    if let Some(rest) = below.strip_prefix(b"partitions/") {
-        return parse_ids(rest).map(|[c, p]| Object::Partition(CollectionId(c), PartitionId(p)));
-    }
-    if let Some(rest) = below.strip_prefix(b"fields/") {
-        return parse_ids(rest).map(|[c, f]| Object::Field(CollectionId(c), FieldId(f)));
-    }
-    if let Some(rest) = below.strip_prefix(b"database/db-info/") {
-        return parse_ids(rest).map(|[d]| Object::Database(DatabaseId(d)));
-    }
-    if let Some(rest) = below.strip_prefix(b"database/collection-info/") {
-        return parse_ids(rest)
-            .map(|[d, c]| Object::DatabaseCollection(DatabaseId(d), CollectionId(c)));
-    }
-    if let Some(rest) = below.strip_prefix(b"database/aliases/") {
-        let slash = rest.iter().position(|byte| *byte == b'/')?;
-        let [database] = parse_ids(&rest[..slash])?;
-        return Some(Object::DatabaseAlias(
-            DatabaseId(database),
-            &rest[slash + 1..],
-        ));
-    }
-    match below {
-        b"dd-msg-send" => Some(Object::DdMessageSend),
-        b"dd-operation" => Some(Object::DdOperation),
-        _ => None,
-    }
-}
-
-/// Parses exactly `N` ids, separated by slashes, in canonical spelling.
+/// Parses exactly `N` ids in canonical spelling, each after a slash.
 fn parse_ids<const N: usize>(text: &[u8]) -> Option<[i64; N]> {
     let mut ids = [0; N];
     let mut parts = text.split(|byte| *byte == b'/');
+    let is_complete = parts.next().is_some_and(<[u8]>::is_empty);
     for id in &mut ids {
         *id = parse_id(parts.next()?)?;
     }
-    parts.next().is_none().then_some(ids)
+    (is_complete && parts.next().is_none()).then_some(ids)
 }
 
 fn push_name(out: &mut Vec<u8>, prefix: &str, name: &[u8]) {
@@ -374,7 +296,7 @@ impl MetaRoot {
         let mut complete = Vec::with_capacity(self.meta_root().len() + 96);
         complete.extend_from_slice(self.meta_root().as_bytes());
         complete.push(b'/');
-        key.render_into(&mut complete);
+        key.append(&mut complete);
         complete
     }
 }

@@ -2,30 +2,9 @@
 
 /// Reads an id; `None` if it is not in canonical spelling.
 pub(super) fn parse_id(text: &[u8]) -> Option<i64> {
-    let (is_negative, digits) = match text {
-        [b'-', digits @ ..] => (true, digits),
-        digits => (false, digits),
-    };
-    match digits {
-        [] => return None,
-        [b'0'] => return (!is_negative).then_some(0),
-        [b'0', ..] => return None,
-        _ => {}
-    }
-    // Accumulates negatively: the smallest number has no positive counterpart.
-    let mut id = 0_i64;
-    for byte in digits {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        id = id.checked_mul(10)?.checked_sub(i64::from(digit))?;
-    }
-    if is_negative {
-        Some(id)
-    } else {
-        id.checked_neg()
-    }
+    let text = std::str::from_utf8(text).ok()?;
+    let id = text.parse().ok()?;
+    (itoa::Buffer::new().format::<i64>(id) == text).then_some(id)
 }
 
 /// Appends `prefix` and the ids, each after a slash.

@@ -9,9 +9,9 @@ use crate::entry::printable;
 use crate::finding::Finding;
 use crate::keys::{Family, MetaRoot};
 
-/// The findings so far. Keys are passed relative to the meta root and reported completely.
+/// The findings so far. Keys are passed relative to the meta root and reported completely; an empty key stays empty.
 #[derive(Debug)]
-pub(super) struct Findings {
+pub(crate) struct Findings {
     root: MetaRoot,
     on_broken: OnBrokenRecord,
     /// Whether they are of a repair, which skips no record.
@@ -22,7 +22,7 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    pub(super) fn new(root: MetaRoot, on_broken: OnBrokenRecord) -> Self {
+    pub(crate) fn new(root: MetaRoot, on_broken: OnBrokenRecord) -> Self {
         Self {
             root,
             on_broken,
@@ -46,23 +46,35 @@ impl Findings {
     }
 
     /// Returns the complete key, printable.
-    pub(super) fn name(&self, relative: &[u8]) -> String {
+    pub(crate) fn name(&self, relative: &[u8]) -> String {
         printable(&self.root.join(relative))
     }
 
-    pub(super) fn notice(&mut self, code: &'static str, key: &[u8], message: impl Into<String>) {
-        let key = self.root.join(key);
-        self.list.push(Finding::notice(code, &key, message));
+    pub(crate) fn notice(&mut self, code: &'static str, key: &[u8], message: impl Into<String>) {
+        self.add(Finding::notice, code, key, message.into());
     }
 
-    pub(super) fn warning(&mut self, code: &'static str, key: &[u8], message: impl Into<String>) {
-        let key = self.root.join(key);
-        self.list.push(Finding::warning(code, &key, message));
+    pub(crate) fn warning(&mut self, code: &'static str, key: &[u8], message: impl Into<String>) {
+        self.add(Finding::warning, code, key, message.into());
     }
 
-    pub(super) fn error(&mut self, code: &'static str, key: &[u8], message: impl Into<String>) {
-        let key = self.root.join(key);
-        self.list.push(Finding::error(code, &key, message));
+    pub(crate) fn error(&mut self, code: &'static str, key: &[u8], message: impl Into<String>) {
+        self.add(Finding::error, code, key, message.into());
+    }
+
+    fn add(
+        &mut self,
+        of: fn(&'static str, &[u8], String) -> Finding,
+        code: &'static str,
+        key: &[u8],
+        message: String,
+    ) {
+        // A finding that is not about a single key has none.
+        let key = match key {
+            [] => Vec::new(),
+            key => self.root.join(key),
+        };
+        self.list.push(of(code, &key, message));
     }
 
     /// Returns an empty list with the same policy.
@@ -93,34 +105,33 @@ impl Findings {
     }
 
     /// Adds a finding that is not about a single key.
-    pub(super) fn general(&mut self, finding: Finding) {
+    pub(crate) fn general(&mut self, finding: Finding) {
         self.list.push(finding);
     }
 
     /// Adds a finding about a record that cannot be converted: an error, or under `skip` a warning
     /// with the consequences of skipping it.
     pub(super) fn broken(&mut self, code: &'static str, key: &[u8], what: &str, skipped: &str) {
-        let key = self.root.join(key);
-        self.list.push(match self.on_broken {
-            OnBrokenRecord::Fail if self.is_repair => Finding::error(
+        match self.on_broken {
+            OnBrokenRecord::Fail if self.is_repair => self.error(
                 code,
-                &key,
+                key,
                 format!(
                     "{what}; nothing of the collection is changed. Compare it with meta-migration inspect, then \
                      drop the collection in Milvus where it is of no use, or restore a backup"
                 ),
             ),
-            OnBrokenRecord::Fail => Finding::error(
+            OnBrokenRecord::Fail => self.error(
                 code,
-                &key,
+                key,
                 format!("{what}; with --on-broken-record skip it is skipped: {skipped}"),
             ),
-            OnBrokenRecord::Skip => Finding::warning(
+            OnBrokenRecord::Skip => self.warning(
                 code,
-                &key,
+                key,
                 format!("{what}; skipped (it stays in the backup): {skipped}"),
             ),
-        });
+        }
     }
 
     /// Returns a decoded record; adds a finding if decoding failed. `what` names the record.
@@ -163,25 +174,21 @@ impl Findings {
     }
 
     /// Returns all findings, most severe first.
-    pub(super) fn finish(mut self) -> Vec<Finding> {
-        for ((family, field), (count, first)) in &self.unknown {
+    pub(crate) fn finish(mut self) -> Vec<Finding> {
+        for ((family, field), (count, first)) in std::mem::take(&mut self.unknown) {
             let stays = matches!(family, Family::Collection | Family::CollectionSnapshot);
             let fate = if stays {
                 "it is kept byte for byte, but Milvus 2.2 drops it when it next writes the record"
             } else {
                 "the 2.2 record has no place for it; it stays in the backup only"
             };
-            let key = self.root.join(first);
-            self.list.push(Finding::warning(
-                "unknown-field",
-                &key,
-                format!(
-                    "field {} of {} is unknown ({count} times below {}/, first here): {fate}",
-                    field.number,
-                    field.message,
-                    family.name()
-                ),
-            ));
+            let message = format!(
+                "field {} of {} is unknown ({count} times below {}/, first here): {fate}",
+                field.number,
+                field.message,
+                family.name()
+            );
+            self.warning("unknown-field", &first, message);
         }
         self.list.sort();
         self.list.dedup();

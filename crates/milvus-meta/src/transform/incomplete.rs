@@ -12,7 +12,6 @@ use super::findings::Findings;
 use super::missing::{ALL_PARTITIONS, MissingCollections, MissingPartitions};
 use super::row_counts::Living;
 use super::snapshots::RawHistory;
-use crate::finding::Finding;
 use crate::keys::{Family, Key, Object, Timestamp, channel_collection, is_tombstone};
 use crate::model::{CollectionId, PartitionId};
 
@@ -93,7 +92,7 @@ impl Referenced<'_> {
                 rows += sum;
             }
             if segments > 0 {
-                findings.general(Finding::warning(
+                findings.warning(
                     "unreadable-collection-has-data",
                     &Key::Plain(Object::Collection(*id)).render(),
                     format!(
@@ -102,7 +101,7 @@ impl Referenced<'_> {
                          insert_log/{id}/ in the object storage before 2.2 starts, or restore the record from a \
                          backup and migrate then"
                     ),
-                ));
+                );
             }
         }
     }
@@ -156,12 +155,12 @@ impl Referenced<'_> {
                     collections, which 2.1 always has: an interrupted run of the official tool leaves this state. \
                     Milvus 2.2 removes the files of indexes that it does not know. If the official tool was \
                     started, restore the backup from before it";
-        findings.general(if findings.skips() {
-            Finding::warning("indexes-missing", b"", what)
+        if findings.skips() {
+            findings.warning("indexes-missing", b"", what);
         } else {
             let message = format!("{what}; --on-broken-record skip migrates the rest");
-            Finding::error("indexes-missing", b"", message)
-        });
+            findings.error("indexes-missing", b"", message);
+        }
     }
 }
 
@@ -170,7 +169,7 @@ pub(super) fn check_traces(traces: &[String], findings: &mut Findings) {
     if traces.is_empty() {
         return;
     }
-    findings.general(Finding::warning(
+    findings.warning(
         "2.2-ran",
         b"",
         format!(
@@ -181,5 +180,5 @@ pub(super) fn check_traces(traces: &[String], findings: &mut Findings) {
              where one is missing, drop the index after the migration and create it again",
             traces.join(", ")
         ),
-    ));
+    );
 }

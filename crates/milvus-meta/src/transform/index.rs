@@ -109,12 +109,10 @@ impl Definitions {
 
     /// Returns the number of indexes of live collections that are not dropped.
     fn living(&self, live: &LiveCollections) -> u64 {
-        let is_living = |ids| self.records.get(&ids).is_some_and(|(_, it)| !it.deleted);
-        let indexes = live.iter().flat_map(|(collection, record)| {
-            let indexes = record.field_indexes.iter();
-            indexes.map(move |(_, index)| (*collection, *index))
-        });
-        indexes.filter(|ids| is_living(*ids)).count() as u64
+        let is_living = |ids: &(CollectionId, IndexId)| {
+            self.records.get(ids).is_some_and(|(_, it)| !it.deleted)
+        };
+        listed_in(live).filter(is_living).count() as u64
     }
 
     /// Joins the definitions with the lists in the plain records of the live collections.
@@ -145,14 +143,7 @@ impl Definitions {
             }
             check_names(record, &live_names, findings);
         }
-        let referenced: BTreeSet<_> = ctx
-            .live
-            .iter()
-            .flat_map(|(collection, record)| {
-                let indexes = record.field_indexes.iter();
-                indexes.map(move |(_, index)| (*collection, *index))
-            })
-            .collect();
+        let referenced: BTreeSet<_> = listed_in(ctx.live).collect();
         for (ids, (key, definition)) in self.records {
             if referenced.contains(&ids) {
                 continue;
@@ -224,6 +215,14 @@ impl Definitions {
             value,
         })
     }
+}
+
+/// Returns the indexes in the lists of collections.
+fn listed_in(live: &LiveCollections) -> impl Iterator<Item = (CollectionId, IndexId)> {
+    live.iter().flat_map(|(collection, record)| {
+        let indexes = record.field_indexes.iter();
+        indexes.map(move |(_, index)| (*collection, *index))
+    })
 }
 
 /// Returns the flattened parameters of an index; `None` and a finding if they cannot be read.

@@ -95,7 +95,7 @@ impl BuildTable {
     }
 
     /// Returns the ids of all builds, readable or not.
-    pub(super) fn ids(&self) -> impl Iterator<Item = BuildId> {
+    pub(super) fn ids(&self) -> impl Iterator<Item = BuildId> + Clone {
         self.builds
             .iter()
             .map(|build| build.id)

@@ -22,6 +22,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message as _;
 
+pub(super) use collections::is_of_2_2;
+
 use super::NewKeys;
 use super::findings::Findings;
 use super::snapshots::RawHistory;
@@ -108,10 +110,7 @@ impl Kept {
 
 /// Returns the object of a plain key or a snapshot.
 fn object_of(key: &[u8]) -> Option<Object<'_>> {
-    let (Key::Plain(object) | Key::Snapshot(object, _)) = Key::parse(key) else {
-        return None;
-    };
-    Some(object)
+    Key::parse(key).object().map(|(object, _)| object)
 }
 
 fn is_plain(key: &[u8]) -> bool {
@@ -120,17 +119,7 @@ fn is_plain(key: &[u8]) -> bool {
 
 /// Returns the collection of a key in the collection families.
 fn collection_of(key: &[u8]) -> Option<CollectionId> {
-    let (Object::DatabaseCollection(_, id) | Object::Partition(id, _) | Object::Field(id, _)) =
-        object_of(key)?
-    else {
-        return None;
-    };
-    Some(id)
-}
-
-/// Returns whether a collection outside databases has the 2.2 form, apart from tombstones.
-pub(super) fn is_of_2_2(history: &RawHistory) -> bool {
-    collections::is_of_2_2(history)
+    object_of(key)?.collection()
 }
 
 /// Returns whether only 2.2 has the family.

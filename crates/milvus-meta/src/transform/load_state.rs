@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::NewKeys;
-use super::collection::LiveCollections;
 use super::findings::Findings;
 use super::index::{IndexContext, Indexes};
 use super::names::{self, CollectionNames};
@@ -21,13 +20,6 @@ pub(super) struct LoadTable {
     replicas: Keyed<ReplicaId, Replica>,
 }
 
-/// A load state that is migrated.
-#[derive(Debug)]
-enum Loaded {
-    Collection,
-    Partitions(Vec<PartitionId>),
-}
-
 /// Why a collection will not be loaded, and the remedy.
 #[derive(Debug)]
 struct NotLoaded {
@@ -40,25 +32,6 @@ impl NotLoaded {
         let why = why.into();
         let next = "; load it again";
         Self { why, next }
-    }
-}
-
-/// The form in which a target stores load states.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum LoadForm {
-    /// 2.2: a record of the collection, or records of its partitions.
-    V2_2,
-    /// 2.3 and later: both, and the record of the collection has its load type.
-    V2_3,
-}
-
-impl LoadForm {
-    fn of(target: &Release) -> Self {
-        if target.is_beyond_2_2() {
-            Self::V2_3
-        } else {
-            Self::V2_2
-        }
     }
 }
 
@@ -104,7 +77,6 @@ impl LoadTable {
         loaded: &BTreeSet<CollectionId>,
         findings: &mut Findings,
     ) -> NewKeys {
-        let (live, form) = (ctx.live, LoadForm::of(ctx.target));
         let mut staged = NewKeys::new();
         let mut unused: BTreeMap<ReplicaId, Vec<u8>> = self
             .replicas
@@ -129,7 +101,7 @@ impl LoadTable {
                     "it is in the 2.2 layout, without a load state",
                 ))
             } else {
-                check_loaded(state, live, indexes, replicas.len(), key, findings)
+                check_loaded(state, ctx, indexes, replicas.len(), key, findings)
             };
             match checked {
                 Err(NotLoaded { why, next }) => findings.notice(
@@ -140,15 +112,9 @@ impl LoadTable {
                         names::collection(&indexes.collections, state.collection)
                     ),
                 ),
-                Ok((collection, loaded)) => {
+                Ok(partitions) => {
                     let fields = field_indexes(indexes, state.collection);
-                    let carried = Carried {
-                        state,
-                        collection,
-                        loaded: &loaded,
-                        fields: &fields,
-                    };
-                    carried.stage(form, &mut staged);
+                    stage(state, &partitions, &fields, ctx.target, &mut staged);
                     for replica in replicas {
                         let key = Key::Replica(state.collection, replica.id).render();
                         staged.insert(key, v2_2::replica(replica));
@@ -175,29 +141,34 @@ fn field_indexes(indexes: &Indexes, collection: CollectionId) -> BTreeMap<FieldI
     live.map(|(id, index)| (index.field, *id)).collect()
 }
 
-/// Returns the load state to migrate, or why the collection will not be loaded.
-fn check_loaded<'l>(
+/// Returns the partitions that get a load record, or why the collection will not be loaded.
+fn check_loaded(
     state: &LoadState,
-    live: &'l LiveCollections,
+    ctx: IndexContext<'_>,
     indexes: &Indexes,
     replicas: usize,
     key: &[u8],
     findings: &mut Findings,
-) -> Result<(&'l Collection, Loaded), NotLoaded> {
-    let Some(collection) = live.get(&state.collection) else {
+) -> Result<Vec<PartitionId>, NotLoaded> {
+    let Some(collection) = ctx.live.get(&state.collection) else {
         return Err(NotLoaded {
             why: "the collection does not exist".to_owned(),
             next: "",
         });
     };
     check_indexes(state.collection, indexes)?;
-    let loaded = match state.load_type {
+    let partitions = match state.load_type {
         LoadType::Unknown => return Err(NotLoaded::load_again("its load type is unknown")),
         LoadType::Collection if state.percent < 100 => {
             let why = format!("it was loaded to {} percent only", state.percent);
             return Err(NotLoaded::load_again(why));
         }
-        LoadType::Collection => Loaded::Collection,
+        // 2.2 has a record of the collection only.
+        LoadType::Collection if !ctx.target.is_beyond_2_2() => Vec::new(),
+        LoadType::Collection => {
+            let all = collection.partition_ids.iter().copied();
+            all.filter(|id| !state.released.contains(id)).collect()
+        }
         LoadType::Partitions => {
             let (complete, partial): (Vec<_>, Vec<_>) = state
                 .partitions
@@ -211,13 +182,13 @@ fn check_loaded<'l>(
             for partition in partial {
                 report_partition(key, collection, partition, findings);
             }
-            Loaded::Partitions(complete)
+            complete
         }
     };
     if replicas == 0 {
         return Err(NotLoaded::load_again("it has no replica"));
     }
-    Ok((collection, loaded))
+    Ok(partitions)
 }
 
 /// Checks that the collection can be loaded: Milvus requires an index on a vector field, and the
@@ -273,54 +244,31 @@ fn is_loaded(state: &LoadState, partition: PartitionId) -> bool {
     own.map_or(state.percent, |load| load.percent) >= 100
 }
 
-/// A load state and the data for its records in the target.
-#[derive(Debug, Clone, Copy)]
-struct Carried<'c> {
-    state: &'c LoadState,
-    collection: &'c Collection,
-    loaded: &'c Loaded,
-    fields: &'c BTreeMap<FieldId, IndexId>,
-}
-
-impl Carried<'_> {
-    fn stage(&self, form: LoadForm, staged: &mut NewKeys) {
-        let id = self.state.collection;
-        let number = self.state.replica_number.max(1);
-        let collection = match (form, self.loaded) {
-            (LoadForm::V2_2, Loaded::Partitions(_)) => None,
-            (LoadForm::V2_2, Loaded::Collection) => {
-                let released = &self.state.released;
-                Some(v2_2::collection_load(id, released, number, self.fields))
-            }
-            (LoadForm::V2_3, loaded) => {
-                let (load_type, released) = match loaded {
-                    Loaded::Collection => (LoadType::Collection, &self.state.released[..]),
-                    Loaded::Partitions(_) => (LoadType::Partitions, &[][..]),
-                };
-                let fields = self.fields;
-                Some(v2_3::collection_load(
-                    id, load_type, released, number, fields,
-                ))
-            }
-        };
-        if let Some(value) = collection {
-            staged.insert(Key::CollectionLoadInfo(id).render(), value);
-        }
-        for partition in self.partitions(form) {
-            let value = v2_2::partition_load(id, partition, number, self.fields);
-            staged.insert(Key::PartitionLoadInfo(id, partition).render(), value);
-        }
+/// Stages a load state. 2.2 has a record of the collection or records of its partitions; 2.3 and later have both, and
+/// the record of the collection has its load type.
+fn stage(
+    state: &LoadState,
+    partitions: &[PartitionId],
+    fields: &BTreeMap<FieldId, IndexId>,
+    target: &Release,
+    staged: &mut NewKeys,
+) {
+    let (id, number) = (state.collection, state.replica_number.max(1));
+    let (load_type, released) = match state.load_type {
+        LoadType::Partitions => (LoadType::Partitions, &[][..]),
+        LoadType::Collection | LoadType::Unknown => (LoadType::Collection, &state.released[..]),
+    };
+    let record = if target.is_beyond_2_2() {
+        Some(load_type)
+    } else {
+        (load_type == LoadType::Collection).then_some(LoadType::Unknown)
+    };
+    if let Some(load_type) = record {
+        let value = v2_3::collection_load(id, load_type, released, number, fields);
+        staged.insert(Key::CollectionLoadInfo(id).render(), value);
     }
-
-    /// Returns the partitions that get a record.
-    fn partitions(&self, form: LoadForm) -> Vec<PartitionId> {
-        match (form, self.loaded) {
-            (_, Loaded::Partitions(partitions)) => partitions.clone(),
-            (LoadForm::V2_2, Loaded::Collection) => Vec::new(),
-            (LoadForm::V2_3, Loaded::Collection) => {
-                let all = self.collection.partition_ids.iter().copied();
-                all.filter(|id| !self.state.released.contains(id)).collect()
-            }
-        }
+    for partition in partitions {
+        let value = v2_2::partition_load(id, *partition, number, fields);
+        staged.insert(Key::PartitionLoadInfo(id, *partition).render(), value);
     }
 }

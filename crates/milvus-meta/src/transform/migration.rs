@@ -10,9 +10,9 @@ use super::objects::ObjectPlan;
 use super::ranges;
 use super::segment_index::SegmentIndexes;
 use super::segment_log::{SegmentLogs, SegmentRewrite};
-use super::{CollectionForm, NewKeys, Put, SegmentForm, Task};
+use super::{CollectionForm, NewKeys, Options, Put, SegmentForm, Task};
 use crate::entry::Entry;
-use crate::finding::{Finding, Severity};
+use crate::finding::Finding;
 use crate::keys::{Family, KeyRange, MetaRoot};
 
 /// The changes of a migration or repair. Pure data: the same input gives the same bytes.
@@ -50,24 +50,6 @@ struct Measure {
     largest_staged: Option<Put>,
 }
 
-/// The parts of a migration, from [`Source::finish`](super::Source::finish).
-pub(super) struct Parts {
-    pub(super) root: MetaRoot,
-    pub(super) form: CollectionForm,
-    pub(super) segment_form: SegmentForm,
-    pub(super) findings: Vec<Finding>,
-    pub(super) staged: NewKeys,
-    pub(super) segments: SegmentIndexes,
-    pub(super) logs: SegmentLogs,
-    pub(super) converted: Converted,
-    /// Keys of the collection families that stay unchanged.
-    pub(super) staying: BTreeSet<Vec<u8>>,
-    /// Keys of converted collections.
-    pub(super) going: BTreeSet<Vec<u8>>,
-    pub(super) read: BTreeMap<Family, u64>,
-    pub(super) objects: Vec<ObjectPlan>,
-}
-
 /// What a repair writes and deletes; keys are relative to the meta root.
 #[derive(Debug, Default)]
 pub(super) struct RepairChanges {
@@ -84,69 +66,100 @@ pub(super) struct RepairChanges {
 }
 
 impl Migration {
-    /// Creates the repair of 2.2 metadata, which lists every deleted key.
-    pub(super) fn repairing(
+    /// Creates a plan without changes.
+    pub(super) fn new(
         root: MetaRoot,
-        form: CollectionForm,
+        options: &Options,
         findings: Vec<Finding>,
         read: BTreeMap<Family, u64>,
-        changes: RepairChanges,
     ) -> Self {
-        let mut removed: BTreeMap<Family, u64> = BTreeMap::new();
-        for key in changes.removed.iter().chain(&changes.replaced) {
-            *removed.entry(Family::of(key)).or_default() += 1;
-        }
         Self {
-            task: Task::Repair,
-            form,
-            segment_form: SegmentForm::Inline,
+            task: options.task,
+            root,
+            form: options.form,
+            segment_form: match options.task {
+                Task::Migration => options.segment_form,
+                Task::Repair => SegmentForm::Inline,
+            },
             findings,
-            small: changes.staged,
+            small: NewKeys::new(),
             segments: SegmentIndexes::default(),
             logs: SegmentLogs::default(),
-            history: puts(&root, changes.visible),
-            rewrites: puts(&root, changes.rewrites),
-            removals: ranges::single_keys(&root, &changes.removed),
-            leftovers: ranges::single_keys(&root, &changes.replaced),
+            history: Vec::new(),
+            rewrites: Vec::new(),
+            removals: Vec::new(),
+            leftovers: Vec::new(),
             read,
-            removed,
+            removed: BTreeMap::new(),
             objects: Vec::new(),
             measure: Measure::default(),
-            root,
         }
-        .measured()
     }
 
-    pub(super) fn new(parts: Parts) -> Self {
-        let root = parts.root;
-        let converted = parts.converted;
-        let (removals, removed) = removals(
-            &root,
-            parts.form,
-            &converted,
-            &parts.staying,
-            &parts.going,
-            &parts.read,
-        );
-        Self {
-            task: Task::Migration,
-            form: parts.form,
-            segment_form: parts.segment_form,
-            findings: parts.findings,
-            small: parts.staged,
-            segments: parts.segments,
-            logs: parts.logs,
-            history: puts(&root, converted.history),
-            rewrites: puts(&root, converted.rewrites),
-            removals,
-            leftovers: ranges::leftover_ranges(&root),
-            read: parts.read,
-            removed,
-            objects: parts.objects,
-            measure: Measure::default(),
-            root,
+    /// Adds the changes of a repair, which lists every deleted key.
+    pub(super) fn repairing(mut self, changes: RepairChanges) -> Self {
+        for key in changes.removed.iter().chain(&changes.replaced) {
+            *self.removed.entry(Family::of(key)).or_default() += 1;
         }
-        .measured()
+        self.small = changes.staged;
+        self.history = puts(&self.root, changes.visible);
+        self.rewrites = puts(&self.root, changes.rewrites);
+        self.removals = ranges::single_keys(&self.root, &changes.removed);
+        self.leftovers = ranges::single_keys(&self.root, &changes.replaced);
+        self.measured()
+    }
+
+    /// Adds the changes to the old families: `staying` are the keys of the collection families that stay unchanged,
+    /// `going` the keys of converted collections.
+    pub(super) fn converting(
+        mut self,
+        converted: Converted,
+        staying: &BTreeSet<Vec<u8>>,
+        going: &BTreeSet<Vec<u8>>,
+    ) -> Self {
+        self.remove(&converted, staying, going);
+        self.history = puts(&self.root, converted.history);
+        self.rewrites = puts(&self.root, converted.rewrites);
+        self.leftovers = ranges::leftover_ranges(&self.root);
+        self.measured()
+    }
+
+    /// Sets the ranges that the commit deletes, and the number of collection keys in them by family.
+    fn remove(
+        &mut self,
+        converted: &Converted,
+        staying: &BTreeSet<Vec<u8>>,
+        going: &BTreeSet<Vec<u8>>,
+    ) {
+        let root = &self.root;
+        let removed = ranges::REMOVED.into_iter();
+        let mut deleted: Vec<KeyRange> =
+            removed.map(|family| ranges::below(root, family)).collect();
+        match self.form {
+            CollectionForm::Database => {
+                for family in [Family::Collection, Family::CollectionSnapshot] {
+                    let mut between = ranges::below_except(root, family, staying);
+                    // Between keys that stay, keep only ranges with keys to delete, because the commit
+                    // has a size limit.
+                    if !staying.is_empty() {
+                        between.retain(|range| {
+                            going.iter().any(|key| range.contains(&root.join(key)))
+                        });
+                    }
+                    deleted.extend(between);
+                    let stay = staying.iter().filter(|key| Family::of(key) == family);
+                    let all = self.read.get(&family).copied().unwrap_or_default();
+                    self.removed.insert(family, all - stay.count() as u64);
+                }
+            }
+            CollectionForm::Split | CollectionForm::Embedded => {
+                for key in &converted.removed {
+                    deleted.push(KeyRange::single(root.join(key)));
+                    *self.removed.entry(Family::of(key)).or_default() += 1;
+                }
+            }
+        }
+        self.removals = ranges::sorted(deleted);
     }
 
     /// Returns all findings, most severe first.
@@ -158,9 +171,7 @@ impl Migration {
     /// Returns whether the metadata cannot be migrated in its current state.
     #[must_use]
     pub fn has_errors(&self) -> bool {
-        self.findings
-            .iter()
-            .any(|finding| finding.severity == Severity::Error)
+        self.findings.iter().any(Finding::is_error)
     }
 
     /// Returns the task.
@@ -353,46 +364,4 @@ pub(super) fn merged(
 
 fn bytes_of(put: &Put) -> usize {
     put.key.len() + put.value.len()
-}
-
-/// Returns the ranges that the commit deletes, and the number of collection keys in them by family.
-fn removals(
-    root: &MetaRoot,
-    form: CollectionForm,
-    converted: &Converted,
-    staying: &BTreeSet<Vec<u8>>,
-    going: &BTreeSet<Vec<u8>>,
-    read: &BTreeMap<Family, u64>,
-) -> (Vec<KeyRange>, BTreeMap<Family, u64>) {
-    let mut removed = BTreeMap::new();
-    let mut deleted: Vec<KeyRange> = ranges::REMOVED
-        .into_iter()
-        .map(|family| ranges::below(root, family))
-        .collect();
-    match form {
-        CollectionForm::Database => {
-            for family in [Family::Collection, Family::CollectionSnapshot] {
-                let mut between = ranges::below_except(root, family, staying);
-                // Between keys that stay, keep only ranges with keys to delete, because the commit
-                // has a size limit.
-                if !staying.is_empty() {
-                    between.retain(|range| going.iter().any(|key| range.contains(&root.join(key))));
-                }
-                deleted.extend(between);
-                let stay = staying
-                    .iter()
-                    .filter(|key| Family::of(key) == family)
-                    .count() as u64;
-                let all = read.get(&family).copied().unwrap_or_default();
-                removed.insert(family, all - stay);
-            }
-        }
-        CollectionForm::Split | CollectionForm::Embedded => {
-            for key in &converted.removed {
-                deleted.push(KeyRange::single(root.join(key)));
-                *removed.entry(Family::of(key)).or_default() += 1;
-            }
-        }
-    }
-    (ranges::sorted(deleted), removed)
 }

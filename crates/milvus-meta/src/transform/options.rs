@@ -7,47 +7,6 @@ use std::sync::Arc;
 use super::SchemaSource;
 use crate::release::Release;
 
-/// The form in which collections are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum CollectionForm {
-    /// Collection, partitions and fields under separate keys, outside databases: the form of 2.2.0
-    /// to 2.2.8.
-    Split,
-    /// Like split, in the database `default`: the form of 2.2.9 and later.
-    Database,
-    /// Partitions and fields in the collection record: the form that the official tool writes.
-    Embedded,
-}
-
-impl CollectionForm {
-    /// Returns the name in options and reports.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Split => "split",
-            Self::Database => "database",
-            Self::Embedded => "embedded",
-        }
-    }
-}
-
-impl fmt::Display for CollectionForm {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
-    }
-}
-
-impl FromStr for CollectionForm {
-    type Err = UnknownName;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let all = [Self::Split, Self::Database, Self::Embedded];
-        named(&all, text, "collection form", FORMS)
-    }
-}
-
-const FORMS: &str = "auto, split, database or embedded";
-
 /// A text that names none of the possible values of an option.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{text:?} is not a {what}: expected {expected}")]
@@ -58,33 +17,74 @@ pub struct UnknownName {
     expected: &'static str,
 }
 
-/// Returns the value with this name.
-fn named<T: Copy + fmt::Display>(
-    all: &[T],
-    text: &str,
-    what: &'static str,
-    expected: &'static str,
-) -> Result<T, UnknownName> {
-    let found = all.iter().find(|value| value.to_string() == text);
-    found.copied().ok_or_else(|| UnknownName {
-        text: text.to_owned(),
-        what,
-        expected,
-    })
+/// Defines an enum whose values have names, with which they are formatted and parsed.
+macro_rules! named {
+    ($(#[$doc:meta])* $type:ident, $what:literal, $expected:literal,
+        { $($(#[$value_doc:meta])* $value:ident $name:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $type {
+            $($(#[$value_doc])* $value,)*
+        }
+
+        impl $type {
+            /// Returns the name in options, reports and the journal.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$value => $name,)*
+                }
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str(self.name())
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = UnknownName;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                match text {
+                    $($name => Ok(Self::$value),)*
+                    _ => Err(UnknownName { text: text.to_owned(), what: $what, expected: $expected }),
+                }
+            }
+        }
+    };
 }
 
-/// The form that the user requested.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum FormChoice {
-    /// The form of the target: split before 2.2.9, otherwise database.
-    #[default]
-    Auto,
-    /// [`CollectionForm::Split`]
-    Split,
-    /// [`CollectionForm::Database`]
-    Database,
-    /// [`CollectionForm::Embedded`]
-    Embedded,
+named! {
+    /// The form in which collections are written.
+    CollectionForm, "collection form", "auto, split, database or embedded",
+    {
+        /// Collection, partitions and fields under separate keys, outside databases: the form of 2.2.0
+        /// to 2.2.8.
+        Split "split",
+        /// Like split, in the database `default`: the form of 2.2.9 and later.
+        Database "database",
+        /// Partitions and fields in the collection record: the form that the official tool writes.
+        Embedded "embedded",
+    }
+}
+
+named! {
+    /// The form that the user requested.
+    #[derive(Default)]
+    FormChoice, "collection form", "auto, split, database or embedded",
+    {
+        /// The form of the target: split before 2.2.9, otherwise database.
+        #[default]
+        Auto "auto",
+        /// [`CollectionForm::Split`]
+        Split "split",
+        /// [`CollectionForm::Database`]
+        Database "database",
+        /// [`CollectionForm::Embedded`]
+        Embedded "embedded",
+    }
 }
 
 impl FormChoice {
@@ -105,26 +105,6 @@ impl FormChoice {
     }
 }
 
-impl fmt::Display for FormChoice {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Auto => "auto",
-            Self::Split => CollectionForm::Split.name(),
-            Self::Database => CollectionForm::Database.name(),
-            Self::Embedded => CollectionForm::Embedded.name(),
-        })
-    }
-}
-
-impl FromStr for FormChoice {
-    type Err = UnknownName;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let all = [Self::Auto, Self::Split, Self::Database, Self::Embedded];
-        named(&all, text, "collection form", FORMS)
-    }
-}
-
 /// The target cannot read the database form.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
@@ -135,90 +115,46 @@ pub struct FormError {
     pub target: String,
 }
 
-/// Where segment logs are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum SegmentForm {
-    /// In separate keys, like 2.2, if their paths can be derived from ids.
-    #[default]
-    Auto,
-    /// In the segment record, like 2.1.
-    Inline,
-}
-
-impl fmt::Display for SegmentForm {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Auto => "auto",
-            Self::Inline => "inline",
-        })
+named! {
+    /// Where segment logs are stored.
+    #[derive(Default)]
+    SegmentForm, "segment form", "auto or inline",
+    {
+        /// In separate keys, like 2.2, if their paths can be derived from ids.
+        #[default]
+        Auto "auto",
+        /// In the segment record, like 2.1.
+        Inline "inline",
     }
 }
 
-impl FromStr for SegmentForm {
-    type Err = UnknownName;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        named(
-            &[Self::Auto, Self::Inline],
-            text,
-            "segment form",
-            "auto or inline",
-        )
+named! {
+    /// What to do with a record that cannot be converted.
+    #[derive(Default)]
+    OnBrokenRecord, "policy for broken records", "fail or skip",
+    {
+        /// Reject the migration.
+        #[default]
+        Fail "fail",
+        /// Skip the record; it stays in the backup.
+        Skip "skip",
     }
 }
 
-/// What to do with a record that cannot be converted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum OnBrokenRecord {
-    /// Reject the migration.
-    #[default]
-    Fail,
-    /// Skip the record; it stays in the backup.
-    Skip,
-}
-
-impl fmt::Display for OnBrokenRecord {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Fail => "fail",
-            Self::Skip => "skip",
-        })
+named! {
+    /// A task.
+    #[derive(Default)]
+    Task, "task", "migration or repair",
+    {
+        /// Migrate 2.1 metadata to 2.2.
+        #[default]
+        Migration "migration",
+        /// Convert 2.2 metadata to the form of the target release, without leftovers of 2.1.
+        Repair "repair",
     }
-}
-
-impl FromStr for OnBrokenRecord {
-    type Err = UnknownName;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        named(
-            &[Self::Fail, Self::Skip],
-            text,
-            "policy for broken records",
-            "fail or skip",
-        )
-    }
-}
-
-/// A task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Task {
-    /// Migrate 2.1 metadata to 2.2.
-    #[default]
-    Migration,
-    /// Convert 2.2 metadata to the form of the target release, without leftovers of 2.1.
-    Repair,
 }
 
 impl Task {
-    /// Returns the name in the journal and in messages.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Migration => "migration",
-            Self::Repair => "repair",
-        }
-    }
-
     /// Returns the command of the task.
     #[must_use]
     pub fn command(self) -> &'static str {
@@ -226,14 +162,6 @@ impl Task {
             Self::Migration => "migrate",
             Self::Repair => "repair",
         }
-    }
-
-    /// Returns the task with this name.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        [Self::Migration, Self::Repair]
-            .into_iter()
-            .find(|task| task.name() == name)
     }
 }
 

@@ -35,8 +35,8 @@ pub struct PlanReport {
     /// Where segment logs are stored: `auto`, in separate keys if possible, or `inline`, in the
     /// segment records.
     pub segment_form: String,
-    /// The storage roots in the paths of logs, the most frequent one first: Milvus has to be
-    /// configured with it as `minio.rootPath` or `localStorage.path`.
+    /// The storage roots in the paths of logs, the most frequent one first, which Milvus requires as
+    /// `minio.rootPath` or `localStorage.path`.
     pub storage_roots: Vec<String>,
     /// Milvus objects before and after the migration, by kind; empty for a repair.
     #[serde(default)]

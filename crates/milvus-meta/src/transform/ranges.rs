@@ -2,25 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::keys::{Family, KeyRange, MetaRoot};
-
-/// Families that only a migration or 2.2 writes.
-const NEW: [Family; 14] = [
-    Family::FieldIndex,
-    Family::CollectionLoadInfo,
-    Family::PartitionLoadInfo,
-    Family::Replica,
-    Family::Alias,
-    Family::DatabaseAlias,
-    Family::DatabaseCollection,
-    Family::Field,
-    Family::Partition,
-    Family::SegmentIndex,
-    Family::AliasSnapshot,
-    Family::DatabaseAliasSnapshot,
-    Family::DatabaseCollectionSnapshot,
-    Family::FieldSnapshot,
-];
+use crate::keys::{Evidence, Family, KeyRange, MetaRoot};
 
 /// Families that staging writes to and that may contain other keys: only keys created after the
 /// source was read were staged.
@@ -58,8 +40,10 @@ pub(super) const LAST_DDL_HISTORY: [Family; 2] =
 /// Returns the ranges of the families that only a migration or 2.2 writes.
 #[must_use]
 pub fn new_family_ranges(root: &MetaRoot) -> Vec<KeyRange> {
-    let families = NEW.into_iter().chain([Family::PartitionSnapshot]);
-    sorted(families.map(|family| below(root, family)))
+    let new = Family::ALL
+        .iter()
+        .filter(|it| it.evidence() == Evidence::V2_2);
+    sorted(new.map(|family| below(root, *family)))
 }
 
 /// Returns the ranges of the families that staging writes to and that contain other keys, too.
@@ -79,17 +63,8 @@ pub fn staged_family_ranges(root: &MetaRoot) -> Vec<KeyRange> {
 /// depend on the data.
 #[must_use]
 pub fn leftover_ranges(root: &MetaRoot) -> Vec<KeyRange> {
-    let families = UNREAD.into_iter().map(|family| below(root, family));
-    let keys = LAST_DDL
-        .into_iter()
-        .map(|family| KeyRange::single(root.join(family.name().as_bytes())));
-    let snapshots = LAST_DDL_HISTORY.into_iter().map(|family| {
-        // `…_ts` and a digit: `:` follows `9`.
-        let start = root.join(format!("{}_ts0", family.name()).as_bytes());
-        let end = root.join(format!("{}_ts:", family.name()).as_bytes());
-        KeyRange::new(start, end)
-    });
-    sorted(families.chain(keys).chain(snapshots))
+    let families = UNREAD.into_iter().chain(LAST_DDL).chain(LAST_DDL_HISTORY);
+    sorted(families.flat_map(|family| family.ranges(root)))
 }
 
 /// Returns the range of all keys below a family's prefix.

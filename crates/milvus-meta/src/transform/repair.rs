@@ -1,11 +1,11 @@
 //! Plans the repair of 2.2 metadata that a later release would misread, or that still contains keys of 2.1.
 //!
-//! Pure, as the migration is, and the result is the same data: a [`Migration`]. Keys that no 2.2 reads while the
-//! record they belong to is embedded are staged; what every 2.2 sees is written with and after the commit; what
-//! it replaces is deleted last. Correct keys are not changed.
+//! The plan is pure data, like that of a migration: a [`Migration`]. Keys that no 2.2 reads while the record of
+//! their collection is embedded are staged. Keys that every 2.2 reads are written with or after the commit. The
+//! keys that they replace are deleted last. Correct keys are not changed.
 //!
-//! Planned again from partly repaired metadata, the result is the remaining work: an interrupted repair
-//! resumes this way after its commit.
+//! A plan from partly repaired metadata is the remaining work. An interrupted repair resumes with it after its
+//! commit.
 
 mod aliases;
 mod collections;
@@ -29,6 +29,7 @@ use super::{NewKeys, Options};
 use crate::codec::v2_1;
 use crate::keys::{Evidence, Family, Key, MetaRoot, Object, Timestamp, is_tombstone};
 use crate::model::CollectionId;
+pub(super) use aliases::collection_of as alias_collection;
 use collections::Refusal;
 use lost::Lost;
 use segment_indexes::SegmentIndexes;
@@ -37,23 +38,24 @@ use used::Used;
 /// Keys, relative to the meta root, with their values.
 type Keys = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// Collects the entries that a repair inspects; all others stay.
+/// Collects the entries that a repair inspects.
 #[derive(Debug, Default)]
 pub(super) struct Repair {
-    there: Keys,
+    entries: Keys,
     segment_indexes: SegmentIndexes,
     used: Used,
     read: BTreeMap<Family, u64>,
 }
 
-/// The metadata, and what is decided about it so far. Keys are relative to the meta root.
+/// The metadata and the decisions so far. Keys are relative to the meta root.
 #[derive(Debug)]
 struct Plan<'t> {
-    there: &'t Keys,
+    /// The current metadata.
+    entries: &'t Keys,
     changes: RepairChanges,
     /// Collections that are repaired or could not be.
     touched: BTreeSet<CollectionId>,
-    /// Collections that could not be repaired: nothing of them is changed.
+    /// Collections that could not be repaired; none of their keys is changed.
     refused: BTreeSet<CollectionId>,
     /// Collections that were dropped although they still have a live record.
     dropped: BTreeSet<CollectionId>,
@@ -70,7 +72,7 @@ impl Plan<'_> {
 
     /// Returns whether an entry exists with this value.
     fn has(&self, key: &[u8], value: &[u8]) -> bool {
-        self.there.get(key).is_some_and(|found| found == value)
+        self.entries.get(key).is_some_and(|found| found == value)
     }
 
     /// Returns the first of the keys that exists with another value.
@@ -80,7 +82,7 @@ impl Plan<'_> {
     ) -> Option<&'k [u8]> {
         let is_other = |found: &Vec<u8>, value: &Vec<u8>| found != value;
         let other =
-            keys.find(|(key, value)| self.there.get(*key).is_some_and(|it| is_other(it, value)));
+            keys.find(|(key, value)| self.entries.get(*key).is_some_and(|it| is_other(it, value)));
         other.map(|(key, _)| key.as_slice())
     }
 
@@ -88,7 +90,7 @@ impl Plan<'_> {
     fn add(&mut self, keys: NewKeys) {
         let missing = keys
             .into_iter()
-            .filter(|(key, _)| !self.there.contains_key(key));
+            .filter(|(key, _)| !self.entries.contains_key(key));
         self.changes.visible.extend(missing);
     }
 
@@ -101,7 +103,7 @@ impl Plan<'_> {
 }
 
 impl Repair {
-    /// Takes one entry.
+    /// Adds an entry.
     pub(super) fn push(&mut self, family: Family, relative: &[u8], value: &[u8]) {
         if family == Family::SegmentIndex {
             *self.read.entry(family).or_default() += 1;
@@ -113,13 +115,13 @@ impl Repair {
             return;
         }
         *self.read.entry(family).or_default() += 1;
-        self.there.insert(relative.to_vec(), value.to_vec());
+        self.entries.insert(relative.to_vec(), value.to_vec());
     }
 
     /// Plans all changes.
     pub(super) fn finish(mut self, root: MetaRoot, options: &Options) -> Migration {
         let mut plan = Plan {
-            there: &self.there,
+            entries: &self.entries,
             changes: RepairChanges::default(),
             touched: BTreeSet::new(),
             refused: BTreeSet::new(),
@@ -127,7 +129,7 @@ impl Repair {
             moved: BTreeMap::new(),
             findings: Findings::of_repair(root.clone()),
         };
-        self.used.push_loads(&self.there);
+        self.used.push_loads(&self.entries);
         collections::repair(&mut plan, options.form);
         frozen::repair(&mut plan, &self.used);
         let lost = Lost {
@@ -136,7 +138,7 @@ impl Repair {
             form: options.form,
         };
         if lost.repair(&mut plan) {
-            // Only this run has the backup: nothing may be staged that a rollback could not plan again.
+            // A rollback before the commit plans again without the backup, so nothing is staged.
             let staged = std::mem::take(&mut plan.changes.staged);
             plan.changes.visible.extend(staged);
         }
@@ -147,39 +149,24 @@ impl Repair {
         snapshots::repair(&mut plan);
         self.segment_indexes.repair(&mut plan);
         let findings = plan.findings.finish();
-        Migration::repairing(root, options.form, findings, self.read, plan.changes)
+        Migration::new(root, options, findings, self.read).repairing(plan.changes)
     }
 }
 
 /// Returns whether a repair inspects a family.
 fn is_read(family: Family) -> bool {
-    matches!(
-        family,
-        Family::Collection
-            | Family::CollectionSnapshot
-            | Family::DatabaseCollection
-            | Family::DatabaseCollectionSnapshot
-            | Family::Partition
-            | Family::PartitionSnapshot
-            | Family::Field
-            | Family::FieldSnapshot
-            | Family::Alias
-            | Family::AliasSnapshot
-            | Family::DatabaseAlias
-            | Family::DatabaseAliasSnapshot
-            | Family::Database
-            | Family::DatabaseSnapshot
-            | Family::CollectionLoadInfo
-            | Family::PartitionLoadInfo
-            | Family::Replica
-    ) || family.evidence() == Evidence::V2_1Leftover
-        || super::ranges::LAST_DDL_HISTORY.contains(&family)
-        || family == Family::LegacyAliasSnapshot
+    match family.evidence() {
+        Evidence::V2_1Leftover => true,
+        Evidence::V2_2 => !matches!(family, Family::FieldIndex | Family::SegmentIndex),
+        Evidence::V2_1 | Evidence::Trace | Evidence::Both => {
+            matches!(family, Family::Database | Family::DatabaseSnapshot)
+        }
+    }
 }
 
 /// Returns the objects that exist by their plain keys, with these and their values.
-fn live(there: &Keys) -> impl Iterator<Item = (Object<'_>, &[u8], &[u8])> {
-    there.iter().filter_map(|(key, value)| {
+fn live(entries: &Keys) -> impl Iterator<Item = (Object<'_>, &[u8], &[u8])> {
+    entries.iter().filter_map(|(key, value)| {
         let Key::Plain(object) = Key::parse(key) else {
             return None;
         };
@@ -200,8 +187,8 @@ fn prefix_of(family: Family, id: CollectionId) -> Vec<u8> {
 }
 
 /// Returns the names of the existing collections.
-fn names_of(there: &Keys) -> CollectionNames {
-    let named = live(there).filter_map(|(object, _, value)| {
+fn names_of(entries: &Keys) -> CollectionNames {
+    let named = live(entries).filter_map(|(object, _, value)| {
         let (_, id) = object.collection_record()?;
         Some((id, v2_1::collection(value).ok()?.name?))
     });

@@ -11,6 +11,7 @@ use super::index::{Indexes, Unreferenced};
 use super::index_build::{BuildTable, Files};
 use super::index_support::Support;
 use super::kept::Built;
+use super::placeholder::PlaceholderIds;
 use super::precedence::{Keyed, keep_greatest, merge};
 use super::row_counts::RowTable;
 use crate::codec::v2_1;
@@ -36,6 +37,11 @@ struct Row {
 impl Row {
     fn of_index(&self) -> (CollectionId, IndexId) {
         (self.ids.0, self.ids.3)
+    }
+
+    /// Returns whether the segment was never indexed.
+    fn is_placeholder(&self) -> bool {
+        self.build == BuildId(0) && !self.enabled
     }
 }
 
@@ -142,7 +148,10 @@ impl SegmentTable {
             source_key,
             findings,
         );
-        let placeholder_ids = PlaceholderIds::new(&self.rows, &self.builds, kept);
+        let named = self.rows.iter().map(|row| row.build);
+        let built = self.builds.ids().chain(kept.builds.iter().copied());
+        let number = self.rows.iter().filter(|row| row.is_placeholder()).count();
+        let placeholder_ids = PlaceholderIds::new(number, named.chain(built));
         let mut join = Join {
             indexes,
             findings,
@@ -247,7 +256,7 @@ impl Join<'_> {
             self.count(row, Reason::Unreadable);
             return false;
         }
-        if row.build == BuildId(0) && !row.enabled {
+        if row.is_placeholder() {
             let (collection, partition, segment, _) = row.ids;
             let rows = self.segments.find((collection, partition, segment));
             row.build = self.placeholder_ids.next();
@@ -462,73 +471,6 @@ fn report_unreadable(
             agree(count, "is", "are")
         ),
     );
-}
-
-/// T3: assigns build ids to segments that were never indexed: the largest free ids below the
-/// smallest known one, then the smallest free ids from 1 up.
-#[derive(Debug)]
-pub(super) struct PlaceholderIds {
-    /// All ids from 1 to this one are free.
-    below: i64,
-    /// Known ids in ascending order; only filled if needed.
-    known: Vec<i64>,
-    up: i64,
-}
-
-impl PlaceholderIds {
-    fn new(rows: &[Row], builds: &BuildTable, kept: &Built) -> Self {
-        let ids = || {
-            let named = rows.iter().map(|row| row.build);
-            named
-                .chain(builds.ids())
-                .chain(kept.builds.iter().copied())
-                .map(|id| id.0)
-                .filter(|id| *id > 0)
-        };
-        let wanted = rows
-            .iter()
-            .filter(|row| row.build == BuildId(0) && !row.enabled)
-            .count();
-        let below = ids().min().map_or(0, |smallest| smallest - 1);
-        let mut known = Vec::new();
-        if i64::try_from(wanted).is_ok_and(|wanted| wanted > below) {
-            known = ids().collect();
-            known.sort_unstable();
-            known.dedup();
-        }
-        Self {
-            below,
-            known,
-            up: below,
-        }
-    }
-
-    /// Creates a source of ids that are not among the known ones.
-    pub(super) fn beside(mut known: Vec<i64>) -> Self {
-        known.retain(|id| *id > 0);
-        known.sort_unstable();
-        known.dedup();
-        let below = known.first().map_or(0, |smallest| smallest - 1);
-        Self {
-            below,
-            known,
-            up: below,
-        }
-    }
-
-    pub(super) fn next(&mut self) -> BuildId {
-        if self.below > 0 {
-            let id = self.below;
-            self.below -= 1;
-            return BuildId(id);
-        }
-        loop {
-            self.up += 1;
-            if self.known.binary_search(&self.up).is_err() {
-                return BuildId(self.up);
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -75,16 +75,16 @@ impl Timeline {
                 self.write(*id, timestamp, child.value.clone());
             }
         }
-        let removed: Vec<i64> = self
-            .now
-            .keys()
-            .filter(|id| !children.contains_key(id))
-            .copied()
-            .collect();
-        for id in removed {
+        for id in self.without(children) {
             self.now.remove(&id);
             self.write(id, timestamp, TOMBSTONE.to_vec());
         }
+    }
+
+    /// Returns the current children that are not in a record.
+    fn without(&self, children: &Children) -> Vec<i64> {
+        let now = self.now.keys().copied();
+        now.filter(|id| !children.contains_key(id)).collect()
     }
 
     fn write(&mut self, id: i64, timestamp: Timestamp, value: Vec<u8>) {
@@ -108,13 +108,7 @@ impl Timeline {
                 self.write(*id, child.created, child.value.clone());
             }
         }
-        let removed: Vec<i64> = self
-            .now
-            .keys()
-            .filter(|id| !truth.contains_key(id))
-            .copied()
-            .collect();
-        for id in removed {
+        for id in self.without(truth) {
             settled.corrected += 1;
             self.write(id, end, TOMBSTONE.to_vec());
         }

@@ -8,7 +8,7 @@ use super::incomplete::{self, Known, References};
 use super::index::{Definitions, IndexContext};
 use super::kept::{self, Kept};
 use super::load_state::LoadTable;
-use super::migration::{Migration, Parts};
+use super::migration::Migration;
 use super::objects::{self, ObjectKind, Objects};
 use super::pending_ddl::LastOperation;
 use super::repair::Repair;
@@ -17,10 +17,8 @@ use super::segment_log::LogTable;
 use super::snapshots::RawHistory;
 use super::{CollectionForm, Options, Task, alias, collection, database, names};
 use crate::entry::Entry;
-use crate::finding::Finding;
 use crate::keys::{Family, Key, MetaRoot, Object, Timestamp, split_timestamp};
-use crate::layout::Layout;
-use crate::layout::LayoutDetector;
+use crate::layout::{Layout, LayoutDetector};
 use crate::model::CollectionId;
 
 const LAST_MOMENT: &str =
@@ -328,20 +326,12 @@ impl Source {
         if form == CollectionForm::Database && !self.has_database {
             database::stage(converted.oldest, &mut staged);
         }
-        Migration::new(Parts {
-            root: self.root,
-            form,
-            segment_form: options.segment_form,
-            findings: findings.finish(),
-            staged,
-            segments,
-            logs,
-            converted,
-            staying,
-            going,
-            read: self.read,
-            objects: objects.plans(),
-        })
+        let mut migration = Migration::new(self.root, options, findings.finish(), self.read);
+        migration.small = staged;
+        migration.segments = segments;
+        migration.logs = logs;
+        migration.objects = objects.plans();
+        migration.converting(converted, &staying, &going)
     }
 }
 
@@ -386,7 +376,7 @@ fn advise(options: &Options, findings: &mut Findings) {
     let target = &options.target;
     match options.form {
         CollectionForm::Split if !target.has_databases() => {
-            findings.general(Finding::notice(
+            findings.notice(
                 "target-before-2.2.9",
                 b"",
                 format!(
@@ -394,9 +384,9 @@ fn advise(options: &Options, findings: &mut Findings) {
                         belong to no database, and after a later upgrade their \
                      altered aliases, renames and property changes are lost at restarts"
                 ),
-            ));
+            );
         }
-        CollectionForm::Split => findings.general(Finding::warning(
+        CollectionForm::Split => findings.warning(
             "split-form",
             b"",
             format!(
@@ -405,14 +395,14 @@ fn advise(options: &Options, findings: &mut Findings) {
                  it undoes renames and property changes; the database form has neither fault: use \
                  --collection-form database (or auto)"
             ),
-        )),
-        CollectionForm::Embedded => findings.general(Finding::warning(
+        ),
+        CollectionForm::Embedded => findings.warning(
             "embedded-form",
             b"",
             "in the embedded form every collection loses all its fields and partitions: under 2.2 at \
              the first restart after it was renamed or altered, and from 2.3.18 and 2.4.5 on at the \
              first start; use the split or database form",
-        )),
+        ),
         CollectionForm::Database => {}
     }
 }

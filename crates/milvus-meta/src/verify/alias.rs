@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use prost::Message as _;
 
-use super::Report;
 use super::collection::LiveCollections;
 use super::versioned_object::{History, Version};
 use crate::model::{CollectionId, DatabaseId};
 use crate::proto::v2_2::etcd::AliasInfo;
+use crate::transform::Findings;
 
 #[derive(Debug, Default)]
 pub(super) struct Aliases {
@@ -16,7 +16,7 @@ pub(super) struct Aliases {
 }
 
 impl Aliases {
-    pub(super) fn push(&mut self, it: Version<'_>, report: &mut Report) {
+    pub(super) fn push(&mut self, it: Version<'_>, report: &mut Findings) {
         let Some((database, name)) = it.object.alias() else {
             return;
         };
@@ -33,7 +33,7 @@ impl Aliases {
         history.push(it, record);
     }
 
-    pub(super) fn finish(&self, live: &LiveCollections, report: &mut Report) {
+    pub(super) fn finish(&self, live: &LiveCollections, report: &mut Findings) {
         for history in self.records.values() {
             history.check("alias", true, report);
             let Some(collection) = history.live() else {

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message as _;
 
-use super::Report;
 use super::versioned_object::{Content, History, Value, Version};
 use crate::codec;
 use crate::keys::{Key, Object};
@@ -12,6 +11,7 @@ use crate::model::{CollectionId, DatabaseId, FieldId, IndexId, PartitionId};
 use crate::plural::listed;
 use crate::proto::v2_2::{etcd, schema};
 use crate::transform::ALL_PARTITIONS;
+use crate::transform::Findings;
 
 const NO_DATABASE: DatabaseId = DatabaseId(0);
 
@@ -147,7 +147,7 @@ impl LiveCollections {
     }
 
     /// Reports databases that contain collections but do not exist.
-    pub(super) fn check_databases(&self, report: &mut Report) {
+    pub(super) fn check_databases(&self, report: &mut Findings) {
         for (database, key) in &self.wanted_databases {
             if !self.databases.contains(database) {
                 let name = Key::Plain(Object::Database(*database)).render();
@@ -156,7 +156,7 @@ impl LiveCollections {
                     &name,
                     format!(
                         "the database does not exist, but {} is in it",
-                        crate::entry::printable(&report.root.join(key))
+                        report.name(key)
                     ),
                 );
             }
@@ -165,7 +165,7 @@ impl LiveCollections {
 }
 
 impl Collections {
-    pub(super) fn push(&mut self, it: Version<'_>, report: &mut Report) {
+    pub(super) fn push(&mut self, it: Version<'_>, report: &mut Findings) {
         if let Some(place) = it.object.collection_record() {
             let record = self.record(place, it, report);
             self.records.entry(place).or_default().push(it, record);
@@ -201,7 +201,7 @@ impl Collections {
         &mut self,
         (database, id): (DatabaseId, CollectionId),
         it: Version<'_>,
-        report: &mut Report,
+        report: &mut Findings,
     ) -> Value<Record> {
         let what = format!("record of collection {id} in database {database}");
         let decoded = codec::decode("v2_2.etcd.CollectionInfo", it.value);
@@ -222,7 +222,7 @@ impl Collections {
             })
     }
 
-    pub(super) fn finish(self, report: &mut Report) -> LiveCollections {
+    pub(super) fn finish(self, report: &mut Findings) -> LiveCollections {
         let mut live = LiveCollections::default();
         let partitions = children(&self.partitions, "partition", report);
         let fields = children(&self.fields, "field", report);
@@ -282,7 +282,7 @@ fn report_orphans<I>(
     live: &LiveCollections,
     parts: &BTreeMap<(CollectionId, I), History<Content>>,
     what: &str,
-    report: &mut Report,
+    report: &mut Findings,
 ) {
     for ((collection, _), history) in parts {
         if history.live().is_some() && live.get(*collection).is_none() {
@@ -296,7 +296,7 @@ fn report_orphans<I>(
 fn children<I: Ord + Copy>(
     histories: &BTreeMap<(CollectionId, I), History<Content>>,
     what: &str,
-    report: &mut Report,
+    report: &mut Findings,
 ) -> BTreeMap<CollectionId, BTreeSet<I>> {
     let mut live: BTreeMap<CollectionId, BTreeSet<I>> = BTreeMap::new();
     for ((collection, id), history) in histories {
@@ -313,7 +313,7 @@ fn check_record(
     key_id: CollectionId,
     key: &[u8],
     record: &Record,
-    report: &mut Report,
+    report: &mut Findings,
 ) {
     if record.id != key_id {
         report.mismatch(key, &format!("collection {}", record.id));
@@ -337,7 +337,7 @@ fn members(
     record: &Record,
     partitions: &BTreeMap<CollectionId, BTreeSet<PartitionId>>,
     fields: &BTreeMap<CollectionId, BTreeSet<FieldId>>,
-    report: &mut Report,
+    report: &mut Findings,
 ) -> Members {
     match (record.partitions.is_empty(), record.fields.is_empty()) {
         (false, false) => {
@@ -411,7 +411,7 @@ impl Record {
 fn partition(
     (collection, id): (CollectionId, PartitionId),
     it: Version<'_>,
-    report: &mut Report,
+    report: &mut Findings,
 ) -> Value<Content> {
     let read = report.read(it, "partition", etcd::PartitionInfo::decode(it.value));
     read.map(|info| {

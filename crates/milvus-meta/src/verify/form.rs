@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use super::Context;
 use super::collection::LiveCollections;
-use super::{Context, Report};
 use crate::model::CollectionId;
 use crate::plural::{agree, counted};
 use crate::transform::CollectionForm;
+use crate::transform::Findings;
 
-pub(super) fn check(live: &LiveCollections, context: &Context, report: &mut Report) {
+pub(super) fn check(live: &LiveCollections, context: &Context, report: &mut Findings) {
     let staying = |ids: &BTreeSet<CollectionId>| -> BTreeSet<CollectionId> {
         ids.iter().copied().filter(|id| live.stays(*id)).collect()
     };
@@ -36,7 +37,7 @@ fn check_embedded(
     live: &LiveCollections,
     embedded: &BTreeSet<CollectionId>,
     context: &Context,
-    report: &mut Report,
+    report: &mut Findings,
 ) {
     let names = live.names(embedded);
     let (count, are) = (

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message as _;
 
-use super::Report;
 use super::collection::LiveCollections;
 use super::segment::Segments;
 use crate::codec::wire::{self, Content, WireError};
@@ -12,6 +11,7 @@ use crate::keys::Key;
 use crate::model::{BuildId, CollectionId, FieldId, IndexId, PartitionId, SegmentId};
 use crate::plural::{agree, counted};
 use crate::proto::v2_2::index::FieldIndex;
+use crate::transform::Findings;
 
 type SegmentKey = (CollectionId, PartitionId, SegmentId, BuildId);
 
@@ -41,7 +41,7 @@ impl Indexes {
         &mut self,
         (collection, index): (CollectionId, IndexId),
         value: &[u8],
-        report: &mut Report,
+        report: &mut Findings,
     ) {
         let key = Key::FieldIndex(collection, index).render();
         let record = match FieldIndex::decode(value) {
@@ -60,7 +60,7 @@ impl Indexes {
         self.fields.insert((collection, index), definition);
     }
 
-    pub(super) fn push_segment(&mut self, ids: SegmentKey, value: &[u8], report: &mut Report) {
+    pub(super) fn push_segment(&mut self, ids: SegmentKey, value: &[u8], report: &mut Findings) {
         let render = || Key::SegmentIndex(ids.0, ids.1, ids.2, ids.3).render();
         let record = match segment_index(value) {
             Ok(record) => record,
@@ -118,7 +118,7 @@ impl Indexes {
         mut self,
         live: &LiveCollections,
         segments: &Segments,
-        report: &mut Report,
+        report: &mut Findings,
     ) {
         self.check_stale(segments, report);
         for ((collection, index), definition) in &self.fields {
@@ -176,7 +176,7 @@ impl Indexes {
     }
 
     /// Reports segment indexes whose segment is dropped or missing.
-    fn check_stale(&self, segments: &Segments, report: &mut Report) {
+    fn check_stale(&self, segments: &Segments, report: &mut Findings) {
         let stale = self.indexed.iter().filter(|(id, _)| !segments.lives(*id));
         let mut keys: Vec<_> = stale.map(|(_, key)| *key).collect();
         keys.sort_unstable();

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 
-use super::Report;
 use super::collection::LiveCollections;
 use super::index::Indexes;
 use super::load::Loads;
@@ -15,6 +14,7 @@ use crate::codec::v2_1::{self, LoadType};
 use crate::keys::{Family, channel_collection, is_tombstone};
 use crate::model::{CollectionId, PartitionId};
 use crate::plural::{agree, counted};
+use crate::transform::Findings;
 use crate::transform::MissingCollections;
 
 /// The other records, after everything was read.
@@ -74,7 +74,7 @@ impl Interrupted {
         &self,
         evidence: Evidence<'_>,
         missing: &mut MissingCollections,
-        report: &mut Report,
+        report: &mut Findings,
     ) {
         let live = evidence.live;
         if self.was_used || live.embedded().is_empty() {
@@ -95,7 +95,7 @@ impl Interrupted {
         &self,
         live: &LiveCollections,
         loads: &Loads,
-        report: &mut Report,
+        report: &mut Findings,
     ) {
         let ids = self.loaded.iter().map(|it| it.0);
         let late: BTreeSet<_> = ids
@@ -117,7 +117,7 @@ impl Interrupted {
     /// The official tool writes index definitions, then segment indexes, then load states. If there
     /// are load states, every index was written, and a flushed segment without one was never
     /// indexed.
-    fn check_indexes(&self, evidence: Evidence<'_>, report: &mut Report) {
+    fn check_indexes(&self, evidence: Evidence<'_>, report: &mut Findings) {
         let flushed = evidence.segments.flushed();
         if flushed.is_empty() || evidence.loads.has_any() {
             return;
@@ -154,7 +154,7 @@ impl Interrupted {
         }
     }
 
-    fn check_loads(&self, evidence: Evidence<'_>, report: &mut Report) {
+    fn check_loads(&self, evidence: Evidence<'_>, report: &mut Findings) {
         let finished = evidence.indexes.has_segments() || evidence.loads.has_any();
         let is_lost = |(id, kind, partitions): &&(CollectionId, LoadType, Vec<PartitionId>)| {
             if !evidence.live.is_known(*id) || evidence.live.get(*id).is_none() {

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Report;
 use super::collection::LiveCollections;
 use super::index::Indexes;
 use super::versioned_object::{History, Value, Version};
@@ -10,9 +9,7 @@ use crate::codec::v2_1;
 use crate::keys::{Evidence, Family, Key, Object, Timestamp, is_tombstone};
 use crate::model::{CollectionId, IndexId};
 use crate::plural::{agree, counted, listed};
-
-/// Maximum number of aliases listed in a message.
-const NAMED_MAX: usize = 5;
+use crate::transform::Findings;
 
 #[derive(Debug, Default)]
 pub(super) struct Leftovers {
@@ -56,7 +53,7 @@ impl Leftovers {
         &self,
         live: &LiveCollections,
         indexes: &Indexes,
-        report: &mut Report,
+        report: &mut Findings,
     ) {
         let recorded = self.indexes.keys().copied();
         let recorded = recorded.filter(|(id, _)| live.stays(*id) || !live.is_known(*id));
@@ -107,7 +104,7 @@ impl Leftovers {
 
     /// Reports the leftovers. `recorded`: a finished migration of this program, which leaves no
     /// alias, is recorded.
-    pub(super) fn finish(mut self, recorded: bool, report: &mut Report) {
+    pub(super) fn finish(mut self, recorded: bool, report: &mut Findings) {
         if self.living_aliases(recorded, report) {
             self.keys.remove(&Family::LegacyAliasSnapshot);
         }
@@ -145,7 +142,7 @@ impl Leftovers {
     /// a tombstone.
     ///
     /// 2.2.0 to 2.2.2 read the plain key, later releases the newest snapshot.
-    fn living_aliases(&self, recorded: bool, report: &mut Report) -> bool {
+    fn living_aliases(&self, recorded: bool, report: &mut Findings) -> bool {
         let mut in_history = false;
         if recorded {
             self.new_aliases(report);
@@ -175,19 +172,18 @@ impl Leftovers {
     }
 
     /// Reports aliases that 2.1 wrote after a migration.
-    fn new_aliases(&self, report: &mut Report) {
+    fn new_aliases(&self, report: &mut Findings) {
         let living = self.aliases.iter().filter(|(_, it)| it.live().is_some());
         let names = living.map(|(name, _)| format!("{:?}", String::from_utf8_lossy(name)));
         let names: Vec<_> = names.collect();
         if !names.is_empty() {
-            let named = &names[..names.len().min(NAMED_MAX)];
             let message = format!(
                 "a finished migration is recorded, but {} {} in the form of 2.1, so Milvus 2.1 ran on the \
                  migrated metadata: {}. Stop Milvus 2.1, then run meta-migration migrate: it carries over what \
                  2.1 wrote",
                 counted(names.len(), "alias"),
                 agree(names.len(), "is", "are"),
-                named.join(", ")
+                listed(names.into_iter())
             );
             report.error("2.1-ran", b"", message);
         }

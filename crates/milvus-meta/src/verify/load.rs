@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message as _;
 
-use super::Report;
 use super::collection::LiveCollections;
 use crate::codec::v2_1;
 use crate::keys::Key;
 use crate::model::{CollectionId, PartitionId, ReplicaId};
 use crate::proto::v2_2::query::{LoadStatus, PartitionLoadInfo, Replica};
 use crate::proto::v2_3::query::CollectionLoadInfo;
+use crate::transform::Findings;
 
 #[derive(Debug, Default)]
 pub(super) struct Loads {
@@ -23,7 +23,12 @@ pub(super) struct Loads {
 }
 
 impl Loads {
-    pub(super) fn push_collection(&mut self, id: CollectionId, value: &[u8], report: &mut Report) {
+    pub(super) fn push_collection(
+        &mut self,
+        id: CollectionId,
+        value: &[u8],
+        report: &mut Findings,
+    ) {
         let key = Key::CollectionLoadInfo(id).render();
         match CollectionLoadInfo::decode(value) {
             Ok(info) => {
@@ -42,7 +47,7 @@ impl Loads {
         &mut self,
         (collection, partition): (CollectionId, PartitionId),
         value: &[u8],
-        report: &mut Report,
+        report: &mut Findings,
     ) {
         let key = Key::PartitionLoadInfo(collection, partition).render();
         match PartitionLoadInfo::decode(value) {
@@ -66,7 +71,7 @@ impl Loads {
         &mut self,
         (collection, replica): (CollectionId, ReplicaId),
         value: &[u8],
-        report: &mut Report,
+        report: &mut Findings,
     ) {
         let key = Key::Replica(collection, replica).render();
         match Replica::decode(value) {
@@ -108,7 +113,7 @@ impl Loads {
         self.partitions.contains(&(collection, partition))
     }
 
-    pub(super) fn finish(&self, live: &LiveCollections, report: &mut Report) {
+    pub(super) fn finish(&self, live: &LiveCollections, report: &mut Findings) {
         self.check_forms(report);
         for (collection, keys) in &self.loaded {
             for key in keys {
@@ -139,7 +144,7 @@ impl Loads {
 
     /// Checks the records for a release: 2.2 stores a record of the collection or records of its
     /// partitions; 2.3 and later store both, and a load type.
-    fn check_forms(&self, report: &mut Report) {
+    fn check_forms(&self, report: &mut Findings) {
         for (collection, has_type) in &self.collections {
             let mut partitions = self.partitions.iter();
             let by_partition = partitions.any(|(other, _)| other == collection);
@@ -159,7 +164,7 @@ impl Loads {
     }
 }
 
-fn check(key: &[u8], status: i32, replica_number: i32, report: &mut Report) {
+fn check(key: &[u8], status: i32, replica_number: i32, report: &mut Findings) {
     if replica_number <= 0 {
         report.error(
             "bad-load-info",

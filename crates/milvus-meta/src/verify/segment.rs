@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Report;
 use super::collection::{LiveCollections, Presence};
 use crate::codec::v2_1;
 use crate::keys::{Family, Key, channel_collection, is_tombstone};
 use crate::model::{CollectionId, PartitionId, SegmentId};
+use crate::transform::Findings;
 use crate::transform::{MissingCollections, MissingPartitions};
 
 type Ids = (CollectionId, PartitionId, SegmentId);
@@ -24,7 +24,7 @@ pub(super) struct Segments {
 }
 
 impl Segments {
-    pub(super) fn push(&mut self, ids: Ids, value: &[u8], report: &mut Report) {
+    pub(super) fn push(&mut self, ids: Ids, value: &[u8], report: &mut Findings) {
         if is_tombstone(value) {
             return;
         }

@@ -2,8 +2,8 @@
 
 use std::hash::{DefaultHasher, Hasher as _};
 
-use super::Report;
 use crate::keys::{Object, Timestamp};
+use crate::transform::Findings;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Value<T> {
@@ -80,7 +80,7 @@ impl<T: PartialEq> History<T> {
 
     /// Reports contradictions between the plain key and the newest snapshot. 2.2.0 to 2.2.2 read
     /// the plain key, later releases the snapshot.
-    pub(super) fn check(&self, what: &str, lone_tombstone_is_fatal: bool, report: &mut Report) {
+    pub(super) fn check(&self, what: &str, lone_tombstone_is_fatal: bool, report: &mut Findings) {
         let missing =
             |shown: &str| format!("{shown}; Milvus 2.2.3 and later do not see the {what}");
         match (&self.plain, &self.newest) {

@@ -2,7 +2,7 @@
 
 use prost::DecodeError;
 
-use super::{Pair, Unknown, UnknownField, ids, pair};
+use super::{Pair, UnknownField, note, pair};
 use crate::codec::decode;
 use crate::codec::wire::{self, Content, WireError};
 use crate::keys::Timestamp;
@@ -105,41 +105,28 @@ impl Collection {
 }
 
 /// Reads a collection record.
-///
-/// # Errors
-/// [`WireError`] if it is not a protobuf message.
 pub fn collection(value: &[u8]) -> Result<Collection, WireError> {
     let mut record = Collection::default();
     let mut noted = Vec::new();
     for field in wire::fields(value) {
         let field = field?;
-        let mut unknown = Unknown {
-            message: COLLECTION,
-            out: &mut noted,
-        };
         match (field.number, field.content) {
             (1, Content::Varint(id)) => record.id = CollectionId(id.cast_signed()),
             (2, Content::Bytes(bytes)) => schema(bytes, &mut record, &mut noted)?,
             (3, Content::Varint(time)) => record.create_time = Timestamp(time),
-            (4, _) => {
-                let mut partitions = Vec::new();
-                ids(&field, &mut partitions, &mut unknown)?;
-                record
-                    .partition_ids
-                    .extend(partitions.into_iter().map(PartitionId));
+            (4, Content::Varint(_) | Content::Bytes(_)) => {
+                let ids = field.numbers()?.into_iter();
+                let ids = ids.map(|id| PartitionId(id.cast_signed()));
+                record.partition_ids.extend(ids);
             }
             (5, Content::Bytes(name)) => record.partition_names.push(wire::text(name)?),
             (6, Content::Bytes(bytes)) => {
                 let reference = field_index(bytes, &mut noted)?;
                 record.field_indexes.push(reference);
             }
-            (9, _) => {
-                let mut times = Vec::new();
-                ids(&field, &mut times, &mut unknown)?;
-                let times = times
-                    .into_iter()
-                    .map(|time| Timestamp(time.cast_unsigned()));
-                record.partition_times.extend(times);
+            (9, Content::Varint(_) | Content::Bytes(_)) => {
+                let times = field.numbers()?.into_iter();
+                record.partition_times.extend(times.map(Timestamp));
             }
             (7, Content::Bytes(name)) => record.virtual_channels.push(wire::text(name)?),
             (8, Content::Bytes(name)) => record.physical_channels.push(wire::text(name)?),
@@ -147,7 +134,7 @@ pub fn collection(value: &[u8]) -> Result<Collection, WireError> {
             // Kept in the bytes of the record. 13 to 15 are fields that 2.2 added.
             (14, Content::Bytes(_)) | (10 | 12 | 13, Content::Varint(_)) => {}
             (15, Content::Varint(id)) => record.database = id.cast_signed(),
-            _ => unknown.note(&field),
+            _ => note(&mut noted, COLLECTION, &field),
         }
     }
     record.unknown = noted;
@@ -160,7 +147,7 @@ pub fn collection(value: &[u8]) -> Result<Collection, WireError> {
 ///
 /// # Errors
 /// [`DecodeError`] if Milvus 2.1 or 2.2 could not decode the record.
-pub fn whole_collection(value: &[u8]) -> Result<(), DecodeError> {
+pub fn check_collection(value: &[u8]) -> Result<(), DecodeError> {
     decode::<v2_1::etcd::CollectionInfo>("v2_1.etcd.CollectionInfo", value)?;
     decode::<v2_2::etcd::CollectionInfo>("v2_2.etcd.CollectionInfo", value)?;
     Ok(())
@@ -192,11 +179,7 @@ fn schema(
             (1, Content::Bytes(text)) => *name = wire::text(text)?,
             (4, Content::Bytes(bytes)) => record.fields.push(field_schema(bytes, noted)?),
             (2, Content::Bytes(_)) | (3 | 5, Content::Varint(_)) => {}
-            _ => Unknown {
-                message: SCHEMA,
-                out: noted,
-            }
-            .note(&field),
+            _ => note(noted, SCHEMA, &field),
         }
     }
     Ok(())
@@ -216,11 +199,7 @@ fn field_schema(bytes: &[u8], noted: &mut Vec<UnknownField>) -> Result<FieldSche
             (5, Content::Varint(data_type)) => schema.data_type = data_type.cast_signed(),
             (6, Content::Bytes(bytes)) => schema.type_params.push(pair(bytes, noted)?),
             (4 | 7 | 11, Content::Bytes(_)) | (8 | 9 | 10 | 12 | 13, Content::Varint(_)) => {}
-            _ => Unknown {
-                message: FIELD,
-                out: noted,
-            }
-            .note(&field),
+            _ => note(noted, FIELD, &field),
         }
     }
     Ok(schema)
@@ -236,11 +215,7 @@ fn field_index(
         match (field.number, field.content) {
             (1, Content::Varint(id)) => reference.0 = FieldId(id.cast_signed()),
             (2, Content::Varint(id)) => reference.1 = IndexId(id.cast_signed()),
-            _ => Unknown {
-                message: "etcd.FieldIndexInfo",
-                out: noted,
-            }
-            .note(&field),
+            _ => note(noted, "etcd.FieldIndexInfo", &field),
         }
     }
     Ok(reference)
@@ -258,9 +233,6 @@ pub struct Alias {
 }
 
 /// Reads an alias record.
-///
-/// # Errors
-/// [`WireError`] if it is not a protobuf message.
 pub fn alias(value: &[u8]) -> Result<Alias, WireError> {
     let mut record = Alias::default();
     for field in wire::fields(value) {
@@ -274,21 +246,13 @@ pub fn alias(value: &[u8]) -> Result<Alias, WireError> {
                     match (member.number, member.content) {
                         (1, Content::Bytes(text)) => *name = wire::text(text)?,
                         (2..=4, _) => {}
-                        _ => Unknown {
-                            message: SCHEMA,
-                            out: &mut record.unknown,
-                        }
-                        .note(&member),
+                        _ => note(&mut record.unknown, SCHEMA, &member),
                     }
                 }
             }
             // Known fields without meaning for an alias.
             (3..=12, _) => {}
-            _ => Unknown {
-                message: COLLECTION,
-                out: &mut record.unknown,
-            }
-            .note(&field),
+            _ => note(&mut record.unknown, COLLECTION, &field),
         }
     }
     Ok(record)

@@ -1,6 +1,6 @@
 //! Index definitions, segment indexes and index builds.
 
-use super::{Pair, Unknown, UnknownField, pair};
+use super::{Pair, UnknownField, note, pair};
 use crate::codec::wire::{self, Content, WireError};
 use crate::model::{BuildId, CollectionId, IndexId, PartitionId, SegmentId};
 
@@ -22,9 +22,6 @@ pub struct IndexDefinition {
 }
 
 /// Reads an index definition.
-///
-/// # Errors
-/// [`WireError`] if it is not a protobuf message.
 pub fn index_definition(value: &[u8]) -> Result<IndexDefinition, WireError> {
     let mut record = IndexDefinition::default();
     let mut noted = Vec::new();
@@ -36,11 +33,7 @@ pub fn index_definition(value: &[u8]) -> Result<IndexDefinition, WireError> {
             (3, Content::Bytes(bytes)) => record.params.push(pair(bytes, &mut noted)?),
             (4, Content::Varint(deleted)) => record.deleted = deleted != 0,
             (5, Content::Varint(time)) => record.create_time = time,
-            _ => Unknown {
-                message: "etcd.IndexInfo",
-                out: &mut noted,
-            }
-            .note(&field),
+            _ => note(&mut noted, "etcd.IndexInfo", &field),
         }
     }
     record.unknown = noted;
@@ -70,9 +63,6 @@ pub struct SegmentIndex {
 }
 
 /// Reads a segment index.
-///
-/// # Errors
-/// [`WireError`] if it is not a protobuf message.
 pub fn segment_index(value: &[u8]) -> Result<SegmentIndex, WireError> {
     let mut record = SegmentIndex::default();
     for field in wire::fields(value) {
@@ -86,11 +76,7 @@ pub fn segment_index(value: &[u8]) -> Result<SegmentIndex, WireError> {
             (6, Content::Varint(id)) => record.build = BuildId(id.cast_signed()),
             (7, Content::Varint(enabled)) => record.enabled = enabled != 0,
             (8, Content::Varint(time)) => record.create_time = time,
-            _ => Unknown {
-                message: "etcd.SegmentIndexInfo",
-                out: &mut record.unknown,
-            }
-            .note(&field),
+            _ => note(&mut record.unknown, "etcd.SegmentIndexInfo", &field),
         }
     }
     Ok(record)
@@ -142,11 +128,7 @@ pub fn index_build(value: &[u8]) -> Result<IndexBuild<'_>, WireError> {
             // `recycled`: 2.1 never writes it.
             (9, Content::Varint(_)) => {}
             (10, Content::Varint(size)) => record.serialized_bytes = size,
-            _ => Unknown {
-                message: "index.IndexMeta",
-                out: &mut record.unknown,
-            }
-            .note(&field),
+            _ => note(&mut record.unknown, "index.IndexMeta", &field),
         }
     }
     Ok(record)
@@ -158,11 +140,7 @@ fn build_request(bytes: &[u8], record: &mut IndexBuild<'_>) -> Result<(), WireEr
         match (field.number, field.content) {
             (8, Content::Varint(rows)) => record.rows = rows.cast_signed(),
             (1 | 3 | 10, Content::Varint(_)) | (2 | 5 | 6 | 7 | 9, Content::Bytes(_)) => {}
-            _ => Unknown {
-                message: "index.BuildIndexRequest",
-                out: &mut record.unknown,
-            }
-            .note(&field),
+            _ => note(&mut record.unknown, "index.BuildIndexRequest", &field),
         }
     }
     Ok(())

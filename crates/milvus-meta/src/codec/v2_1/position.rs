@@ -20,9 +20,6 @@ pub struct MsgPosition {
 /// of its first row (`start_position`). Returns `None` for a segment that was dropped, is being
 /// imported by Milvus 2.2, or has no position: Milvus ignores those. A position without a message
 /// id counts as none.
-///
-/// # Errors
-/// [`WireError`] if it is not a protobuf message.
 pub fn segment_position(value: &[u8]) -> Result<Option<(&[u8], MsgPosition)>, WireError> {
     let mut channel = &[][..];
     let (mut start, mut dml) = (None, None);

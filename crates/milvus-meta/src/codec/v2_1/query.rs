@@ -1,6 +1,6 @@
 //! Load states and replicas of the query coordinator, and the numbers of rows of segments.
 
-use super::{DROPPED, Unknown, UnknownField, ids};
+use super::{DROPPED, UnknownField, note};
 use crate::codec::wire::{self, Content, WireError};
 use crate::model::{CollectionId, PartitionId, ReplicaId, SegmentId};
 
@@ -47,29 +47,20 @@ pub struct LoadState {
 }
 
 /// Reads a load state.
-///
-/// # Errors
-/// [`WireError`] if it is not a protobuf message.
 pub fn load_state(value: &[u8]) -> Result<LoadState, WireError> {
     let mut record = LoadState::default();
     let mut noted = Vec::new();
     for field in wire::fields(value) {
         let field = field?;
-        let mut unknown = Unknown {
-            message: "query.CollectionInfo",
-            out: &mut noted,
-        };
         match (field.number, field.content) {
             (1, Content::Varint(id)) => record.collection = CollectionId(id.cast_signed()),
-            (2 | 6, _) => {
-                let mut partitions = Vec::new();
-                ids(&field, &mut partitions, &mut unknown)?;
-                let list = if field.number == 2 {
-                    &mut record.partitions
-                } else {
-                    &mut record.released
-                };
-                list.extend(partitions.into_iter().map(PartitionId));
+            (number @ (2 | 6), Content::Varint(_) | Content::Bytes(_)) => {
+                let ids = field.numbers()?.into_iter();
+                let ids = ids.map(|id| PartitionId(id.cast_signed()));
+                match number {
+                    2 => record.partitions.extend(ids),
+                    _ => record.released.extend(ids),
+                }
             }
             (3, Content::Bytes(bytes)) => {
                 record
@@ -91,7 +82,7 @@ pub fn load_state(value: &[u8]) -> Result<LoadState, WireError> {
                 let [a, b, c, d, ..] = number.to_le_bytes();
                 record.replica_number = i32::from_le_bytes([a, b, c, d]);
             }
-            _ => unknown.note(&field),
+            _ => note(&mut noted, "query.CollectionInfo", &field),
         }
     }
     record.unknown = noted;
@@ -106,11 +97,7 @@ fn partition_load(bytes: &[u8], noted: &mut Vec<UnknownField>) -> Result<Partiti
             (1, Content::Varint(id)) => load.partition = PartitionId(id.cast_signed()),
             (2, Content::Varint(_)) => {}
             (3, Content::Varint(percent)) => load.percent = percent.cast_signed(),
-            _ => Unknown {
-                message: "query.PartitionStates",
-                out: noted,
-            }
-            .note(&field),
+            _ => note(noted, "query.PartitionStates", &field),
         }
     }
     Ok(load)
@@ -130,29 +117,23 @@ pub struct Replica {
 }
 
 /// Reads a replica.
-///
-/// # Errors
-/// [`WireError`] if it is not a protobuf message.
 pub fn replica(value: &[u8]) -> Result<Replica, WireError> {
     let mut record = Replica::default();
-    let mut noted = Vec::new();
     for field in wire::fields(value) {
         let field = field?;
-        let mut unknown = Unknown {
-            message: "milvus.ReplicaInfo",
-            out: &mut noted,
-        };
         match (field.number, field.content) {
             (1, Content::Varint(id)) => record.id = ReplicaId(id.cast_signed()),
             (2, Content::Varint(id)) => record.collection = CollectionId(id.cast_signed()),
             // `partition_ids` and `shard_replicas`: 2.2 drops them, too, when it reads these
             // records.
             (3, Content::Varint(_) | Content::Bytes(_)) | (4, Content::Bytes(_)) => {}
-            (5, _) => ids(&field, &mut record.nodes, &mut unknown)?,
-            _ => unknown.note(&field),
+            (5, Content::Varint(_) | Content::Bytes(_)) => {
+                let ids = field.numbers()?.into_iter();
+                record.nodes.extend(ids.map(u64::cast_signed));
+            }
+            _ => note(&mut record.unknown, "milvus.ReplicaInfo", &field),
         }
     }
-    record.unknown = noted;
     Ok(record)
 }
 
@@ -189,9 +170,6 @@ impl SegmentRows {
 }
 
 /// Reads the ids, the number of rows and the state of a segment.
-///
-/// # Errors
-/// [`WireError`] if it is not a protobuf message.
 pub fn segment_rows(value: &[u8]) -> Result<SegmentRows, WireError> {
     let mut record = SegmentRows::default();
     for field in wire::fields(value) {

@@ -2,7 +2,7 @@
 //! 2.1 read the plain key.
 
 use super::super::findings::Findings;
-use super::{Record, Version, Versions, plain_key};
+use super::versions::{Record, Version, Versions, plain_key};
 use crate::keys::{TOMBSTONE, Timestamp};
 
 /// An additional snapshot that makes the newest one agree with the plain key.

@@ -2,15 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use prost::Message as _;
-
 use super::super::findings::Findings;
 use super::super::names::{self, CollectionNames};
-use super::super::{NewKeys, database};
+use super::super::{NewKeys, database, repair};
 use super::{Kept, contradiction, is_plain, object_of};
-use crate::keys::{Key, Object, is_tombstone};
+use crate::keys::{Key, Object};
 use crate::model::CollectionId;
-use crate::proto::v2_2::etcd::AliasInfo;
 
 const ALTER: &str = "Alter or drop the alias in Milvus 2.1 or in 2.2, so that both agree";
 
@@ -61,8 +58,8 @@ fn by_name(keys: &NewKeys) -> BTreeMap<&[u8], Option<CollectionId>> {
     for (key, value) in keys {
         let Some(name) = name_of(key) else { continue };
         let collection = found.entry(name).or_default();
-        if is_plain(key) && !is_tombstone(value) {
-            *collection = collection_of(value);
+        if is_plain(key) {
+            *collection = repair::alias_collection(value);
         }
     }
     found
@@ -77,9 +74,4 @@ fn alias_name(object: Object<'_>) -> Option<&[u8]> {
 
 fn name_of(key: &[u8]) -> Option<&[u8]> {
     object_of(key).and_then(alias_name)
-}
-
-fn collection_of(value: &[u8]) -> Option<CollectionId> {
-    let info = AliasInfo::decode(value).ok()?;
-    Some(CollectionId(info.collection_id))
 }

@@ -39,8 +39,8 @@ fn form(raw: &[u8]) -> Option<Form> {
     Some(if is_split { Form::V2_2 } else { Form::V2_1 })
 }
 
-/// Returns whether all values other than tombstones have the 2.2 form.
-pub(super) fn is_of_2_2(history: &RawHistory) -> bool {
+/// Returns whether all values of a collection outside databases have the 2.2 form, apart from tombstones.
+pub(in super::super) fn is_of_2_2(history: &RawHistory) -> bool {
     let values = history.snapshots.values().chain(&history.plain);
     let mut forms = values.filter_map(|raw| form(raw)).peekable();
     forms.peek().is_some() && forms.all(|form| form == Form::V2_2)

@@ -1,4 +1,4 @@
-//! Aliases of collections that move into a database move along.
+//! Moves the aliases of collections that move into a database.
 
 use super::super::{NewKeys, database};
 use super::{Keys, Plan, below, snapshots};
@@ -9,7 +9,7 @@ use crate::proto::v2_2::etcd::AliasInfo;
 use prost::Message as _;
 
 pub(super) fn repair(plan: &mut Plan<'_>) {
-    for (key, value) in plan.there {
+    for (key, value) in plan.entries {
         if let Key::Plain(Object::Alias(name)) = Key::parse(key) {
             let moves = collection_of(value).is_some_and(|id| plan.moved.contains_key(&id));
             if moves || is_moved(plan, name, value) {
@@ -19,8 +19,8 @@ pub(super) fn repair(plan: &mut Plan<'_>) {
     }
 }
 
-/// Returns the collection that a record of 2.2 refers to.
-pub(super) fn collection_of(value: &[u8]) -> Option<CollectionId> {
+/// Returns the collection to which an alias of 2.2 refers; `None` if it is dropped.
+pub(in super::super) fn collection_of(value: &[u8]) -> Option<CollectionId> {
     if is_tombstone(value) {
         return None;
     }
@@ -28,7 +28,7 @@ pub(super) fn collection_of(value: &[u8]) -> Option<CollectionId> {
     Some(CollectionId(info.collection_id))
 }
 
-/// Returns whether the same alias is inside the database already, as an interrupted repair leaves it.
+/// Returns whether an interrupted repair has already written the alias inside the database.
 fn is_moved(plan: &Plan<'_>, name: &[u8], value: &[u8]) -> bool {
     let new = Key::Plain(Object::DatabaseAlias(database::DEFAULT, name)).render();
     let inside = patch::alias_in_database(value, database::DEFAULT.0);
@@ -37,20 +37,20 @@ fn is_moved(plan: &Plan<'_>, name: &[u8], value: &[u8]) -> bool {
 
 /// Returns the snapshots of an alias, with their times.
 fn snapshots_of<'t>(
-    there: &'t Keys,
+    entries: &'t Keys,
     name: &[u8],
 ) -> impl Iterator<Item = (Option<Timestamp>, &'t [u8])> {
     let plain = Key::Plain(Object::Alias(name)).render();
     let prefix = [SNAPSHOT_PREFIX.as_bytes(), &plain, &b"_ts"[..]].concat();
-    below(there, prefix).filter_map(move |(key, value)| match Key::parse(key).object() {
+    below(entries, prefix).filter_map(move |(key, value)| match Key::parse(key).object() {
         // A longer name may start with this one and its suffix.
         Some((Object::Alias(found), timestamp)) if found == name => Some((timestamp, value)),
         Some(_) | None => None,
     })
 }
 
-/// An alias follows its collection into the database: Milvus 2.2.9 and later lose aliases outside one when
-/// another with the same beginning is created or altered.
+/// Moves an alias into the database of its collection. Milvus 2.2.9 and later lose an alias outside databases when
+/// another one with the same beginning is created or altered.
 fn move_along(plan: &mut Plan<'_>, name: &[u8], value: &[u8]) {
     let (old, new) = (
         Object::Alias(name),
@@ -58,10 +58,10 @@ fn move_along(plan: &mut Plan<'_>, name: &[u8], value: &[u8]) {
     );
     let plain = Key::Plain(old).render();
     let mut values = vec![(None, value)];
-    values.extend(snapshots_of(plan.there, name));
+    values.extend(snapshots_of(plan.entries, name));
     if let [_] = values[..] {
         // Milvus 2.2.3 and later do not see it without a snapshot.
-        let created = snapshots::created(plan.there, old, value);
+        let created = snapshots::created(plan.entries, old, value);
         values.extend(created.map(|created| (Some(created), value)));
     }
     let inside = |value: &[u8]| match is_tombstone(value) {
@@ -76,7 +76,7 @@ fn move_along(plan: &mut Plan<'_>, name: &[u8], value: &[u8]) {
         }
     }
     // The added snapshot replaces none.
-    replaced.retain(|key| plan.there.contains_key(key));
+    replaced.retain(|key| plan.entries.contains_key(key));
     // The plain key is written last: until then the new snapshots take precedence over the rest of the old alias.
     let new_plain = Key::Plain(new).render();
     let is_done = moved

@@ -1,4 +1,4 @@
-//! Collections with their partitions and fields in their own record: each gets the form that the target reads.
+//! Converts embedded collections, whose record contains their partitions and fields, to the form of the target.
 
 use std::collections::BTreeMap;
 
@@ -17,9 +17,9 @@ pub(super) type Place = (DatabaseId, CollectionId);
 
 /// Repairs every collection in the embedded form.
 pub(super) fn repair(plan: &mut Plan<'_>, form: CollectionForm) {
-    let newest = Newest::of(plan.there);
-    let names = Names::of(plan.there, &newest);
-    for (place, history) in histories(plan.there) {
+    let newest = Newest::of(plan.entries);
+    let names = Names::of(plan.entries, &newest);
+    for (place, history) in histories(plan.entries) {
         let Some(title) = history.plain.as_deref().and_then(embedded) else {
             unconverted(plan, place, &history);
             continue;
@@ -41,7 +41,7 @@ pub(super) fn repair(plan: &mut Plan<'_>, form: CollectionForm) {
 /// Adds the database `default` where collections move and it is missing.
 pub(super) fn add_default_database(plan: &mut Plan<'_>) {
     let key = Key::Plain(Object::Database(database::DEFAULT)).render();
-    if !plan.there.contains_key(&key) {
+    if !plan.entries.contains_key(&key) {
         let mut record = NewKeys::new();
         database::stage(plan.moved.values().min().copied(), &mut record);
         plan.add(record);
@@ -62,7 +62,7 @@ impl Embedded<'_> {
         self.form == CollectionForm::Database
     }
 
-    /// Converts the collection, unless its record is broken or something contradicts it.
+    /// Converts the collection, unless its record is broken or another key contradicts it.
     fn repair(&self, plan: &mut Plan<'_>, newest: &Newest<'_>, names: &Names) {
         let id = self.place.1;
         plan.touched.insert(id);
@@ -75,8 +75,8 @@ impl Embedded<'_> {
         }
         let created = converted.created.get(&id).copied().unwrap_or_default();
         let all = Planned::of(self.place, converted);
-        let stray = newest.stray(plan.there, &all.children, id);
-        let planned = all.without_done(plan.there);
+        let stray = newest.stray(plan.entries, &all.children, id);
+        let planned = all.without_done(plan.entries);
         let old: Vec<_> = self.history.keys(object(self.place)).collect();
         if let Some(refusal) = self.refusal(plan, &planned, stray, names) {
             return plan.refuse(id, &old[0], &self.title, &refusal);
@@ -103,7 +103,7 @@ impl Embedded<'_> {
         let history = BTreeMap::from([(id, self.history.clone())]);
         let converted = collection::convert(self.form, history, noted);
         if database != database::NONE {
-            // The conversion knows records outside databases only.
+            // The conversion only supports records outside databases.
             let outside = Key::Plain(Object::Collection(id)).render();
             noted.in_database(&outside, &Key::Plain(object(self.place)).render());
         }
@@ -121,12 +121,15 @@ impl Embedded<'_> {
             return Some(Refusal::Conflict(key.to_vec()));
         }
         if self.moves() && planned.records.is_empty() {
-            // An interrupted repair wrote the new record; only the rest of the old one is deleted.
+            // An interrupted repair wrote the new record, and only deletions remain.
             return None;
         }
         let plain = Key::Plain(object(self.place)).render();
-        let are_children_there = planned.children.is_empty();
-        let rewritten = planned.rewrites.get(&plain).filter(|_| are_children_there);
+        let are_children_present = planned.children.is_empty();
+        let rewritten = planned
+            .rewrites
+            .get(&plain)
+            .filter(|_| are_children_present);
         if let Some(readings) = two_readings(self.history, rewritten) {
             return Some(Refusal::Readings(readings));
         }
@@ -151,20 +154,20 @@ fn embedded(value: &[u8]) -> Option<String> {
     (is_embedded && !in_transition(value)).then(|| names::collection_of(&record))
 }
 
-/// Why a collection is not repaired.
+/// The reason why a collection is not repaired.
 pub(super) enum Refusal {
     /// This key contradicts the record.
     Conflict(Vec<u8>),
-    /// A partition or field that is not in the record, or differs there.
+    /// A partition or field that is not in the record, or has another value in it.
     Stray(Vec<u8>),
     /// The plain key and the newest snapshot differ.
     Readings(String),
-    /// The name in the database `default` is that of another collection, or an alias.
+    /// Another collection or an alias in the database `default` has the name.
     Name(Vec<u8>),
 }
 
 impl Refusal {
-    /// The code and text of the finding.
+    /// Returns the code and message of the finding.
     pub(super) fn finding(&self, title: &str, findings: &Findings) -> (&'static str, String) {
         match self {
             Self::Conflict(key) => (
@@ -206,7 +209,7 @@ impl Refusal {
     }
 }
 
-/// Refuses a collection that is embedded in its newest snapshot only, which is what 2.2.3 and later read.
+/// Refuses a collection that is embedded only in its newest snapshot, which 2.2.3 and later read.
 fn unconverted(plan: &mut Plan<'_>, place: Place, history: &RawHistory) {
     let newest = history.snapshots.last_key_value();
     let Some((timestamp, title)) = newest.and_then(|(at, raw)| Some((*at, embedded(raw)?))) else {
@@ -215,7 +218,7 @@ fn unconverted(plan: &mut Plan<'_>, place: Place, history: &RawHistory) {
     let inside = Key::Plain(Object::DatabaseCollection(database::DEFAULT, place.1)).render();
     let moved = |plain: &[u8]| patch::split_collection(plain, Some(database::DEFAULT.0)).ok();
     let is_moved = place.0 == database::NONE
-        && plan.there.get(&inside).is_some_and(|inside| {
+        && plan.entries.get(&inside).is_some_and(|inside| {
             let mut plain = history.plain.iter();
             !is_tombstone(inside) && plain.all(|plain| moved(plain).as_ref() == Some(inside))
         });
@@ -228,18 +231,18 @@ fn unconverted(plan: &mut Plan<'_>, place: Place, history: &RawHistory) {
     }
 }
 
-/// Returns the values of each collection, without the records that were frozen.
-fn histories(there: &Keys) -> BTreeMap<Place, RawHistory> {
-    let mut histories = all_histories(there);
-    // Milvus 2.3.18 and later freeze what they moved at the last timestamp, after which nothing can be written.
+/// Returns the values of each collection, without frozen records.
+fn histories(entries: &Keys) -> BTreeMap<Place, RawHistory> {
+    let mut histories = all_histories(entries);
+    // Milvus 2.3.18 and later write moved records at the last timestamp, after which no snapshot can be written.
     histories.retain(|_, history| !history.snapshots.contains_key(&Timestamp::LAST));
     histories
 }
 
 /// Returns the values of each collection.
-pub(super) fn all_histories(there: &Keys) -> BTreeMap<Place, RawHistory> {
+pub(super) fn all_histories(entries: &Keys) -> BTreeMap<Place, RawHistory> {
     let mut histories: BTreeMap<_, RawHistory> = BTreeMap::new();
-    for (key, value) in there {
+    for (key, value) in entries {
         if let Some((object, timestamp)) = Key::parse(key).object()
             && let Some(place) = object.collection_record()
         {
@@ -293,27 +296,27 @@ impl Planned {
         }
     }
 
-    /// Removes what an interrupted repair wrote: all partitions and fields before its commit, and a moved record's
-    /// plain key after its snapshots. Until then the snapshots take precedence over the rest of the old record.
-    fn without_done(mut self, there: &Keys) -> Self {
-        let are_there = |keys: &NewKeys| {
+    /// Removes the keys that an interrupted repair has already written. It writes all partitions and fields before its
+    /// commit, and the plain key of a moved record after its snapshots.
+    fn without_done(mut self, entries: &Keys) -> Self {
+        let are_present = |keys: &NewKeys| {
             let mut plain = keys
                 .iter()
                 .filter(|(key, _)| matches!(Key::parse(key), Key::Plain(_)))
                 .peekable();
-            plain.peek().is_some() && plain.all(|(key, value)| there.get(key) == Some(value))
+            plain.peek().is_some() && plain.all(|(key, value)| entries.get(key) == Some(value))
         };
-        if are_there(&self.children) {
+        if are_present(&self.children) {
             self.children.clear();
         }
-        if are_there(&self.records) {
+        if are_present(&self.records) {
             self.records.clear();
         }
         self
     }
 
     fn write(self, plan: &mut Plan<'_>) {
-        let is_new = |(key, _): &(Vec<u8>, Vec<u8>)| !plan.there.contains_key(key);
+        let is_new = |(key, _): &(Vec<u8>, Vec<u8>)| !plan.entries.contains_key(key);
         let children = self.children.into_iter().filter(is_new);
         plan.changes.staged.extend(children);
         plan.changes.rewrites.extend(self.rewrites);

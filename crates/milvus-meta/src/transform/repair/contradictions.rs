@@ -1,4 +1,4 @@
-//! What keeps a collection from being repaired: keys that say something else than its record.
+//! Detects keys that contradict the record of a collection, which then cannot be repaired.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -20,13 +20,13 @@ type Snapshot<'t> = (Timestamp, &'t [u8], &'t [u8]);
 pub(super) struct Newest<'t>(BTreeMap<&'t [u8], Snapshot<'t>>);
 
 impl<'t> Newest<'t> {
-    pub(super) fn of(there: &'t Keys) -> Self {
+    pub(super) fn of(entries: &'t Keys) -> Self {
         let mut newest = BTreeMap::new();
-        for (key, value) in there {
-            let Some((whole, timestamp)) = split_timestamp(key) else {
+        for (key, value) in entries {
+            let Some((original, timestamp)) = split_timestamp(key) else {
                 continue;
             };
-            if let Some(plain) = whole.strip_prefix(SNAPSHOT_PREFIX.as_bytes()) {
+            if let Some(plain) = original.strip_prefix(SNAPSHOT_PREFIX.as_bytes()) {
                 let found = (timestamp, key.as_slice(), value.as_slice());
                 let known = newest.entry(plain).or_insert(found);
                 *known = found.max(*known);
@@ -35,7 +35,7 @@ impl<'t> Newest<'t> {
         Self(newest)
     }
 
-    /// The snapshots that live, with the keys of their objects.
+    /// Returns the snapshots other than tombstones, with their objects and keys.
     fn live(&self) -> impl Iterator<Item = (Object<'t>, &'t [u8], &'t [u8])> {
         self.0.iter().filter_map(|(plain, (_, key, value))| {
             let Key::Plain(object) = Key::parse(plain) else {
@@ -53,18 +53,18 @@ impl<'t> Newest<'t> {
         all.take_while(move |(plain, _)| plain.starts_with(&prefix))
     }
 
-    /// A key of a partition or field of a collection that Milvus would read otherwise than `planned`, once the
-    /// partitions and fields have separate keys.
+    /// Returns the key of a partition or field that Milvus would read with another value than `planned` once the
+    /// partitions and fields of the collection have separate keys.
     pub(super) fn stray(
         &self,
-        there: &Keys,
+        entries: &Keys,
         planned: &NewKeys,
         id: CollectionId,
     ) -> Option<Vec<u8>> {
         let planned = |key: &[u8]| planned.get(key).map(Vec::as_slice);
         for family in [Family::Partition, Family::Field] {
             let prefix = prefix_of(family, id);
-            let mut plain = below(there, prefix.clone());
+            let mut plain = below(entries, prefix.clone());
             let plain =
                 plain.find(|(key, value)| !is_tombstone(value) && planned(key) != Some(*value));
             if let Some((key, _)) = plain {
@@ -87,9 +87,9 @@ impl<'t> Newest<'t> {
     }
 }
 
-/// How the plain key and the newest snapshot of a collection read, where these differ: releases before 2.2.3 read the
-/// one, later releases the other. `rewritten` is the plain key's value after the repair, which an interrupted repair
-/// has written to the newest snapshot already.
+/// Describes the values of the plain key and of the newest snapshot of a collection; `None` if they agree. Releases
+/// before 2.2.3 read the plain key, later releases the snapshot. `rewritten` is the value of the plain key after the
+/// repair; an interrupted repair has already written it to the newest snapshot.
 pub(super) fn two_readings(history: &RawHistory, rewritten: Option<&Vec<u8>>) -> Option<String> {
     let (timestamp, newest) = history.snapshots.last_key_value()?;
     let comparable = |raw: &[u8]| patch::embedded_collection(raw).ok();
@@ -131,24 +131,24 @@ fn reading(raw: &[u8]) -> String {
     }
 }
 
-/// Whether a collection is being created or dropped.
+/// Returns whether a collection is being created or dropped.
 pub(super) fn in_transition(value: &[u8]) -> bool {
     const STATE: u32 = 13;
     let mut fields = wire::fields(value).filter_map(Result::ok);
     fields.any(|field| field.number == STATE && field.content != wire::Content::Varint(0))
 }
 
-/// What has a name: a collection, by its id, or an alias; and its key.
+/// The holder of a name: the id of a collection, or `None` for an alias, and the key.
 type Holder = (Option<CollectionId>, Vec<u8>);
 
-/// The names in each database. What is outside databases is in `default`, for Milvus too.
+/// The names in each database. Objects outside databases belong to `default`, as in Milvus.
 #[derive(Default)]
 pub(super) struct Names(BTreeMap<(DatabaseId, String), Vec<Holder>>);
 
 impl Names {
-    pub(super) fn of(there: &Keys, newest: &Newest<'_>) -> Self {
+    pub(super) fn of(entries: &Keys, newest: &Newest<'_>) -> Self {
         let mut names = Self::default();
-        for (object, key, value) in live(there).chain(newest.live()) {
+        for (object, key, value) in live(entries).chain(newest.live()) {
             names.take(object, key, value);
         }
         names
@@ -178,14 +178,14 @@ impl Names {
         holders.push((id, key.to_vec()));
     }
 
-    /// The key of another collection in `default` that has the name of an alias of a collection.
+    /// Returns the key of another collection in `default` with the name of an alias of the collection `of`.
     pub(super) fn taken_from_alias(&self, name: &str, of: CollectionId) -> Option<&[u8]> {
         let mut holders = self.holders(database::DEFAULT, name);
         let other = holders.find(|(id, _)| id.is_some_and(|id| id != of))?;
         Some(&other.1)
     }
 
-    /// The key of another collection or an alias that has a collection's name.
+    /// Returns the key of another collection or of an alias with the name of the collection `by`.
     pub(super) fn taken(
         &self,
         database: DatabaseId,

@@ -1,9 +1,9 @@
-//! Records that Milvus 2.3.18, 2.4.5 or later froze: when these releases start, they move collections into the database
-//! `default` with a snapshot at the largest timestamp. Nothing can be written behind it, so every later change is lost at
-//! the next start, and a dropped collection comes back.
+//! Repairs records that Milvus 2.3.18, 2.4.5 or later froze. When these releases start, they move collections into the
+//! database `default` with a snapshot at the largest timestamp. No later snapshot can be written, so every change is
+//! lost at the next start, and a dropped collection reappears.
 //!
-//! They write no other snapshot of that key at the start, so one at an earlier timestamp is a change that was made
-//! since: it is what the collection becomes again.
+//! At the start they write no other snapshot of that key, so a snapshot at an earlier timestamp is a later change. The
+//! repair makes this change visible again.
 
 use super::super::names;
 use super::super::snapshots::RawHistory;
@@ -17,7 +17,7 @@ use crate::model::CollectionId;
 
 pub(super) fn repair(plan: &mut Plan<'_>, used: &Used) {
     let mut names = None;
-    for (place, history) in all_histories(plan.there) {
+    for (place, history) in all_histories(plan.entries) {
         let last = history.snapshots.get(&Timestamp::LAST);
         let Some(value) = last.filter(|value| !is_tombstone(value)) else {
             continue;
@@ -35,20 +35,20 @@ pub(super) fn repair(plan: &mut Plan<'_>, used: &Used) {
             Some(true) => frozen.drop(plan),
             Some(false) => {
                 let names =
-                    names.get_or_insert_with(|| Names::of(plan.there, &Newest::of(plan.there)));
+                    names.get_or_insert_with(|| Names::of(plan.entries, &Newest::of(plan.entries)));
                 frozen.thaw(plan, names);
             }
-            // Milvus deletes a plain key some time after the collection was dropped, and its parts with it.
-            None if !is_used(plan.there, used, place.1) => frozen.drop(plan),
+            // Milvus deletes the plain key and the parts of a collection some time after it was dropped.
+            None if !is_used(plan.entries, used, place.1) => frozen.drop(plan),
             // The missing key is reported when the result is checked.
             None => {}
         }
     }
 }
 
-/// Returns whether a collection has more than its record.
-fn is_used(there: &Keys, used: &Used, id: CollectionId) -> bool {
-    let parts = live(there).filter(|(object, ..)| object.collection_record().is_none());
+/// Returns whether a collection has partitions, fields or segments in addition to its record.
+fn is_used(entries: &Keys, used: &Used, id: CollectionId) -> bool {
+    let parts = live(entries).filter(|(object, ..)| object.collection_record().is_none());
     used.has_partitions(id)
         || parts
             .map(|(object, ..)| object)
@@ -69,13 +69,14 @@ impl Frozen<'_> {
         Key::Snapshot(object(self.place), Timestamp::LAST).render()
     }
 
-    /// The newest snapshot that was written since.
+    /// Returns the newest snapshot that was written after the freeze.
     fn later(&self) -> Option<(Timestamp, &[u8])> {
         let later = self.history.snapshots.range(..Timestamp::LAST).next_back();
         later.map(|(time, value)| (*time, value.as_slice()))
     }
 
-    /// Whether the collection was dropped since; `None` where the plain key is missing and no snapshot shows it.
+    /// Returns whether the collection was dropped after the freeze; `None` if it has no plain key and no snapshot that
+    /// shows this.
     fn is_dropped(&self) -> Option<bool> {
         if self.later().is_some_and(|(_, later)| is_tombstone(later)) {
             return Some(true);
@@ -128,7 +129,7 @@ impl Frozen<'_> {
                 "The record stays as Milvus reads it now".to_owned(),
             ),
         };
-        // An interrupted repair has written the new snapshot.
+        // An interrupted repair may have written the new snapshot.
         if self.later().is_none_or(|(_, later)| later != current) {
             let newest = self
                 .later()
@@ -154,7 +155,7 @@ impl Frozen<'_> {
         plan.changes.rewrites.insert(plain, value.to_vec());
     }
 
-    /// The key of another object that has the name which a later change gave the collection.
+    /// Returns the key of another object that has the new name of the collection.
     fn taken<'n>(&self, later: &[u8], names: &'n Names) -> Option<&'n [u8]> {
         let name = v2_1::collection(later).ok()?.name?;
         let (database, id) = self.place;

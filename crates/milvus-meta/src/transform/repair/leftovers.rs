@@ -10,7 +10,7 @@ use crate::model::{CollectionId, ReplicaId};
 use crate::plural::{agree, counted};
 
 pub(super) fn repair(plan: &mut Plan<'_>) {
-    let records = live(plan.there).filter_map(|(object, ..)| object.collection_record());
+    let records = live(plan.entries).filter_map(|(object, ..)| object.collection_record());
     let ids = records.map(|(_, id)| id);
     let living = ids.filter(|id| !plan.dropped.contains(id)).collect();
     replicas(plan, &living);
@@ -18,12 +18,12 @@ pub(super) fn repair(plan: &mut Plan<'_>) {
     unread(plan);
 }
 
-/// Replicas of 2.1 that a loaded collection needs get the key of 2.2; the old keys are deleted.
+/// Moves replicas of 2.1 that a loaded collection needs to keys of 2.2, and deletes all old keys.
 fn replicas(plan: &mut Plan<'_>, living: &BTreeSet<CollectionId>) {
-    let names = names_of(plan.there);
-    let legacy = legacy_replicas(plan.there);
+    let names = names_of(plan.entries);
+    let legacy = legacy_replicas(plan.entries);
     let (mut loaded, mut served) = (BTreeSet::new(), BTreeSet::new());
-    for (key, value) in plan.there {
+    for (key, value) in plan.entries {
         let parsed = Key::parse(key);
         // An interrupted repair has moved it.
         let is_moved = || legacy.iter().any(|it| it.new == *key && it.value == *value);
@@ -59,7 +59,7 @@ fn replicas(plan: &mut Plan<'_>, living: &BTreeSet<CollectionId>) {
     }
 }
 
-/// A replica of 2.1, with the key and value that 2.2 gives it.
+/// A replica of 2.1, with its key and value in 2.2.
 struct LegacyReplica<'t> {
     id: ReplicaId,
     collection: CollectionId,
@@ -68,8 +68,8 @@ struct LegacyReplica<'t> {
     value: Vec<u8>,
 }
 
-fn legacy_replicas(there: &Keys) -> Vec<LegacyReplica<'_>> {
-    let all = below(there, Family::QueryReplica.prefix().into_bytes());
+fn legacy_replicas(entries: &Keys) -> Vec<LegacyReplica<'_>> {
+    let all = below(entries, Family::QueryReplica.prefix().into_bytes());
     let read = all.filter_map(|(key, value)| {
         let Key::QueryReplica(_) = Key::parse(key) else {
             return None;
@@ -88,7 +88,7 @@ fn legacy_replicas(there: &Keys) -> Vec<LegacyReplica<'_>> {
 
 /// Deletes the load state and replicas of collections without a record.
 fn loads(plan: &mut Plan<'_>, living: &BTreeSet<CollectionId>) {
-    for key in plan.there.keys() {
+    for key in plan.entries.keys() {
         if let Key::CollectionLoadInfo(id) | Key::PartitionLoadInfo(id, _) | Key::Replica(id, _) =
             Key::parse(key)
             && !living.contains(&id)
@@ -104,7 +104,7 @@ fn loads(plan: &mut Plan<'_>, living: &BTreeSet<CollectionId>) {
 /// Deletes the load state and last operation of 2.1, which no release of 2.2 reads.
 fn unread(plan: &mut Plan<'_>) {
     let mut found: BTreeMap<Family, (u64, &[u8])> = BTreeMap::new();
-    for key in plan.there.keys() {
+    for key in plan.entries.keys() {
         let family = Family::of(key);
         if matches!(
             family,

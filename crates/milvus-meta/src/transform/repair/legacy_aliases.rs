@@ -1,4 +1,5 @@
-//! Alias keys of 2.1, which Milvus 2.2 takes for collections: what 2.2 does not know yet is carried over, then they go.
+//! Deletes alias keys of 2.1, which Milvus 2.2 reads as collections, after it carried over the aliases that 2.2 does
+//! not have.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ use crate::keys::{Key, Object, is_tombstone};
 use crate::model::{CollectionId, DatabaseId};
 
 pub(super) fn repair(plan: &mut Plan<'_>) {
-    let histories = histories(plan.there);
+    let histories = histories(plan.entries);
     if histories.is_empty() {
         return;
     }
@@ -24,7 +25,7 @@ pub(super) fn repair(plan: &mut Plan<'_>) {
     }
 }
 
-/// The collections that an alias can name.
+/// The collections to which an alias can refer.
 struct Collections {
     names: CollectionNames,
     databases: BTreeMap<CollectionId, DatabaseId>,
@@ -36,7 +37,7 @@ impl Collections {
     fn of(plan: &Plan<'_>) -> Self {
         let mut databases = BTreeMap::new();
         let mut converted = Converted::default();
-        for (object, _, value) in live(plan.there) {
+        for (object, _, value) in live(plan.entries) {
             let (Some((mut database, id)), Ok(record)) =
                 (object.collection_record(), v2_1::collection(value))
             else {
@@ -53,9 +54,9 @@ impl Collections {
             converted.live.insert(id, record);
         }
         Self {
-            names: super::names_of(plan.there),
+            names: super::names_of(plan.entries),
             databases,
-            taken: Names::of(plan.there, &Newest::of(plan.there)),
+            taken: Names::of(plan.entries, &Newest::of(plan.entries)),
             converted,
         }
     }
@@ -69,12 +70,12 @@ struct Legacy<'k> {
 
 impl Legacy<'_> {
     /// Returns the collection of each record of 2.2 with this name; `None` for a dropped alias.
-    fn current(&self, there: &Keys) -> Vec<Option<CollectionId>> {
+    fn current(&self, entries: &Keys) -> Vec<Option<CollectionId>> {
         let objects = [
             Object::Alias(self.name),
             Object::DatabaseAlias(database::DEFAULT, self.name),
         ];
-        let values = objects.map(|object| there.get(&Key::Plain(object).render()));
+        let values = objects.map(|object| entries.get(&Key::Plain(object).render()));
         let values = values.into_iter().flatten();
         values.map(|value| collection_of(value)).collect()
     }
@@ -90,12 +91,12 @@ impl Legacy<'_> {
             plan.changes.removed.extend(self.keys());
             return;
         };
-        // What cannot be read is reported when the result is checked.
+        // An unreadable record is reported when the result is checked.
         let Ok(record) = v2_1::alias(value) else {
             return;
         };
         let named = names::collection(&collections.names, record.collection);
-        let current = self.current(plan.there);
+        let current = self.current(plan.entries);
         if current.contains(&Some(record.collection)) {
             let message = format!(
                 "{title} of {named} still has keys of 2.1, which Milvus 2.2 takes for a collection; they are deleted"
@@ -169,11 +170,12 @@ impl Legacy<'_> {
         );
         plan.findings.warning("legacy-alias", &plain, message);
         plan.add(new);
-        // They are the source until the new keys are written.
+        // The old keys are the source until the new keys are written, so they are deleted last.
         plan.changes.replaced.extend(self.keys());
     }
 
-    /// The value that 2.1 reads; without a plain key that of the newest snapshot, which later releases read.
+    /// Returns the value of the plain key, which 2.1 reads; without a plain key, that of the newest snapshot, which
+    /// later releases read.
     fn value(&self) -> Option<&[u8]> {
         let newest = self.history.snapshots.last_key_value();
         let plain = self.history.plain.as_ref();
@@ -196,9 +198,9 @@ fn contradiction(title: &str, named: &str, other: &str) -> String {
     )
 }
 
-fn histories(there: &Keys) -> BTreeMap<Vec<u8>, RawHistory> {
+fn histories(entries: &Keys) -> BTreeMap<Vec<u8>, RawHistory> {
     let mut histories: BTreeMap<Vec<u8>, RawHistory> = BTreeMap::new();
-    for (key, value) in there {
+    for (key, value) in entries {
         if let Some((Object::LegacyAlias(name), timestamp)) = Key::parse(key).object() {
             histories
                 .entry(name.to_vec())

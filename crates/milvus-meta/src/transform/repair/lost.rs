@@ -1,6 +1,6 @@
-//! Collections that lost their partitions and fields, as embedded ones do when Milvus 2.2 alters them and when 2.3.18,
-//! 2.4.5 or later starts. Their records are in the split form then; what is missing is found in older snapshots, or in
-//! a backup.
+//! Restores collections that lost their partitions and fields. An embedded collection loses them when Milvus 2.2 alters
+//! it, and when 2.3.18, 2.4.5 or later starts; its record is then in the split form. The missing parts are restored from
+//! older snapshots or from a backup.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +24,7 @@ use crate::proto::v2_2::schema::FieldSchema;
 /// `RowID` and `Timestamp`, which every collection has.
 const SYSTEM_FIELDS: [i64; 2] = [0, 1];
 
-/// The collection id under which Milvus 2.2 files the partitions that it drops of embedded collections.
+/// The collection id in the keys of partitions that Milvus 2.2 drops from embedded collections.
 const UNFILED: CollectionId = CollectionId(0);
 
 /// Restores the collections of which partitions or fields are missing.
@@ -47,14 +47,14 @@ struct Damaged<'t> {
 impl Lost<'_> {
     /// Returns whether the backup was needed.
     pub(super) fn repair(&self, plan: &mut Plan<'_>) -> bool {
-        let newest = Newest::of(plan.there);
+        let newest = Newest::of(plan.entries);
         let damaged = self.damaged(plan, &newest);
         if damaged.is_empty() {
             return false;
         }
-        let names = Names::of(plan.there, &newest);
+        let names = Names::of(plan.entries, &newest);
         let sources = Sources {
-            snapshots: Records::of(plan.there),
+            snapshots: Records::of(plan.entries),
             backup: self.source.map(|it| (it.title(), Records::of(&it.keys))),
         };
         let mut needs_backup = false;
@@ -73,7 +73,7 @@ impl Lost<'_> {
 
     fn damaged<'t>(&self, plan: &Plan<'t>, newest: &Newest<'t>) -> Vec<Damaged<'t>> {
         let mut damaged = Vec::new();
-        for (place, history) in all_histories(plan.there) {
+        for (place, history) in all_histories(plan.entries) {
             let (database, id) = place;
             let is_settled = plan.touched.contains(&id) || plan.dropped.contains(&id);
             let plain = history.plain.as_deref().filter(|_| !is_settled);
@@ -85,7 +85,7 @@ impl Lost<'_> {
                 true => Move::of(id, &record, &history),
                 false => None,
             };
-            let parts = Parts::of(plan.there, newest, id);
+            let parts = Parts::of(plan.entries, newest, id);
             if parts.are_incomplete() || moves.as_ref().is_some_and(|it| it.has_begun(plan)) {
                 damaged.push(Damaged {
                     id,
@@ -105,8 +105,8 @@ impl Lost<'_> {
         let mut then = "";
         if let Some(moves) = it.moves.take() {
             then = "; the collection moves into the database \"default\"";
-            // Also if its parts are not found: a rollback of a repair that took them from a backup makes the same
-            // plan without it.
+            // Even if the parts are not found: a rollback of a repair from a backup plans again without the backup, and
+            // must get the same plan.
             moves.write(plan);
             plan.moved.insert(it.id, it.record.create_time);
         }
@@ -165,7 +165,7 @@ impl Lost<'_> {
 const SINCE_BACKUP: &str = ". Partitions that were dropped after the backup come back, without rows, and partitions \
     without rows that were created after it are missing: create them again";
 
-/// Why a collection is not restored.
+/// The reason why a collection is not restored.
 struct Reason {
     text: String,
     is_dropped: bool,
@@ -205,18 +205,18 @@ impl<'t> Values<'t> {
             .any(is_tombstone)
     }
 
-    /// The value that lives, under the plain key or in a snapshot alone.
+    /// Returns the value of the plain key or, without one, of the newest snapshot; `None` if it is dropped.
     fn live(&self) -> Option<&'t [u8]> {
         self.plain.or(self.newest).filter(|_| !self.is_dropped())
     }
 
-    /// Whether only a snapshot has it, as an interrupted repair leaves it.
+    /// Returns whether only a snapshot has the value, as after an interrupted repair.
     fn lacks_plain(&self) -> bool {
         self.plain.is_none() && self.live().is_some()
     }
 }
 
-/// What the metadata has of the partitions and fields of one collection.
+/// The partitions and fields of one collection in the current metadata.
 struct Parts<'t> {
     partitions: BTreeMap<i64, Values<'t>>,
     fields: BTreeMap<i64, Values<'t>>,
@@ -225,15 +225,15 @@ struct Parts<'t> {
 }
 
 impl<'t> Parts<'t> {
-    fn of(there: &'t Keys, newest: &Newest<'t>, id: CollectionId) -> Self {
-        let unfiled = values(there, newest, Family::Partition, UNFILED).into_iter();
+    fn of(entries: &'t Keys, newest: &Newest<'t>, id: CollectionId) -> Self {
+        let unfiled = values(entries, newest, Family::Partition, UNFILED).into_iter();
         let unfiled = unfiled.filter(|(_, values)| {
             let info = values.live().map(PartitionInfo::decode);
             info.is_none_or(|info| info.is_ok_and(|info| info.state != 0))
         });
         Self {
-            partitions: values(there, newest, Family::Partition, id),
-            fields: values(there, newest, Family::Field, id),
+            partitions: values(entries, newest, Family::Partition, id),
+            fields: values(entries, newest, Family::Field, id),
             unfiled: unfiled.map(|(id, _)| id).collect(),
         }
     }
@@ -259,7 +259,7 @@ impl<'t> Parts<'t> {
 
 /// Returns the values of the partitions or fields of a collection.
 fn values<'t>(
-    there: &'t Keys,
+    entries: &'t Keys,
     newest: &Newest<'t>,
     family: Family,
     id: CollectionId,
@@ -275,7 +275,7 @@ fn values<'t>(
     };
     let prefix = prefix_of(family, id);
     let mut values: BTreeMap<i64, Values<'t>> = BTreeMap::new();
-    for (key, value) in below(there, prefix.clone()) {
+    for (key, value) in below(entries, prefix.clone()) {
         if let Some(number) = number(key) {
             values.entry(number).or_default().plain = Some(value);
         }
@@ -288,7 +288,7 @@ fn values<'t>(
     values
 }
 
-/// Where lost partitions and fields may be found.
+/// The sources of lost partitions and fields.
 struct Sources<'k> {
     snapshots: Records<'k>,
     /// The title and the records of the backup.
@@ -297,16 +297,16 @@ struct Sources<'k> {
 
 /// The complete partitions and fields of a collection, and where they were found.
 struct Found {
-    parts: Whole,
+    parts: Complete,
     origin: String,
     is_of_backup: bool,
 }
 
 impl Sources<'_> {
-    /// Returns what the first source that contains everything has.
+    /// Returns the parts from the first source that contains all of them.
     ///
-    /// Of the snapshots and of the backup only the newest record counts: what contradicts it may be that something was
-    /// dropped since an older one.
+    /// Only the newest record of the snapshots and of the backup is used: an older one may contain objects that were
+    /// dropped since.
     fn find(&self, it: &Damaged<'_>, used: &Used) -> Result<Found, Reason> {
         let snapshots = self.snapshots.in_snapshots(it.id, &it.record);
         let backup = self.backup.iter();
@@ -327,7 +327,7 @@ impl Sources<'_> {
         let mut first = None;
         for (schema, is_of_backup) in all {
             let is_own = schema.fields.is_empty();
-            match Whole::of(&schema, it.id, &it.parts, used) {
+            match Complete::of(&schema, it.id, &it.parts, used) {
                 Ok(parts) => {
                     return Ok(Found {
                         parts,
@@ -336,7 +336,7 @@ impl Sources<'_> {
                     });
                 }
                 Err(reason) if reason.is_dropped => return Err(reason),
-                // The newest one is the most informative.
+                // Report the reason for the newest record.
                 Err(reason) if !is_own => {
                     first.get_or_insert_with(|| {
                         Reason::of(format!("{}: {}", schema.origin, reason.text))
@@ -350,14 +350,14 @@ impl Sources<'_> {
 }
 
 /// All partitions and fields of a collection.
-struct Whole {
+struct Complete {
     partitions: Children,
     fields: Children,
 }
 
-impl Whole {
-    /// Adds the content of a schema to the existing parts. No existing part may contradict it, and nothing that other
-    /// records refer to may be missing.
+impl Complete {
+    /// Adds the content of a schema to the existing parts. Fails if an existing part contradicts it, or if a part is
+    /// missing to which other records refer.
     fn of(
         schema: &Schema,
         id: CollectionId,
@@ -383,7 +383,7 @@ impl Whole {
         Ok(Self { partitions, fields })
     }
 
-    /// Writes what is missing and returns how much it is.
+    /// Writes the missing parts and returns their numbers as text.
     fn write(self, it: &Damaged<'_>, plan: &mut Plan<'_>) -> String {
         let partition = |id| Object::Partition(it.id, PartitionId(id));
         let partitions = write(self.partitions, &it.parts.partitions, partition, it, plan);
@@ -483,7 +483,7 @@ fn all_partitions(schema: &Schema, parts: &Parts<'_>) -> Result<Children, Reason
     Ok(all)
 }
 
-/// Returns an existing partition or field: its snapshot exists, too, or is written separately.
+/// Returns an existing partition or field. Its snapshot exists or is written separately.
 fn own(value: &[u8]) -> Child {
     Child::new(value, Timestamp::default())
 }

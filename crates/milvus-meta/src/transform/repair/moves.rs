@@ -1,5 +1,5 @@
-//! Restored collections outside databases move into the database `default`, as embedded ones do: Milvus 2.3.18, 2.4.5
-//! and later freeze what is outside.
+//! Moves restored collections outside databases into the database `default`, like embedded ones: Milvus 2.3.18, 2.4.5
+//! and later freeze collections outside databases.
 
 use super::super::snapshots::RawHistory;
 use super::super::{NewKeys, database};
@@ -19,7 +19,7 @@ pub(super) struct Move {
 }
 
 impl Move {
-    /// Plans a move; `None` if a value is no record, and for what Milvus never leaves outside a database.
+    /// Plans a move; `None` if a value is not a record, or if Milvus has already frozen the collection.
     pub(super) fn of(id: CollectionId, record: &Collection, history: &RawHistory) -> Option<Self> {
         if history.snapshots.contains_key(&Timestamp::LAST) {
             return None;
@@ -51,7 +51,7 @@ impl Move {
         self.new.iter().any(|(key, value)| plan.has(key, value))
     }
 
-    /// Returns why it is impossible.
+    /// Returns why the move is impossible.
     pub(super) fn refusal(
         &self,
         plan: &Plan<'_>,

@@ -1,5 +1,5 @@
-//! Where the partitions and fields of a collection can be found again: embedded records in snapshots or in a backup, and
-//! the separate keys of a backup.
+//! Finds the partitions and fields of a collection in embedded records of snapshots or of a backup, and in the separate
+//! keys of a backup.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -15,15 +15,15 @@ use crate::model::CollectionId;
 use crate::proto::v2_2::etcd::PartitionInfo;
 use crate::proto::v2_2::schema::FieldSchema;
 
-/// Partitions and fields of one collection, as one source has them.
+/// The partitions and fields of one collection in one source.
 pub(super) struct Schema {
-    /// Where they come from, as findings say it.
+    /// The source, as named in findings.
     pub(super) origin: String,
     pub(super) partitions: Children,
     pub(super) fields: Children,
 }
 
-/// A record, with the time of its snapshot; none of the plain key.
+/// A record with the time of its snapshot; `None` for the plain key.
 type RecordAt<'k> = (Option<Timestamp>, &'k [u8]);
 
 /// The records of each collection.
@@ -48,7 +48,7 @@ impl<'k> Records<'k> {
         Self { keys, records }
     }
 
-    /// The schemas in the snapshots of a collection, newest first.
+    /// Returns the schemas in the snapshots of a collection, newest first.
     pub(super) fn in_snapshots(&self, id: CollectionId, record: &Collection) -> Vec<Schema> {
         let mut found: Vec<_> = self.embedded(id, record).collect();
         found.sort_by_key(|(time, _)| Reverse(*time));
@@ -59,7 +59,8 @@ impl<'k> Records<'k> {
         schemas.collect()
     }
 
-    /// The schemas in a backup with this title: that of the plain record first, then the snapshots, newest first.
+    /// Returns the schemas in a backup with this title: that of the plain record, then those of the snapshots, newest
+    /// first.
     pub(super) fn in_backup(
         &self,
         title: &str,
@@ -85,7 +86,7 @@ impl<'k> Records<'k> {
         separate.into_iter().chain(records).collect()
     }
 
-    /// Records of the same collection, whatever its name is.
+    /// Returns the records of the same collection, with any name.
     fn same(
         &self,
         id: CollectionId,
@@ -93,7 +94,7 @@ impl<'k> Records<'k> {
     ) -> impl Iterator<Item = (Option<Timestamp>, Collection)> {
         let all = self.records.get(&id).into_iter().flatten();
         all.filter_map(move |(time, value)| {
-            v2_1::whole_collection(value).ok()?;
+            v2_1::check_collection(value).ok()?;
             let old = v2_1::collection(value).ok()?;
             let is_same = old.id == record.id
                 && old.create_time == record.create_time
@@ -113,7 +114,7 @@ impl<'k> Records<'k> {
         })
     }
 
-    /// Partitions and fields with separate keys, beside a plain record of the same collection.
+    /// Returns the partitions and fields with separate keys, if the plain record is that of the same collection.
     fn separate(&self, id: CollectionId, record: &Collection) -> Option<(Children, Children)> {
         let mut records = self.same(id, record);
         if !records.any(|(time, old)| time.is_none() && old.fields.is_empty()) {

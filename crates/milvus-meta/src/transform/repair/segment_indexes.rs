@@ -1,12 +1,12 @@
-//! Segment indexes that Milvus 2.2 confuses, because it knows builds by their ids alone: the official tool gives build
-//! id 0 to all segments that were too small to be indexed.
+//! Repairs segment indexes with the same build id. Milvus 2.2 identifies builds only by their ids, and the official tool
+//! gives build id 0 to all segments that were too small to be indexed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message as _;
 
 use super::super::names;
-use super::super::segment_index::PlaceholderIds;
+use super::super::placeholder::PlaceholderIds;
 use super::{Plan, names_of};
 use crate::codec::patch;
 use crate::keys::Key;
@@ -16,7 +16,7 @@ use crate::proto::v2_2::index::SegmentIndex;
 
 type Segment = (CollectionId, PartitionId, SegmentId);
 
-/// One segment index. A million of these are held: keep it small.
+/// A segment index. Kept small, because there may be a million.
 #[derive(Debug)]
 struct Row {
     build: BuildId,
@@ -38,11 +38,11 @@ fn key_of((collection, partition, segment): Segment, build: BuildId) -> Vec<u8> 
 #[derive(Debug, Default)]
 pub(super) struct SegmentIndexes {
     rows: Vec<Row>,
-    /// Builds of deleted records, and of those that cannot be read: their ids are not free either.
+    /// Builds of deleted or unreadable records, whose ids are not free either.
     others: Vec<BuildId>,
-    /// Those with build id 0, by their segments.
+    /// The segment indexes with build id 0, by segment.
     without_build: BTreeMap<Segment, Vec<u8>>,
-    /// The build ids that an interrupted repair gave to segments whose record with build id 0 is still there.
+    /// The build ids that an interrupted repair gave to segments whose record with build id 0 still exists.
     numbered: BTreeMap<Segment, BuildId>,
 }
 
@@ -55,14 +55,14 @@ struct Counts {
 }
 
 impl SegmentIndexes {
-    /// Takes one entry.
+    /// Adds an entry.
     pub(super) fn push(&mut self, relative: &[u8], value: &[u8]) {
         let Key::SegmentIndex(collection, partition, segment, build) = Key::parse(relative) else {
             return;
         };
         let segment = (collection, partition, segment);
         let Ok(record) = SegmentIndex::decode(value) else {
-            // It is reported when the result is checked.
+            // An unreadable record is reported when the result is checked.
             self.others.push(build);
             return;
         };
@@ -130,7 +130,7 @@ impl SegmentIndexes {
                 plan.changes.visible.insert(key_of(segment, build), value);
             }
         }
-        let names = names_of(plan.there);
+        let names = names_of(plan.entries);
         for ((collection, index), count) in counts {
             let skipped = match count.skipped {
                 0 => String::new(),
@@ -152,17 +152,18 @@ impl SegmentIndexes {
         self.numbered.get(&row.segment) == Some(&row.build)
     }
 
-    /// The build ids of the segments that have none yet.
+    /// Returns the build ids for the segments that have none yet.
     ///
-    /// An interrupted repair has given ids in the order of the segments. The others get the ids that it would have
-    /// given them: the result must be the one that is held against the backup.
+    /// An interrupted repair gave ids in the order of the segments. The remaining segments get the ids that it would
+    /// have given them, because the result is compared with the repair of the backup.
     fn numbers(&self, placeholders: &BTreeMap<Segment, Vec<u8>>) -> Vec<(Segment, BuildId)> {
-        let beside = |rows: &mut dyn Iterator<Item = &Row>| {
+        let beside = |is_known: &dyn Fn(&&Row) -> bool| {
+            let rows = self.rows.iter().filter(is_known);
             let known = rows.map(|row| row.build).chain(self.others.iter().copied());
-            PlaceholderIds::beside(known.map(|build| build.0).collect())
+            PlaceholderIds::new(placeholders.len(), known)
         };
         let is_ours = |row: &Row| self.is_numbered(row) && placeholders.contains_key(&row.segment);
-        let mut free = beside(&mut self.rows.iter().filter(|row| !is_ours(row)));
+        let mut free = beside(&|row| !is_ours(row));
         let all: Vec<_> = placeholders.keys().map(|it| (*it, free.next())).collect();
         let given = |segment: &Segment| self.numbered.get(segment);
         let is_same = all
@@ -174,13 +175,13 @@ impl SegmentIndexes {
         if is_same {
             return missing.collect();
         }
-        let mut free = beside(&mut self.rows.iter());
+        let mut free = beside(&|_| true);
         missing.map(|(segment, _)| (segment, free.next())).collect()
     }
 
-    /// Of several segments with the same build, Milvus reads the last; the others are skipped.
+    /// Skips segments with the same build except the last, which Milvus reads.
     fn separate(mut self, plan: &mut Plan<'_>) {
-        let names = names_of(plan.there);
+        let names = names_of(plan.entries);
         self.rows.sort_unstable_by_key(|row| row.build);
         let by_build = self.rows.chunk_by(|left, right| left.build == right.build);
         for rows in by_build.filter(|rows| rows.len() > 1) {

@@ -1,5 +1,5 @@
-//! Objects whose plain key has no snapshot: Milvus 2.2.3 and later read snapshots only, and 2.2.0 does not start on a
-//! tombstone without one.
+//! Repairs objects whose plain key has no snapshot: Milvus 2.2.3 and later read only snapshots, and 2.2.0 does not start
+//! on a tombstone without one.
 
 use super::{Keys, Plan, below, live};
 use crate::keys::{Key, Object, SNAPSHOT_PREFIX, Timestamp, is_tombstone, split_timestamp};
@@ -8,7 +8,7 @@ use crate::proto::v2_2::etcd::{AliasInfo, CollectionInfo, PartitionInfo};
 use prost::Message as _;
 
 pub(super) fn repair(plan: &mut Plan<'_>) {
-    for (key, value) in plan.there {
+    for (key, value) in plan.entries {
         let Key::Plain(object) = Key::parse(key) else {
             continue;
         };
@@ -16,7 +16,7 @@ pub(super) fn repair(plan: &mut Plan<'_>) {
         let has_history = collection.is_some() || object.alias().is_some();
         let is_refused = collection.is_some_and(|id| plan.refused.contains(&id));
         let is_done = plan.deletes(key) || plan.changes.rewrites.contains_key(key);
-        if !has_history || is_done || is_refused || has_snapshot(plan.there, key) {
+        if !has_history || is_done || is_refused || has_snapshot(plan.entries, key) {
             continue;
         }
         if is_tombstone(value) {
@@ -27,7 +27,7 @@ pub(super) fn repair(plan: &mut Plan<'_>) {
             }
             continue;
         }
-        if let Some(created) = created(plan.there, object, value) {
+        if let Some(created) = created(plan.entries, object, value) {
             let message = "it has no snapshot, so Milvus 2.2.3 and later do not see it; one is written at its creation \
                            time";
             plan.findings.warning("snapshot-missing", key, message);
@@ -37,14 +37,14 @@ pub(super) fn repair(plan: &mut Plan<'_>) {
     }
 }
 
-fn has_snapshot(there: &Keys, plain: &[u8]) -> bool {
-    let whole = [SNAPSHOT_PREFIX.as_bytes(), plain].concat();
-    let mut snapshots = below(there, [&whole, &b"_ts"[..]].concat());
-    snapshots.any(|(key, _)| split_timestamp(key).is_some_and(|(object, _)| object == whole))
+fn has_snapshot(entries: &Keys, plain: &[u8]) -> bool {
+    let complete = [SNAPSHOT_PREFIX.as_bytes(), plain].concat();
+    let mut snapshots = below(entries, [&complete, &b"_ts"[..]].concat());
+    snapshots.any(|(key, _)| split_timestamp(key).is_some_and(|(object, _)| object == complete))
 }
 
 /// Returns when an object was created; `None` if neither its record nor its collection's contains the time.
-pub(super) fn created(there: &Keys, object: Object<'_>, value: &[u8]) -> Option<Timestamp> {
+pub(super) fn created(entries: &Keys, object: Object<'_>, value: &[u8]) -> Option<Timestamp> {
     let known = |time: u64| (time != 0).then_some(Timestamp(time));
     let of = |id: CollectionId| {
         let is_of_collection = |object: Object<'_>| {
@@ -52,7 +52,7 @@ pub(super) fn created(there: &Keys, object: Object<'_>, value: &[u8]) -> Option<
                 .collection_record()
                 .is_some_and(|(_, found)| found == id)
         };
-        let records = live(there).filter(|(object, ..)| is_of_collection(*object));
+        let records = live(entries).filter(|(object, ..)| is_of_collection(*object));
         let mut times = records.filter_map(|(_, _, value)| CollectionInfo::decode(value).ok());
         times.find_map(|info| known(info.create_time))
     };

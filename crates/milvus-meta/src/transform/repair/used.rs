@@ -12,7 +12,7 @@ use crate::model::{CollectionId, FieldId, PartitionId};
 use crate::proto::v2_2::index::FieldIndex;
 use crate::proto::v2_2::query::{CollectionLoadInfo, PartitionLoadInfo};
 
-/// Partitions and fields by their collections, with what refers to them.
+/// Referenced partitions and fields, by collection.
 #[derive(Debug, Default)]
 pub(super) struct Used {
     partitions: BTreeSet<(CollectionId, PartitionId)>,
@@ -20,13 +20,13 @@ pub(super) struct Used {
 }
 
 impl Used {
-    /// Takes an entry of segments, their logs, or indexes.
+    /// Adds an entry of segments, their logs, or indexes.
     pub(super) fn push(&mut self, family: Family, relative: &[u8], value: &[u8]) {
         let key = Key::parse(relative);
         if let Key::Segment(collection, partition, _) = key {
             self.push_segment((collection, partition), value);
         } else if let Key::SegmentLog(kind, collection, _, _, field) = key
-            // Deletes are not filed under a field.
+            // Delete logs belong to no field.
             && kind != LogKind::Delete
         {
             self.fields.insert((collection, field));
@@ -61,9 +61,9 @@ impl Used {
         }
     }
 
-    /// Takes the load state.
-    pub(super) fn push_loads(&mut self, there: &Keys) {
-        for (key, value) in there {
+    /// Adds the load state.
+    pub(super) fn push_loads(&mut self, entries: &Keys) {
+        for (key, value) in entries {
             let key = Key::parse(key);
             let (collection, fields) = if let Key::CollectionLoadInfo(id) = key {
                 let info = CollectionLoadInfo::decode(value.as_slice());
@@ -81,12 +81,12 @@ impl Used {
         }
     }
 
-    /// Whether a segment that lives, or the load state of a partition, refers to the collection.
+    /// Returns whether a segment that is not dropped or the load state of a partition refers to the collection.
     pub(super) fn has_partitions(&self, collection: CollectionId) -> bool {
         self.missing_partition(collection, |_| false).is_some()
     }
 
-    /// A partition of the collection that is used and not among `known`.
+    /// Returns a referenced partition of the collection that is not known.
     pub(super) fn missing_partition(
         &self,
         collection: CollectionId,
@@ -99,7 +99,7 @@ impl Used {
         used.map(|(_, id)| *id).find(|id| !is_known(*id))
     }
 
-    /// A field of the collection that is used and not among `known`.
+    /// Returns a referenced field of the collection that is not known.
     pub(super) fn missing_field(
         &self,
         collection: CollectionId,

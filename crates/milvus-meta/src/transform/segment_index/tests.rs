@@ -15,25 +15,6 @@ fn row(segment: i64, build: i64) -> Row {
     }
 }
 
-fn numbered(builds: &[i64], wanted: usize) -> Vec<i64> {
-    let mut rows: Vec<_> = builds.iter().map(|build| row(*build, *build)).collect();
-    rows.extend((0..wanted).map(|_| row(0, 0)));
-    let mut placeholder_ids = PlaceholderIds::new(&rows, &BuildTable::default(), &Built::default());
-    (0..wanted).map(|_| placeholder_ids.next().0).collect()
-}
-
-#[test]
-fn d35_t3_placeholders_use_ids_below_the_smallest() {
-    assert_eq!(numbered(&[100, 90], 3), [89, 88, 87]);
-}
-
-#[test]
-fn t3_placeholders_use_free_ids_from_one() {
-    assert_eq!(numbered(&[], 3), [1, 2, 3]);
-    assert_eq!(numbered(&[3, 4, 6], 5), [2, 1, 5, 7, 8]);
-    assert_eq!(numbered(&[1], 2), [2, 3]);
-}
-
 #[test]
 fn target_keys_sort_as_text() {
     let of_any_length = [9, 10, 100, 101, 1000];

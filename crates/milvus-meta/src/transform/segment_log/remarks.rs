@@ -6,10 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::SegmentForm;
 use super::super::findings::Findings;
 use super::split::{Ids, Obstacle, RowCounts};
-use crate::finding::Finding;
 use crate::keys::Key;
 use crate::model::{CollectionId, PartitionId, SegmentId};
-use crate::plural::{agree, counted};
+use crate::plural::{agree, counted, listed_of};
 
 /// Maximum number of segments listed in a finding.
 const NAMED_MAX: usize = 20;
@@ -129,7 +128,7 @@ impl Remarks {
             findings.warning(code, &key, message);
         }
         if self.form == SegmentForm::Inline && self.stay > 0 {
-            findings.general(Finding::warning(
+            findings.warning(
                 "inline-segment-form",
                 b"",
                 format!(
@@ -140,7 +139,7 @@ impl Remarks {
                     counted(self.stay, "segment"),
                     agree(self.stay, "keeps", "keep")
                 ),
-            ));
+            );
         }
         self.report_root(roots, findings);
     }
@@ -158,7 +157,7 @@ impl Remarks {
         )
     }
 
-    /// Reports a relative storage root, with which the new release has to be configured.
+    /// Reports a relative storage root, which the configuration of the new release must name.
     fn report_root(&self, roots: &[String], findings: &mut Findings) {
         let Some(root) = roots.first().filter(|root| !root.starts_with('/')) else {
             return;
@@ -168,10 +167,10 @@ impl Remarks {
              2.2 finds the files if minio.rootPath is {root:?}. With local storage, localStorage.path has \
              to name the folder that {root:?} was for Milvus 2.1 (relative to its working directory)"
         );
-        findings.general(if self.stay == 0 {
-            Finding::notice("relative-storage-root", b"", message)
+        if self.stay == 0 {
+            findings.notice("relative-storage-root", b"", message);
         } else {
-            Finding::warning(
+            findings.warning(
                 "relative-storage-root",
                 b"",
                 format!(
@@ -181,25 +180,15 @@ impl Remarks {
                      set dataCoord.enableGarbageCollection: false",
                     counted(self.stay, "segment")
                 ),
-            )
-        });
+            );
+        }
     }
 }
 
 fn listed(named: &Named) -> String {
     let ids = named.first.iter().map(|(segment, _)| segment.to_string());
-    let ids: Vec<String> = ids.collect();
-    let more = named.count - ids.len() as u64;
-    let what = if named.count == 1 {
-        "segment"
-    } else {
-        "segments"
-    };
-    let ids = ids.join(", ");
-    match more {
-        0 => format!("{what} {ids}"),
-        more => format!("{what} {ids} and {more} more"),
-    }
+    let what = agree(named.count, "segment", "segments");
+    format!("{what} {}", listed_of(named.count, ids))
 }
 
 fn stays_inline(who: &str, why: &Obstacle, common: &str) -> String {

@@ -18,7 +18,7 @@ pub(in crate::transform) enum Split<'v> {
     NoLogs,
     /// The logs of each field are moved to a separate key.
     Moves(Moved<'v>),
-    /// The logs have to stay in the record.
+    /// The logs must stay in the record.
     Stays(Obstacle, RowCounts),
 }
 

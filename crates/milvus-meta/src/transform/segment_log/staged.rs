@@ -25,7 +25,7 @@ pub enum SegmentRewrite {
     Stays,
     /// It already has its new value.
     Done,
-    /// It has to be replaced with this value.
+    /// It must be replaced with this value.
     Put(Vec<u8>),
     /// It differs from both the value that was read and the new value.
     Changed,
