@@ -46,8 +46,6 @@ on_both_stores!(
     a_limit_truncates_entries_but_not_the_count,
     an_old_revision_is_read_as_it_was,
     revisions_record_creation_and_last_change,
-    a_minimum_revision_filters_entries,
-    the_count_ignores_the_filter_by_revision,
     keys_only_omits_the_values,
     a_range_without_keys_is_empty,
     a_transaction_is_one_revision,

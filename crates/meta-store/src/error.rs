@@ -97,7 +97,7 @@ pub struct StoreError {
 }
 
 impl StoreError {
-    /// Whether etcd could not be reached or did not respond in time; the condition may be
+    /// Returns whether etcd could not be reached or did not respond in time; the condition may be
     /// temporary.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
@@ -122,23 +122,25 @@ impl StoreError {
     #[must_use]
     pub fn unknown(kind: StoreErrorKind, message: impl Into<String>) -> Self {
         Self {
-            kind,
             applied: Applied::Unknown,
-            message: message.into(),
-            problems: Vec::new(),
+            ..Self::not_applied(kind, message)
         }
     }
 
     /// Adds a cause of the failed connection.
     #[must_use]
     pub fn because(mut self, problem: ConnectProblem) -> Self {
-        if !self.problems.contains(&problem) {
-            self.problems.push(problem);
-        }
+        self.add(problem);
         self
     }
 
-    /// Whether the same request may succeed if it is sent again later.
+    pub(crate) fn add(&mut self, problem: ConnectProblem) {
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
+    }
+
+    /// Returns whether the same request may succeed if it is sent again later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self.kind {

@@ -103,7 +103,7 @@ impl EtcdStore {
         Ok(store)
     }
 
-    /// The endpoints as messages name them.
+    /// Returns the endpoints as messages name them.
     #[must_use]
     pub fn endpoints(&self) -> Vec<String> {
         let members = self.inner.members.iter();
@@ -228,11 +228,7 @@ fn join_errors(errors: impl IntoIterator<Item = StoreError>) -> StoreError {
                 if error.applied == Applied::Unknown {
                     joined.applied = error.applied;
                 }
-                for problem in error.problems {
-                    if !joined.problems.contains(&problem) {
-                        joined.problems.push(problem);
-                    }
-                }
+                error.problems.into_iter().for_each(|it| joined.add(it));
             }
         }
     }
@@ -360,7 +356,7 @@ impl Store for EtcdStore {
     }
 }
 
-/// A failed read changes nothing.
+/// Marks an error as not applied, because a failed read changes nothing.
 fn nothing_applied(error: StoreError) -> StoreError {
     StoreError {
         applied: Applied::No,

@@ -30,8 +30,6 @@ pub struct RangeRequest {
     pub keys_only: bool,
     /// Return only the count.
     pub count_only: bool,
-    /// Only entries last changed at this revision or later; 0 for all.
-    pub min_mod_revision: i64,
 }
 
 impl RangeRequest {
@@ -44,7 +42,6 @@ impl RangeRequest {
             limit: 0,
             keys_only: false,
             count_only: false,
-            min_mod_revision: 0,
         }
     }
 
@@ -79,13 +76,6 @@ impl RangeRequest {
     #[must_use]
     pub fn count_only(mut self) -> Self {
         self.count_only = true;
-        self
-    }
-
-    /// Limits the result to entries changed at `revision` or later.
-    #[must_use]
-    pub fn changed_since(mut self, revision: i64) -> Self {
-        self.min_mod_revision = revision;
         self
     }
 }
@@ -145,7 +135,7 @@ impl Op {
         }
     }
 
-    /// The approximate size in a request, in bytes.
+    /// Returns the approximate size in a request, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         const FRAMING: usize = 24;

@@ -54,6 +54,21 @@ impl Default for PageLimits {
     }
 }
 
+/// Reads the pages of a scan: a store, or one with retries.
+pub trait PageSource: Clone + Send + Sync + 'static {
+    /// Reads a page.
+    fn page(
+        &self,
+        request: RangeRequest,
+    ) -> impl Future<Output = Result<RangeResponse, StoreError>> + Send;
+}
+
+impl<S: Store> PageSource for S {
+    async fn page(&self, request: RangeRequest) -> Result<RangeResponse, StoreError> {
+        self.range(request).await
+    }
+}
+
 /// A paged read of a range at one revision.
 #[derive(Debug)]
 pub struct Scan<S> {
@@ -79,7 +94,7 @@ struct Page {
     limit: i64,
 }
 
-impl<S: Store> Scan<S> {
+impl<S: PageSource> Scan<S> {
     /// Starts a scan of `range` at `revision`, or at the newest one, which then is that of all
     /// pages.
     ///
@@ -160,13 +175,13 @@ impl<S: Store> Scan<S> {
         }
     }
 
-    /// The revision that all pages are read at.
+    /// Returns the revision that all pages are read at.
     #[must_use]
     pub fn revision(&self) -> i64 {
         self.revision
     }
 
-    /// The number of keys in the range at that revision, as counted by etcd.
+    /// Returns the number of keys in the range at that revision, as counted by etcd.
     #[must_use]
     pub fn keys(&self) -> u64 {
         u64::try_from(self.splits.keys()).unwrap_or_default()
@@ -232,7 +247,7 @@ impl<S: Store> Scan<S> {
         error
     }
 
-    /// Whether another page may be requested. The next one in key order always may.
+    /// Returns whether another page may be requested. The next one in key order always may.
     fn may_fetch(&self) -> bool {
         let fetches = self.in_flight.iter();
         let pending = fetches.filter(|fetch| !fetch.0.is_finished()).count();
@@ -271,7 +286,7 @@ impl Drop for Fetch {
 }
 
 /// Reads the first page of a split.
-async fn fetch<S: Store>(
+async fn fetch<S: PageSource>(
     store: S,
     revision: Option<i64>,
     limits: PageLimits,
@@ -284,7 +299,7 @@ async fn fetch<S: Store>(
             keys_only: limits.keys_only,
             ..RangeRequest::new(split.range.clone()).limit(limit)
         };
-        match store.range(request).await {
+        match store.page(request).await {
             Ok(response) => return Ok(Page { response, limit }),
             // Values are larger than any before, so that the reply exceeds the maximum size.
             Err(error) if error.kind == StoreErrorKind::TooLarge && limit > 1 => {

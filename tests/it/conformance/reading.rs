@@ -78,35 +78,6 @@ pub(super) async fn revisions_record_creation_and_last_change(store: impl Store,
     );
 }
 
-pub(super) async fn a_minimum_revision_filters_entries(store: impl Store, root: String) {
-    put(&store, &format!("{root}/old"), "v").await;
-    let since = put(&store, &format!("{root}/new"), "v").await;
-    put(&store, &format!("{root}/newer"), "v").await;
-    let range = KeyRange::prefix(format!("{root}/"));
-    let changed = read(
-        &store,
-        RangeRequest::new(range.clone()).changed_since(since),
-    )
-    .await;
-    assert_eq!(
-        keys(&changed.entries),
-        [format!("{root}/new"), format!("{root}/newer")]
-    );
-    let one = RangeRequest::new(range).changed_since(since).limit(1);
-    let one = read(&store, one).await;
-    assert_eq!(keys(&one.entries), [format!("{root}/new")]);
-    assert!(one.more);
-}
-
-pub(super) async fn the_count_ignores_the_filter_by_revision(store: impl Store, root: String) {
-    put(&store, &format!("{root}/old"), "v").await;
-    let since = put(&store, &format!("{root}/new"), "v").await;
-    let range = KeyRange::prefix(format!("{root}/"));
-    let request = RangeRequest::new(range).changed_since(since);
-    assert_eq!(read(&store, request.clone()).await.count, 2);
-    assert_eq!(read(&store, request.count_only()).await.count, 2);
-}
-
 pub(super) async fn keys_only_omits_the_values(store: impl Store, root: String) {
     put(&store, &format!("{root}/k"), "v").await;
     let range = KeyRange::prefix(format!("{root}/"));

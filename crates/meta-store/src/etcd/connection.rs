@@ -165,7 +165,7 @@ impl Member {
         .because(problem)
     }
 
-    /// The error of a member that responds but cannot serve requests.
+    /// Returns the error of a member that responds but cannot serve requests.
     fn not_serving(&self, problem: ConnectProblem) -> StoreError {
         let (kind, reason) = if problem == ConnectProblem::Learner {
             let reason = "the member is a learner: it does not serve requests yet";
@@ -178,7 +178,7 @@ impl Member {
             .because(problem)
     }
 
-    /// The error of a member that did not reply within `limit`.
+    /// Returns the error of a member that did not reply within `limit`.
     pub(super) fn no_reply(&self, limit: Duration) -> StoreError {
         // The rest of a deadline can be a nanosecond short of the configured timeout.
         let seconds = (limit.as_secs_f64() * 10.0).round() / 10.0;

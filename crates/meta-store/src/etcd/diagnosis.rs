@@ -60,7 +60,7 @@ pub(super) async fn diagnose(
     timeout(limit, diagnosis).await.ok().flatten()
 }
 
-/// The host of `host:port`, without the brackets of an IPv6 address.
+/// Returns the host of `host:port`, without the brackets of an IPv6 address.
 pub(super) fn host_of(authority: &str) -> &str {
     let host = authority
         .rsplit_once(':')
@@ -98,7 +98,7 @@ async fn handshake(
     }
 }
 
-/// Whether a server at an http endpoint responds to a TLS handshake, with a certificate (which is
+/// Returns whether a server at an http endpoint responds to a TLS handshake, with a certificate (which is
 /// never trusted here) or with an alert.
 async fn expects_tls(stream: TcpStream, authority: &str) -> Option<(Problem, String)> {
     let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
@@ -209,7 +209,7 @@ fn wrong_name(expected: &str, presented: &[String]) -> (Problem, String) {
     (Problem::WrongName, text)
 }
 
-/// The names in a certificate, which rustls formats as `DnsName("etcd")` and `IpAddress(10.0.0.1)`.
+/// Returns the names in a certificate, which rustls formats as `DnsName("etcd")` and `IpAddress(10.0.0.1)`.
 fn names(presented: &[String]) -> Vec<String> {
     let inner = |name: &String| {
         let text = name.split_once('(').map_or(name.as_str(), |(_, rest)| rest);
@@ -227,7 +227,7 @@ fn date(seconds: u64) -> String {
     }
 }
 
-/// What a server's alert means. Servers differ in which they send about a client certificate.
+/// Explains a server's alert. Servers send different alerts about a client certificate.
 fn alerted(alert: AlertDescription, identity: bool) -> (Problem, String) {
     use AlertDescription as A;
     let about_the_certificate = matches!(

@@ -118,7 +118,7 @@ pub(super) fn stream_closed(endpoint: &str, reason: &str) -> StoreError {
     }
 }
 
-/// The connection problem that the server's message reports, if any.
+/// Returns the connection problem that the server's message reports, if any.
 fn problem(kind: StoreErrorKind, reason: &str) -> Option<ConnectProblem> {
     const LOGIN: [&str; 4] = [
         "authentication failed",
@@ -133,7 +133,7 @@ fn problem(kind: StoreErrorKind, reason: &str) -> Option<ConnectProblem> {
         .then_some(ConnectProblem::NoLeader)
 }
 
-/// Whether a new login is required: the users changed, or the token is invalid.
+/// Returns whether a new login is required: the users changed, or the token is invalid.
 pub(super) fn is_stale_login(error: &EtcdError) -> bool {
     // 3.5 sends the second message when it receives a request, before the first check can fail; the
     // third is for an expired token.
@@ -143,12 +143,12 @@ pub(super) fn is_stale_login(error: &EtcdError) -> bool {
         || message.contains("invalid auth token")
 }
 
-/// Whether authentication is disabled, so that no login is required.
+/// Returns whether authentication is disabled, so that no login is required.
 pub(super) fn is_login_unknown(error: &EtcdError) -> bool {
     message_of(error).contains("authentication is not enabled")
 }
 
-/// Whether the error says that a lease does not exist.
+/// Returns whether the error says that a lease does not exist.
 pub(super) fn is_lease_gone(error: &EtcdError) -> bool {
     if let EtcdError::LeaseKeepAliveError(message) = error {
         return message.contains("lease not found");
@@ -187,7 +187,7 @@ fn classify(code: i32, message: &str, client_side: bool) -> (StoreErrorKind, App
     }
 }
 
-/// Whether the connection was never established, so that nothing was sent.
+/// Returns whether the connection was never established, so that nothing was sent.
 fn never_connected(error: &dyn Error) -> bool {
     causes(error).any(|cause| {
         cause
@@ -200,7 +200,7 @@ fn never_connected(error: &dyn Error) -> bool {
     })
 }
 
-/// The message with the causes that add information, innermost last.
+/// Returns the message with the causes that add information, innermost last.
 fn reason_of(message: &str, error: &dyn Error) -> String {
     let mut parts: Vec<String> = Vec::new();
     if !message.is_empty() {

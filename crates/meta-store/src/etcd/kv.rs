@@ -80,7 +80,7 @@ impl Kv {
     {
         let mut request = Request::new(encoded);
         let headers = request.metadata_mut();
-        // A member without a leader then fails the request instead of letting it wait.
+        // A member without a leader then fails the request at once.
         headers.insert("hasleader", AsciiMetadataValue::from_static("true"));
         if let Some(token) = self.token() {
             headers.insert("token", token);

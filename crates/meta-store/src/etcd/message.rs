@@ -21,8 +21,6 @@ pub(super) struct RangeMessage {
     pub(super) keys_only: bool,
     #[prost(bool, tag = "9")]
     pub(super) count_only: bool,
-    #[prost(int64, tag = "10")]
-    pub(super) min_mod_revision: i64,
 }
 
 /// `RangeResponse`.

@@ -41,7 +41,7 @@ impl Metrics {
         Self { tls }
     }
 
-    /// The quota in bytes of the member at `endpoint`, if its metrics contain it.
+    /// Returns the quota in bytes of the member at `endpoint`, if its metrics contain it.
     pub(super) async fn quota(&self, endpoint: &str) -> Option<u64> {
         let unknown = |reason: MetricsError| {
             tracing::debug!(endpoint, %reason, "the metrics do not contain the quota");

@@ -25,7 +25,7 @@ impl Password {
         &self.0
     }
 
-    /// Whether the secret is empty.
+    /// Returns whether the secret is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -69,7 +69,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The default options for one endpoint.
+    /// Returns the default options for one endpoint.
     #[must_use]
     pub fn for_endpoint(endpoint: impl Into<String>) -> Self {
         Self {
@@ -101,7 +101,7 @@ impl Options {
         }
     }
 
-    /// The TLS settings, including those implied by an `https` endpoint.
+    /// Returns the TLS settings, including those implied by an `https` endpoint.
     pub(super) fn tls(&self) -> Result<Option<TlsSetup>, StoreError> {
         let https = |endpoint: &String| endpoint.trim().starts_with("https://");
         match &self.tls {
@@ -149,7 +149,7 @@ fn normalize(endpoint: &str, tls: bool) -> Result<String, StoreError> {
     }
 }
 
-fn invalid(message: impl Into<String>) -> StoreError {
+pub(super) fn invalid(message: impl Into<String>) -> StoreError {
     StoreError::not_applied(StoreErrorKind::Other, message)
 }
 

@@ -47,7 +47,6 @@ pub(super) fn range(request: &RangeRequest) -> Bytes {
         revision: request.revision.unwrap_or(0),
         keys_only: request.keys_only,
         count_only: request.count_only,
-        min_mod_revision: request.min_mod_revision,
     };
     message.encode_to_vec().into()
 }
@@ -89,7 +88,7 @@ pub(super) fn txn(txn: Txn) -> Bytes {
     message.encode_to_vec().into()
 }
 
-/// The number of keys that a transaction deleted.
+/// Returns the number of keys that a transaction deleted.
 pub(super) fn deleted(reply: &TxnReply) -> u64 {
     let parts = reply.responses.iter();
     parts

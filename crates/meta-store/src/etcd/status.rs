@@ -45,7 +45,7 @@ impl EtcdStore {
         Ok(status)
     }
 
-    /// The status and the quota of each member, 0 if unknown.
+    /// Returns the status and the quota of each member, 0 if unknown.
     async fn query_all(&self) -> Vec<(usize, Result<(StatusResponse, u64), StoreError>)> {
         let limit = self.inner.connect_timeout.min(self.inner.request_timeout);
         let mut queries = JoinSet::new();
@@ -68,7 +68,7 @@ impl EtcdStore {
         queries.join_all().await
     }
 
-    /// The raised alarms; empty if the user lacks the permission.
+    /// Returns the raised alarms; empty if the user lacks the permission.
     async fn alarms(&self) -> Result<Vec<String>, StoreError> {
         let limit = self.inner.request_timeout;
         let response = self
@@ -107,7 +107,7 @@ fn size(bytes: i64) -> u64 {
     u64::try_from(bytes).unwrap_or(0)
 }
 
-/// The smaller quota; 0 if unknown.
+/// Returns the smaller quota; 0 if unknown.
 fn smaller(quota: Option<u64>, reported: u64) -> Option<u64> {
     match (quota, reported) {
         (quota, 0) => quota,

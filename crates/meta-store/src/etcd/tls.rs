@@ -20,7 +20,8 @@ use tokio_rustls::rustls::{
 };
 use tonic::transport::{ClientTlsConfig, Endpoint, Identity};
 
-use crate::{ConnectProblem, StoreError, StoreErrorKind};
+use super::options::invalid;
+use crate::{ConnectProblem, StoreError};
 
 /// The ALPN name of HTTP/2.
 const ALPN_HTTP2: &[u8] = b"h2";
@@ -89,7 +90,7 @@ impl TlsSetup {
         self.identity.is_some()
     }
 
-    /// The name that the certificate of the server at `host` must have.
+    /// Returns the name that the certificate of the server at `host` must have.
     pub(super) fn server_name<'h>(&'h self, host: &'h str) -> &'h str {
         self.server_name.as_deref().unwrap_or(host)
     }
@@ -107,7 +108,7 @@ impl TlsSetup {
         endpoint.tls_config_with_verifier(config, verifier)
     }
 
-    /// The same settings for a connection without gRPC; `http2` negotiates HTTP/2.
+    /// Returns the same settings for a connection without gRPC; `http2` negotiates HTTP/2.
     pub(super) fn client_config(&self, http2: bool) -> Result<ClientConfig, TlsError> {
         let verifier: Arc<dyn ServerCertVerifier> = self.verifier.clone();
         let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
@@ -173,7 +174,7 @@ impl TrustVerifier {
         })
     }
 
-    /// Whether the certificate is signed with its own key.
+    /// Returns whether the certificate is signed with its own key.
     fn is_self_signed(&self, certificate: &CertificateDer<'_>, now: UnixTime) -> bool {
         let mut own = RootCertStore::empty();
         let provider = Arc::clone(&self.provider);
@@ -305,7 +306,7 @@ pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, &'static
     Ok(found)
 }
 
-/// Whether the encoding is invalid; old X.509 versions are not.
+/// Returns whether the encoding is invalid; old X.509 versions are not.
 fn is_damaged(certificate: &CertificateDer<'_>) -> bool {
     matches!(
         ParsedCertificate::try_from(certificate),
@@ -379,8 +380,4 @@ fn read_file(path: &Path) -> Result<Vec<u8>, StoreError> {
 
 fn unusable(what: &str, path: &Path, problem: &str) -> StoreError {
     invalid(format!("the {what} {} {problem}", path.display()))
-}
-
-fn invalid(message: impl Into<String>) -> StoreError {
-    StoreError::not_applied(StoreErrorKind::Other, message)
 }

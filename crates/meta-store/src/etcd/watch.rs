@@ -12,7 +12,7 @@ use milvus_meta::keys::KeyRange;
 
 impl EtcdStore {
     /// Watches until an event arrives; if a member fails, switches to another one. The caller sets
-    /// the timeout; the keep-alive of the connection detects a member that hangs.
+    /// the timeout; the keep-alive of the connection detects a member that does not answer.
     pub(super) async fn watch(&self, range: &KeyRange, revision: i64) -> Result<(), StoreError> {
         let mut pause = FIRST_PAUSE;
         loop {

@@ -105,7 +105,7 @@ impl Splits {
         }
     }
 
-    /// The number of keys in all parts, as counted by etcd.
+    /// Returns the number of keys in all parts, as counted by etcd.
     pub(super) fn keys(&self) -> i64 {
         self.keys
     }
@@ -127,12 +127,12 @@ impl Splits {
         number
     }
 
-    /// The number of the first part with unread keys.
+    /// Returns the number of the first part with unread keys.
     pub(super) fn first_unread_part(&self) -> Option<usize> {
         self.pieces.front().map(|piece| piece.part)
     }
 
-    /// Whether the first unread piece is requested, or everything is read.
+    /// Returns whether the first unread piece is requested, or everything is read.
     pub(super) fn first_is_requested(&self) -> bool {
         let first = self.pieces.front();
         first.is_none_or(|piece| matches!(piece.state, PieceState::Requested(..)))
@@ -165,7 +165,7 @@ impl Splits {
         None
     }
 
-    /// Whether a piece of the part before this one is in flight.
+    /// Returns whether a piece of the part before this one is in flight.
     fn is_in_flight(&self, index: usize, part: usize) -> bool {
         let mut before = self.pieces.range(..index);
         before.any(|piece| piece.part == part)
@@ -245,7 +245,7 @@ impl Splits {
 }
 
 impl Part {
-    /// Whether the density of the next keys is unknown.
+    /// Returns whether the density of the next keys is unknown.
     fn density_is_unknown(&self) -> bool {
         self.empty > 0 || self.overfull
     }
@@ -294,7 +294,7 @@ impl Part {
 }
 
 impl Page {
-    /// The limit of the next page from the sizes in this one. It grows gradually and shrinks at
+    /// Returns the limit of the next page from the sizes in this one. It grows gradually and shrinks at
     /// once.
     fn next_limit(&self, limits: PageLimits) -> i64 {
         let entries = &self.response.entries;
@@ -309,7 +309,7 @@ impl Page {
         next_limit.clamp(1, largest)
     }
 
-    /// The unread rest of the requested range after this page.
+    /// Returns the unread rest of the requested range after this page.
     fn rest(&self, range: KeyRange, part: usize) -> Option<Piece> {
         let response = &self.response;
         let found = i64::try_from(response.entries.len()).unwrap_or(i64::MAX);

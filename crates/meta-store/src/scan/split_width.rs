@@ -17,7 +17,7 @@ pub(super) enum SplitWidth {
 }
 
 impl SplitWidth {
-    /// The distance from `first` to `last`.
+    /// Returns the distance from `first` to `last`.
     pub(super) fn between(first: &[u8], last: &[u8]) -> Option<Self> {
         let pairs = first.iter().zip(last);
         let depth = pairs.take_while(|(one, other)| one == other).count();
@@ -88,7 +88,7 @@ impl SplitWidth {
         }
     }
 
-    /// The width to the next value of the number before `start`, such as the collection id before
+    /// Returns the width to the next value of the number before `start`, such as the collection id before
     /// segment ids; without such a number, to the end of the folder.
     fn number_before(key: &[u8], start: usize) -> Self {
         let before = &key[..start.min(key.len())];
@@ -122,7 +122,7 @@ fn digits_around(key: &[u8], position: usize) -> (usize, usize) {
     (before.len() - left, left + right)
 }
 
-/// The decimal number of `width` digits at `start`.
+/// Returns the decimal number of `width` digits at `start`.
 fn number(key: &[u8], start: usize, width: usize) -> Option<u64> {
     let digits = key.get(start..start + width)?;
     if !digits.iter().all(u8::is_ascii_digit) {

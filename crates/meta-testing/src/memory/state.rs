@@ -260,9 +260,8 @@ impl MemoryState {
             let Some(version) = version_at(versions, revision) else {
                 continue;
             };
-            // etcd counts before it filters by revision.
             response.count += 1;
-            if request.count_only || version.mod_revision < request.min_mod_revision {
+            if request.count_only {
                 continue;
             }
             if limit > 0 && response.entries.len() == limit {
