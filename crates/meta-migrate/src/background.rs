@@ -7,9 +7,6 @@ use tokio::task::JoinHandle;
 use crate::error::EngineErrorKind;
 
 /// Runs work that blocks on a separate thread.
-///
-/// # Errors
-/// [`EngineErrorKind::Worker`] if it panicked.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, EngineErrorKind> {
@@ -27,9 +24,6 @@ impl<T: Send + 'static> Background<T> {
     }
 
     /// Waits for the result.
-    ///
-    /// # Errors
-    /// [`EngineErrorKind::Worker`] if the task panicked.
     pub(super) async fn outcome(mut self) -> Result<T, EngineErrorKind> {
         let outcome = (&mut self.0).await;
         outcome.map_err(|error| EngineErrorKind::Worker(error.to_string()))

@@ -10,7 +10,7 @@ use meta_store::{RangeRequest, Store, StoreErrorKind};
 use milvus_meta::entry::{Entry, printable};
 use milvus_meta::keys::MetaRoot;
 
-use crate::context::{Etcd, ReadRevision, Retries};
+use crate::context::{Etcd, ReadRevision};
 use crate::error::{EngineError, EngineErrorKind, while_doing};
 use crate::fence::{LockWait, Waits};
 use crate::fingerprint::Filter;
@@ -52,13 +52,7 @@ pub async fn backup<S: Store>(
         if options.refuse_sessions {
             sessions::wait_until_gone(etcd, options.waits.sessions).await?;
         }
-        let mut retries = Retries::new(etcd.ctx);
-        loop {
-            match save_once(etcd, options).await {
-                Err(failure) if retries.again_after(&failure) => {}
-                outcome => return outcome,
-            }
-        }
+        etcd.at_one_revision(|| save_once(etcd, options)).await
     };
     save.await.map_err(EngineError::before_writing)
 }

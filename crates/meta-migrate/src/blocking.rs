@@ -25,9 +25,6 @@ pub const LOCK_HELD: &str = "lock-held";
 pub const UNFINISHED_RESTORE: &str = "unfinished-restore";
 
 /// Checks whether `migrate` would start now, without writing.
-///
-/// # Errors
-/// [`EngineError`] if etcd cannot be read.
 pub async fn blocking<S: Store>(
     store: &S,
     root: &MetaRoot,

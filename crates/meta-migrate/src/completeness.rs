@@ -6,8 +6,7 @@ use meta_store::Store;
 use milvus_meta::entry::Entry;
 use milvus_meta::finding::{Finding, Severity};
 use milvus_meta::keys::MetaRoot;
-use milvus_meta::layout::Layout;
-use milvus_meta::layout::LayoutDetector;
+use milvus_meta::layout::{Layout, LayoutDetector};
 use milvus_meta::release::Release;
 use milvus_meta::transform::{CollectionForm, Options, Task};
 use milvus_meta::verify::{Checker, Context, INTERRUPTED};
@@ -61,24 +60,21 @@ pub(super) async fn survey<S: Store>(
 ) -> Result<Survey, EngineErrorKind> {
     let filter = Filter::all(etcd.root);
     let keeps_history = context.recorded == Some(CollectionForm::Embedded);
-    let mut checker = Checker::within(etcd.root.clone(), context);
-    let mut detector = LayoutDetector::new(etcd.root.clone());
+    let mut check = EntryCheck::new(etcd.root, context);
     let revision = etcd.newest_revision().await?;
     let range = etcd.root.range();
     let mut pages = Pages::begin(etcd.store, etcd.ctx, range, revision).await?;
     etcd.observer.phase_started("check", Some(pages.keys()));
     while let Some(page) = pages.next().await? {
-        for entry in page.iter().filter(|entry| filter.keeps(entry)) {
-            checker.push(entry);
-            detector.push(entry);
-        }
+        let kept = page.iter().filter(|entry| filter.keeps(entry));
+        kept.for_each(|entry| check.push(entry));
         etcd.observer.phase_finished();
     }
-    let mut checked = checker.finish();
+    let mut survey = check.finish();
     if keeps_history {
-        accept_history(&mut checked);
+        accept_history(&mut survey.checked);
     }
-    Ok(Survey { detector, checked })
+    Ok(survey)
 }
 
 /// Returns the errors that would remain after a repair, or after merging both layouts.
@@ -148,12 +144,13 @@ pub(super) fn has_2_1_run(findings: &[Finding]) -> bool {
         .any(|finding| codes.contains(&finding.code.as_str()))
 }
 
-pub(super) struct FileCheck {
+/// Checks entries as 2.2 metadata and detects their layout.
+pub(super) struct EntryCheck {
     checker: Checker,
     detector: LayoutDetector,
 }
 
-impl FileCheck {
+impl EntryCheck {
     pub(super) fn new(root: &MetaRoot, context: Context) -> Self {
         Self {
             checker: Checker::within(root.clone(), context),

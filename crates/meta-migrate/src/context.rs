@@ -9,7 +9,7 @@ use crate::RunId;
 use crate::error::{EngineErrorKind, while_doing};
 use crate::limits::Limits;
 use crate::observer::Observer;
-use crate::retry::read;
+use crate::retry::{RetryingPages, read};
 use crate::shutdown::CancelToken;
 
 /// The parameters of a run.
@@ -55,6 +55,30 @@ impl<S: Store> Etcd<'_, S> {
         read(self.store, self.limits.retry_timeout, request)
             .await
             .map_err(while_doing(action))
+    }
+
+    /// Runs a read at one revision. Runs it again, at a newer revision, if etcd compacted the first one.
+    pub(super) async fn at_one_revision<T, Read>(
+        &self,
+        mut read: impl FnMut() -> Read,
+    ) -> Result<T, EngineErrorKind>
+    where
+        Read: Future<Output = Result<T, EngineErrorKind>>,
+    {
+        let mut retries = Retries::new(self.ctx);
+        loop {
+            match read().await {
+                Err(failure) if retries.again_after(&failure) => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    pub(super) fn retrying_pages(&self) -> RetryingPages<S> {
+        RetryingPages {
+            store: self.store.clone(),
+            retry_timeout: self.limits.retry_timeout,
+        }
     }
 
     pub(super) async fn newest_revision(&self) -> Result<i64, EngineErrorKind> {

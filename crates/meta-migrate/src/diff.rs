@@ -251,10 +251,7 @@ impl Collector {
 
     pub(super) fn report(mut self) -> VerifyReport {
         self.findings.sort();
-        let bad = self
-            .findings
-            .iter()
-            .any(|finding| finding.severity == milvus_meta::finding::Severity::Error);
+        let bad = self.findings.iter().any(Finding::is_error);
         VerifyReport {
             ok: !bad && self.missing + self.different + self.extra == 0,
             missing: self.missing,

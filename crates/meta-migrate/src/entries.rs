@@ -13,9 +13,6 @@ use crate::throughput::pages::Pages;
 
 /// Reads ranges at one revision and passes every entry to `visit` until it breaks, including leased
 /// entries. Returns the revision.
-///
-/// # Errors
-/// [`EngineError`] if etcd cannot be read.
 pub async fn entries<S: Store>(
     store: &S,
     root: &MetaRoot,

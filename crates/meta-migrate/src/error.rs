@@ -8,9 +8,8 @@ use meta_report::{BackupRef, RestoreReport, SessionReport, VerifyReport};
 use meta_store::{StoreError, StoreErrorKind};
 use milvus_meta::entry::printable;
 use milvus_meta::keys::MetaRoot;
-use milvus_meta::plural::{agree, counted};
-use milvus_meta::transform::FormError;
-use milvus_meta::transform::PlanReport;
+use milvus_meta::plural::{agree, counted, listed};
+use milvus_meta::transform::{FormError, PlanReport};
 
 use crate::shutdown::{CancelToken, Signal};
 
@@ -32,7 +31,7 @@ pub struct Instances {
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineErrorKind {
-    /// A request to etcd failed for good.
+    /// A request to etcd failed, also after retries.
     #[error("{action} failed")]
     Store {
         /// What was being done.
@@ -293,24 +292,13 @@ pub enum EngineErrorKind {
 }
 
 fn list_sessions(sessions: &[SessionReport]) -> String {
-    const SHOWN: usize = 5;
-    let mut text = sessions
-        .iter()
-        .take(SHOWN)
-        .map(|session| format!("{} ({})", session.key, session.ending()))
-        .collect::<Vec<_>>()
-        .join(", ");
-    if sessions.len() > SHOWN {
-        text.push_str(&format!(" and {} more", sessions.len() - SHOWN));
-    }
-    text
+    let sessions = sessions.iter();
+    listed(sessions.map(|session| format!("{} ({})", session.key, session.ending())))
 }
 
 fn error_count(plan: &PlanReport) -> usize {
-    plan.findings
-        .iter()
-        .filter(|finding| finding.severity == milvus_meta::finding::Severity::Error)
-        .count()
+    let findings = plan.findings.iter();
+    findings.filter(|finding| finding.is_error()).count()
 }
 
 /// What this run has written.
@@ -337,7 +325,7 @@ pub enum ErrorClass {
     Failed,
     /// Wrong options; nothing was changed.
     Usage,
-    /// Live sessions or a held lock; nothing was changed.
+    /// Live sessions or the lock of another run; nothing was changed.
     Refused,
     /// Findings of severity error; nothing was changed.
     Unmigratable,
@@ -394,72 +382,48 @@ impl EngineError {
     /// Returns the class of the failure.
     #[must_use]
     pub fn kind(&self) -> ErrorClass {
-        match (&*self.failure, self.written) {
-            (EngineErrorKind::Interrupted(signal), _) => ErrorClass::Interrupted(*signal),
-            (EngineErrorKind::Verification(_), _) => ErrorClass::Differs,
-            (
-                _,
-                WriteState::Staged
-                | WriteState::InDoubt
-                | WriteState::Committed
-                | WriteState::Restoring
-                | WriteState::Restored,
-            ) => ErrorClass::PartWay,
-            (
-                EngineErrorKind::PlanChanged { .. } | EngineErrorKind::StagedDiffers(_),
-                WriteState::Nothing,
-            ) => ErrorClass::PartWay,
-            (
-                EngineErrorKind::Sessions(_)
-                | EngineErrorKind::ComponentStarted(_)
-                | EngineErrorKind::Locked(_)
-                | EngineErrorKind::OtherTask { .. }
-                | EngineErrorKind::LockLost { .. }
-                | EngineErrorKind::JournalChanged { .. }
-                | EngineErrorKind::PlanNotApproved { .. }
-                | EngineErrorKind::UnknownLoss { .. }
-                | EngineErrorKind::StagedFromOther { .. }
-                | EngineErrorKind::NotStaged { .. }
-                | EngineErrorKind::ChangedWhileRestoring { .. }
-                | EngineErrorKind::WouldLose { .. }
-                | EngineErrorKind::OtherEtcd { .. },
-                WriteState::Nothing,
-            ) => ErrorClass::Refused,
-            (EngineErrorKind::Backup(BackupError::Ephemeral { .. }), WriteState::Nothing) => {
-                ErrorClass::Refused
+        match &*self.failure {
+            EngineErrorKind::Interrupted(signal) => ErrorClass::Interrupted(*signal),
+            EngineErrorKind::Verification(_) => ErrorClass::Differs,
+            _ if self.written != WriteState::Nothing => ErrorClass::PartWay,
+            EngineErrorKind::PlanChanged { .. } | EngineErrorKind::StagedDiffers(_) => {
+                ErrorClass::PartWay
             }
-            (EngineErrorKind::Backup(error), WriteState::Nothing) if error.is_wrong_path() => {
-                ErrorClass::Usage
-            }
-            (
-                EngineErrorKind::Findings(_)
-                | EngineErrorKind::NoMetadata { .. }
-                | EngineErrorKind::EntryTooLarge { .. },
-                WriteState::Nothing,
-            ) => ErrorClass::Unmigratable,
-            (
-                EngineErrorKind::Usage(_)
-                | EngineErrorKind::Form(_)
-                | EngineErrorKind::NoBackup
-                | EngineErrorKind::StagedWouldStay { .. }
-                | EngineErrorKind::WrongRoot { .. },
-                WriteState::Nothing,
-            ) => ErrorClass::Usage,
-            (
-                EngineErrorKind::Store { .. }
-                | EngineErrorKind::Journal { .. }
-                | EngineErrorKind::History { .. }
-                | EngineErrorKind::SourceChanged { .. }
-                | EngineErrorKind::NoRoom { .. }
-                | EngineErrorKind::CommitTooLarge { .. }
-                | EngineErrorKind::CommitTooLong { .. }
-                | EngineErrorKind::Alarm(_)
-                | EngineErrorKind::Backup(_)
-                | EngineErrorKind::OtherBackup { .. }
-                | EngineErrorKind::Declined
-                | EngineErrorKind::Worker(_),
-                WriteState::Nothing,
-            ) => ErrorClass::Failed,
+            EngineErrorKind::Sessions(_)
+            | EngineErrorKind::ComponentStarted(_)
+            | EngineErrorKind::Locked(_)
+            | EngineErrorKind::OtherTask { .. }
+            | EngineErrorKind::LockLost { .. }
+            | EngineErrorKind::JournalChanged { .. }
+            | EngineErrorKind::PlanNotApproved { .. }
+            | EngineErrorKind::UnknownLoss { .. }
+            | EngineErrorKind::StagedFromOther { .. }
+            | EngineErrorKind::NotStaged { .. }
+            | EngineErrorKind::ChangedWhileRestoring { .. }
+            | EngineErrorKind::WouldLose { .. }
+            | EngineErrorKind::OtherEtcd { .. }
+            | EngineErrorKind::Backup(BackupError::Ephemeral { .. }) => ErrorClass::Refused,
+            EngineErrorKind::Backup(error) if error.is_wrong_path() => ErrorClass::Usage,
+            EngineErrorKind::Findings(_)
+            | EngineErrorKind::NoMetadata { .. }
+            | EngineErrorKind::EntryTooLarge { .. } => ErrorClass::Unmigratable,
+            EngineErrorKind::Usage(_)
+            | EngineErrorKind::Form(_)
+            | EngineErrorKind::NoBackup
+            | EngineErrorKind::StagedWouldStay { .. }
+            | EngineErrorKind::WrongRoot { .. } => ErrorClass::Usage,
+            EngineErrorKind::Store { .. }
+            | EngineErrorKind::Journal { .. }
+            | EngineErrorKind::History { .. }
+            | EngineErrorKind::SourceChanged { .. }
+            | EngineErrorKind::NoRoom { .. }
+            | EngineErrorKind::CommitTooLarge { .. }
+            | EngineErrorKind::CommitTooLong { .. }
+            | EngineErrorKind::Alarm(_)
+            | EngineErrorKind::Backup(_)
+            | EngineErrorKind::OtherBackup { .. }
+            | EngineErrorKind::Declined
+            | EngineErrorKind::Worker(_) => ErrorClass::Failed,
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use meta_store::{Applied, Compare, Op, RangeRequest, Store, StoreError, StoreErrorKind, Txn};
+use meta_store::{Applied, Compare, Op, RangeRequest, Store, StoreError, Txn};
 use milvus_meta::entry::{Entry, printable};
 use milvus_meta::keys::{KeyRange, MetaRoot};
 
@@ -19,7 +19,7 @@ use crate::error::{EngineErrorKind, while_doing};
 use crate::retry::{read, with_retry};
 use crate::sessions;
 
-/// A held lock. Dropping it stops the renewal of the lease; [`Fence::release`] releases it at once.
+/// The lock of this run. Dropping it stops the renewal of the lease; [`Fence::release`] releases it at once.
 #[derive(Debug)]
 pub(super) struct Fence<S: Store> {
     store: S,
@@ -173,13 +173,7 @@ async fn try_acquire<S: Store>(etcd: Etcd<'_, S>) -> Result<Option<(i64, i64)>, 
     let RunContext { root, limits, .. } = ctx;
     let lease = with_retry(limits.retry_timeout, || store.lease_grant(limits.lock_ttl))
         .await
-        .map_err(|error| {
-            // A full etcd rejects the lease, which is the first request.
-            if error.kind == StoreErrorKind::NoSpace {
-                return EngineErrorKind::Alarm(vec!["NOSPACE".to_owned()]);
-            }
-            while_doing("granting a lease for the lock")(error)
-        })?;
+        .map_err(while_doing("granting a lease for the lock"))?;
     let key = root.lock_key();
     let txn = Txn {
         compares: vec![Compare::CreateRevision(key.clone(), 0)],

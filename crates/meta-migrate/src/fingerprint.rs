@@ -11,7 +11,7 @@ use milvus_meta::transform::staged_family_ranges;
 
 use crate::context::Etcd;
 use crate::error::{EngineErrorKind, while_doing};
-use crate::retry::RetryingStore;
+use crate::retry::RetryingPages;
 
 /// The families that grow with the number of segments, in key order.
 const LARGE: [Family; 5] = [
@@ -82,9 +82,14 @@ impl Filter {
     }
 
     pub(super) fn keeps(&self, entry: &Entry) -> bool {
-        let session = self.sessions.contains(&entry.key) && entry.key != self.session_id;
-        let is_record = self.records.iter().any(|key| entry.key == *key);
-        entry.lease == 0 && !session && !is_record && !self.is_staged(entry)
+        let is_selected = self.counts(&entry.key) || entry.key == self.session_id;
+        entry.lease == 0 && is_selected && !self.is_staged(entry)
+    }
+
+    /// Returns whether [`key_count::keys`](crate::key_count::keys) counts a key: it is neither below `session/` nor
+    /// a record of this program.
+    pub(super) fn counts(&self, key: &[u8]) -> bool {
+        !self.sessions.contains(key) && !self.records.iter().any(|record| record == key)
     }
 
     /// Returns whether an entry is excluded only because of its lease, and is not the migration
@@ -155,7 +160,7 @@ pub(super) async fn changed_since<S: Store>(
 
 /// The keys of a range without values, page by page, at one revision.
 #[derive(Debug)]
-pub(super) struct KeyPages<S: Store>(Scan<RetryingStore<S>>);
+pub(super) struct KeyPages<S: Store>(Scan<RetryingPages<S>>);
 
 impl<S: Store> KeyPages<S> {
     /// Starts reading at the newest revision; `cuts` as in [`Scan::in_parts`].
@@ -164,12 +169,12 @@ impl<S: Store> KeyPages<S> {
         range: KeyRange,
         cuts: &[Vec<u8>],
     ) -> Result<Self, EngineErrorKind> {
-        let retrying = RetryingStore::new(etcd.store.clone(), etcd.limits.retry_timeout);
+        let pages = etcd.retrying_pages();
         let limits = PageLimits {
             keys_only: true,
             ..PageLimits::default()
         };
-        let scan = Scan::in_parts(retrying, range, cuts, None, limits).await;
+        let scan = Scan::in_parts(pages, range, cuts, None, limits).await;
         Ok(Self(scan.map_err(while_doing("reading keys"))?))
     }
 

@@ -4,7 +4,7 @@
 //! is guarded in the same way and never contradicts the journal. It is a record for users: no run
 //! bases a decision on it, and a run that cannot write it reports that and finishes anyway.
 
-use meta_report::{HistoryReport, RestoreReport, RunRecord, RunResult, UnfinishedRun};
+use meta_report::{BackupRef, HistoryReport, RestoreReport, RunRecord, RunResult, UnfinishedRun};
 use meta_store::{Compare, Op, RangeRequest, Store, Txn};
 use milvus_meta::entry::printable;
 use milvus_meta::keys::MetaRoot;
@@ -66,9 +66,6 @@ impl History {
 }
 
 /// Returns the recorded runs, newest first, and the unfinished run. Writes nothing.
-///
-/// # Errors
-/// [`EngineError`] if etcd, the journal or the history cannot be read.
 pub async fn history<S: Store>(
     store: &S,
     root: &MetaRoot,
@@ -146,8 +143,13 @@ fn of_journal(journal: &Journal) -> RunRecord {
     }
 }
 
-/// Returns the record of a rollback or restore; the caller adds the backup.
-pub(super) fn restored(result: RunResult, ctx: RunContext<'_>, done: &RestoreReport) -> RunRecord {
+/// Returns the record of a rollback or restore.
+pub(super) fn restored(
+    result: RunResult,
+    ctx: RunContext<'_>,
+    done: &RestoreReport,
+    backup: Option<BackupRef>,
+) -> RunRecord {
     RunRecord {
         result,
         run: ctx.run.id.clone(),
@@ -157,7 +159,7 @@ pub(super) fn restored(result: RunResult, ctx: RunContext<'_>, done: &RestoreRep
         host: ctx.holder.to_owned(),
         source_version: None,
         target_version: None,
-        backup: None,
+        backup,
         families: done.families.clone(),
         put: done.put,
         rewrite: 0,

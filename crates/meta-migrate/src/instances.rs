@@ -67,31 +67,21 @@ async fn search<S: Store>(store: &S, limits: &Limits) -> Result<Instances, Store
     };
     let mut folders = VecDeque::from([Vec::new()]);
     while let Some(folder) = folders.pop_front() {
-        match search.list_folder(&folder).await? {
-            Folder::Instance => {
-                let root = folder.strip_suffix(b"/").unwrap_or(&folder);
-                instances.roots.push(printable(root));
-            }
-            Folder::Other {
-                folders: subfolders,
-                is_complete,
-            } => {
-                instances.is_complete &= is_complete;
-                folders.extend(subfolders);
-            }
+        if let Some(found) = search.list_folder(&folder).await? {
+            instances.is_complete &= found.is_complete;
+            folders.extend(found.folders);
+        } else {
+            let root = folder.strip_suffix(b"/").unwrap_or(&folder);
+            instances.roots.push(printable(root));
         }
     }
     Ok(instances)
 }
 
-enum Folder {
-    /// Families of a Milvus instance.
-    Instance,
-    /// Subfolders, with their trailing slashes.
-    Other {
-        folders: Vec<Vec<u8>>,
-        is_complete: bool,
-    },
+/// The subfolders of a folder, with their trailing slashes.
+struct Subfolders {
+    folders: Vec<Vec<u8>>,
+    is_complete: bool,
 }
 
 struct Search<'a, S: Store> {
@@ -101,7 +91,8 @@ struct Search<'a, S: Store> {
 }
 
 impl<S: Store> Search<'_, S> {
-    async fn list_folder(&mut self, folder: &[u8]) -> Result<Folder, StoreError> {
+    /// Returns the subfolders; `None` if the folder contains families of a Milvus instance.
+    async fn list_folder(&mut self, folder: &[u8]) -> Result<Option<Subfolders>, StoreError> {
         let all = if folder.is_empty() {
             KeyRange::new(vec![0], vec![u8::MAX; 16])
         } else {
@@ -110,18 +101,11 @@ impl<S: Store> Search<'_, S> {
         let mut rest = all.clone();
         let mut folders = Vec::new();
         let mut leaves = 0;
-        loop {
-            if self.requests >= REQUESTS_MAX || leaves >= LEAVES_MAX {
-                return Ok(Folder::Other {
-                    folders,
-                    is_complete: false,
-                });
-            }
+        let mut is_complete = false;
+        while !is_complete && self.requests < REQUESTS_MAX && leaves < LEAVES_MAX {
             let Some(key) = self.first(rest.clone()).await? else {
-                return Ok(Folder::Other {
-                    folders,
-                    is_complete: true,
-                });
+                is_complete = true;
+                break;
             };
             let name = key.strip_prefix(folder).unwrap_or(&key);
             let Some(slash) = name.iter().position(|byte| *byte == b'/') else {
@@ -139,18 +123,17 @@ impl<S: Store> Search<'_, S> {
                 _ => false,
             };
             if is_instance {
-                return Ok(Folder::Instance);
+                return Ok(None);
             }
             let next = KeyRange::prefix(inside).end;
             folders.push(inside.to_vec());
             rest = KeyRange::new(next, all.end.clone());
-            if rest.is_empty() {
-                return Ok(Folder::Other {
-                    folders,
-                    is_complete: true,
-                });
-            }
+            is_complete = rest.is_empty();
         }
+        Ok(Some(Subfolders {
+            folders,
+            is_complete,
+        }))
     }
 
     async fn first(&mut self, range: KeyRange) -> Result<Option<Vec<u8>>, StoreError> {

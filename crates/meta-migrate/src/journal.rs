@@ -18,14 +18,14 @@ pub const FORMAT: u32 = 2;
 /// restore everything.
 pub(crate) const MIGRATION_FORMAT: u32 = 1;
 
-/// The name of a migration in [`Journal::kind`].
-const MIGRATION: &str = "migration";
-
 /// The progress of a migration or of a restore.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
     /// New keys are being written; the old layout is intact.
+    #[default]
     Staging,
     /// All new keys are written; the old layout is intact.
     Staged,
@@ -78,7 +78,7 @@ pub struct Counts {
 }
 
 /// The record of a migration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Journal {
     /// The format version; see [`FORMAT`].
     pub format: u32,
@@ -147,28 +147,9 @@ impl Journal {
                 Task::Repair => FORMAT,
             },
             meta_root: root.meta_root().to_owned(),
-            run: String::new(),
             kind: task.name().to_owned(),
             phase,
-            tool_version: String::new(),
-            source_version: None,
-            target_version: None,
-            collection_form: String::new(),
-            segment_form: String::new(),
-            on_broken_record: String::new(),
-            plan_digest: String::new(),
-            cluster_id: String::new(),
-            capture_revision: 0,
-            staged_since: 0,
-            counts: Counts::default(),
-            backup: None,
-            committed_revision: 0,
-            keep_extra: false,
-            families: Vec::new(),
-            keys_expected: 0,
-            keys_when_done: 0,
-            started_at: String::new(),
-            updated_at: String::new(),
+            ..Self::default()
         }
     }
 }
@@ -228,7 +209,7 @@ impl JournalError {
 }
 
 fn migration() -> String {
-    MIGRATION.to_owned()
+    Task::Migration.name().to_owned()
 }
 
 fn by(version: Option<&String>) -> String {
@@ -239,9 +220,6 @@ fn by(version: Option<&String>) -> String {
 
 impl Journal {
     /// Reads a journal value.
-    ///
-    /// # Errors
-    /// [`JournalError`] if the value is not a journal, or was written by a newer version.
     pub fn decode(value: &[u8]) -> Result<Self, JournalError> {
         let unreadable = |written_by| move |source| JournalError::Unreadable { written_by, source };
         let json: serde_json::Value = serde_json::from_slice(value).map_err(unreadable(None))?;
@@ -256,10 +234,6 @@ impl Journal {
     }
 
     /// Reads the journal of a meta root.
-    ///
-    /// # Errors
-    /// [`JournalError`] if the value is not a journal, was written by a newer version, or records
-    /// the migration of another meta root.
     pub fn of(meta_root: &str, value: &[u8]) -> Result<Self, JournalError> {
         let journal = Self::decode(value)?;
         if journal.meta_root == meta_root {

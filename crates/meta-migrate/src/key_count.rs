@@ -47,8 +47,10 @@ pub(super) struct KeyCounter<'a> {
     ranges: Vec<KeyRange>,
     staged: Vec<KeyRange>,
     keys: u64,
-    leased: u64,
-    skipped_leased: u64,
+    /// Number of source keys with a lease.
+    pub(super) leased: u64,
+    /// Number of keys that are not saved because of their lease.
+    pub(super) skipped_leased: u64,
 }
 
 impl<'a> KeyCounter<'a> {
@@ -95,16 +97,6 @@ impl<'a> KeyCounter<'a> {
     /// Returns how many of `all` keys are source.
     pub(super) fn source_keys(&self, all: u64) -> u64 {
         all.saturating_sub(self.keys)
-    }
-
-    /// Returns how many keys are not saved because of their lease.
-    pub(super) fn skipped_leased(&self) -> u64 {
-        self.skipped_leased
-    }
-
-    /// Returns how many of the source keys have a lease.
-    pub(super) fn leased(&self) -> u64 {
-        self.leased
     }
 }
 

@@ -1,29 +1,33 @@
 //! Detects the layout in etcd, and the findings about layouts from which no migration can start.
 
+use bytes::Bytes;
+
 use crate::journal::Journal;
 use meta_store::Store;
 use milvus_meta::finding::Finding;
 use milvus_meta::keys::MetaRoot;
-use milvus_meta::layout::Layout;
-use milvus_meta::layout::LayoutDetector;
+use milvus_meta::layout::{Layout, LayoutDetector};
 
 use crate::context::Etcd;
 use crate::error::EngineErrorKind;
 use crate::fingerprint::Filter;
 use crate::throughput::pages::Pages;
 
-/// Reads everything below the meta root and detects its layout.
-pub(super) async fn detect<S: Store>(etcd: Etcd<'_, S>) -> Result<LayoutDetector, EngineErrorKind> {
+/// Reads everything below the meta root, except these keys, and detects its layout.
+pub(super) async fn detect<S: Store>(
+    etcd: Etcd<'_, S>,
+    except: &[Bytes],
+) -> Result<Layout, EngineErrorKind> {
     let filter = Filter::all(etcd.root);
     let mut detector = LayoutDetector::new(etcd.root.clone());
     let revision = etcd.newest_revision().await?;
     let mut pages = Pages::begin(etcd.store, etcd.ctx, etcd.root.range(), revision).await?;
     while let Some(page) = pages.next().await? {
         page.iter()
-            .filter(|entry| filter.keeps(entry))
+            .filter(|entry| filter.keeps(entry) && !except.contains(&entry.key))
             .for_each(|entry| detector.push(entry));
     }
-    Ok(detector)
+    Ok(detector.layout())
 }
 
 /// Returns the finding about an instance without collections.
@@ -124,7 +128,7 @@ fn recorded(journal: &Journal) -> String {
     )
 }
 
-/// Returns the finding that 2.1 metadata has to be migrated, not repaired.
+/// Returns the finding that 2.1 metadata must be migrated, not repaired.
 pub(super) fn to_be_migrated(root: &MetaRoot) -> Finding {
     Finding::error(
         "not-migrated",

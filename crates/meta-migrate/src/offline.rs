@@ -7,23 +7,22 @@ use meta_report::{BackupRef, MigrateOutcome, MigrateReport, VerifyReport};
 use milvus_meta::entry::Entry;
 use milvus_meta::finding::Finding;
 use milvus_meta::keys::{Family, LogKind, MetaRoot};
-use milvus_meta::layout::Layout;
-use milvus_meta::layout::LayoutDetector;
+use milvus_meta::layout::{Layout, LayoutDetector};
 use milvus_meta::release::Release;
-use milvus_meta::transform::PlanReport;
 use milvus_meta::transform::{
-    CollectionForm, Migration, OnBrokenRecord, Options, SchemaSource, SegmentForm, Source, Task,
+    CollectionForm, Migration, Options, PlanReport, SchemaSource, SegmentForm, Source,
 };
 use milvus_meta::verify::Context;
 
 use crate::Environment;
 use crate::clock::now;
-use crate::completeness::{FileCheck, Survey, context, context_of};
+use crate::completeness::{EntryCheck, Survey, context, context_of};
 use crate::diff::{Collector, Diff};
 use crate::error::{EngineError, EngineErrorKind};
 use crate::fingerprint::Filter;
 use crate::layout::carried_finding;
 use crate::throughput::backup_job::BackupTarget;
+use crate::verify::options_shown;
 
 /// Number of entries between two checks for cancellation.
 const CANCEL_CHECK_INTERVAL: u64 = 4096;
@@ -55,26 +54,14 @@ impl BackupSource {
     }
 
     /// Returns the layout of the backup and the evidence for it.
-    ///
-    /// # Errors
-    /// [`EngineError`] when the file cannot be read again.
     pub fn layout(&self, environment: &Environment) -> Result<(Layout, Vec<String>), EngineError> {
         let mut detector = LayoutDetector::new(self.root.clone());
-        let observer = &environment.observer;
-        observer.phase_started("check", Some(self.backup.summary().entries));
-        let read = self.each(environment, |entry| {
-            detector.push(&entry);
-            observer.advanced(1);
-        });
-        observer.phase_finished();
-        read.map_err(EngineError::before_writing)?;
+        self.read("check", environment, |entry| detector.push(&entry))
+            .map_err(EngineError::before_writing)?;
         Ok((detector.layout(), detector.evidence()))
     }
 
     /// Passes every entry, in ascending order, to `visit` until it breaks. Returns the revision.
-    ///
-    /// # Errors
-    /// [`EngineError`] when the file cannot be read again.
     pub fn entries(
         &self,
         environment: &Environment,
@@ -92,27 +79,15 @@ impl BackupSource {
 
     /// Returns the schemas of the collections in the backup, for a repair of metadata that lost
     /// them.
-    ///
-    /// # Errors
-    /// [`EngineError`] when the file cannot be read again.
     pub fn schemas(&self, environment: &Environment) -> Result<SchemaSource, EngineError> {
-        let summary = self.backup.summary();
-        let mut schemas = SchemaSource::new(self.root.clone(), summary.path.display().to_string());
-        let observer = &environment.observer;
-        observer.phase_started("read", Some(summary.entries));
-        let read = self.each(environment, |entry| {
-            schemas.push(&entry);
-            observer.advanced(1);
-        });
-        observer.phase_finished();
-        read.map_err(EngineError::before_writing)?;
+        let path = self.backup.summary().path.display().to_string();
+        let mut schemas = SchemaSource::new(self.root.clone(), path);
+        self.read("read", environment, |entry| schemas.push(&entry))
+            .map_err(EngineError::before_writing)?;
         Ok(schemas)
     }
 
     /// Returns the plan of the backup's migration.
-    ///
-    /// # Errors
-    /// [`EngineError`] when the file cannot be read again.
     pub fn plan(
         &self,
         options: &Options,
@@ -125,9 +100,6 @@ impl BackupSource {
 
     /// Checks a 2.2 backup for completeness and consistency, or compares it with the migration of
     /// `before`.
-    ///
-    /// # Errors
-    /// [`EngineError`] when a file cannot be read again.
     pub fn verify(
         &self,
         before: Option<&Self>,
@@ -166,6 +138,23 @@ impl BackupSource {
             .map_err(EngineError::before_writing)
     }
 
+    /// Passes every entry of the source to `visit`, with progress.
+    fn read(
+        &self,
+        phase: &str,
+        environment: &Environment,
+        mut visit: impl FnMut(Entry),
+    ) -> Result<(), EngineErrorKind> {
+        let observer = &environment.observer;
+        observer.phase_started(phase, Some(self.backup.summary().entries));
+        let read = self.each(environment, |entry| {
+            visit(entry);
+            observer.advanced(1);
+        });
+        observer.phase_finished();
+        read
+    }
+
     fn each(
         &self,
         environment: &Environment,
@@ -188,21 +177,14 @@ impl BackupSource {
         options: &Options,
         environment: &Environment,
     ) -> Result<(Migration, PlanReport), EngineErrorKind> {
-        let observer = &environment.observer;
-        observer.phase_started("read", Some(self.backup.summary().entries));
         let mut source = Source::new(self.root.clone(), options.clone());
-        let read = self.each(environment, |entry| {
-            source.push(&entry);
-            observer.advanced(1);
-        });
-        observer.phase_finished();
-        read?;
+        self.read("read", environment, |entry| source.push(&entry))?;
         let (layout, evidence) = (source.layout(), source.evidence());
         let migration = source.finish();
         let mut plan = migration.plan(layout, self.backup.summary().revision);
         match layout {
             Layout::Mixed => {
-                let mut check = FileCheck::new(&self.root, context_of(options, None));
+                let mut check = EntryCheck::new(&self.root, context_of(options, None));
                 let entries = self.backup.entries()?;
                 for entry in migration.apply(entries) {
                     check.push(&entry?);
@@ -226,7 +208,7 @@ impl BackupSource {
         context: Context,
         environment: &Environment,
     ) -> Result<Survey, EngineErrorKind> {
-        let mut check = FileCheck::new(&self.root, context);
+        let mut check = EntryCheck::new(&self.root, context);
         self.each(environment, |entry| check.push(&entry))?;
         Ok(check.finish())
     }
@@ -289,8 +271,8 @@ impl BackupSource {
         self.each(environment, |entry| {
             let family = self.root.strip(&entry.key).map(Family::of);
             if LogKind::ALL
-                .iter()
-                .any(|kind| family == Some(kind.family()))
+                .map(|kind| Some(kind.family()))
+                .contains(&family)
             {
                 segment_form = SegmentForm::Auto;
             }
@@ -300,14 +282,7 @@ impl BackupSource {
                 form = CollectionForm::Split;
             }
         })?;
-        Ok(Options {
-            task: Task::Migration,
-            form,
-            segment_form,
-            on_broken_record: OnBrokenRecord::Skip,
-            schemas: None,
-            target: Release::LATEST_2_2,
-        })
+        Ok(options_shown(form, segment_form))
     }
 
     fn convert(

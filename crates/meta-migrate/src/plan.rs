@@ -5,8 +5,7 @@ use meta_store::Store;
 use milvus_meta::finding::Finding;
 use milvus_meta::keys::MetaRoot;
 use milvus_meta::layout::Layout;
-use milvus_meta::transform::PlanReport;
-use milvus_meta::transform::{Options, Task};
+use milvus_meta::transform::{Options, PlanReport, Task};
 
 use crate::Environment;
 use crate::completeness;
@@ -34,9 +33,6 @@ pub struct Planned {
 }
 
 /// Reads, transforms and validates. Errors in the metadata are findings of the plan, not an error.
-///
-/// # Errors
-/// [`EngineError`] if etcd cannot be read.
 pub async fn plan<S: Store>(
     store: &S,
     root: &MetaRoot,
@@ -92,7 +88,7 @@ pub async fn plan<S: Store>(
     make.await.map_err(EngineError::before_writing)
 }
 
-/// Returns the report for an unfinished run, which has to be finished before anything is planned.
+/// Returns the report for an unfinished run, which must be finished before anything is planned.
 fn unfinished(
     phase: Phase,
     journal: Option<&Journal>,

@@ -4,8 +4,7 @@ use crate::journal::{Journal, Phase};
 use milvus_meta::finding::Finding;
 use milvus_meta::keys::MetaRoot;
 use milvus_meta::layout::Layout;
-use milvus_meta::transform::PlanReport;
-use milvus_meta::transform::{Options, Task};
+use milvus_meta::transform::{Options, PlanReport, Task};
 
 use crate::journal_store::task_of;
 use crate::layout;

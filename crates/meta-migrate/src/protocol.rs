@@ -73,9 +73,7 @@ impl Step {
             | Self::Finished => false,
         }
     }
-}
 
-impl Step {
     /// Returns whether the step makes writes that follow the commit.
     #[must_use]
     pub(crate) fn is_writing_after_commit(self) -> bool {
@@ -161,26 +159,6 @@ impl Forward {
     }
 }
 
-/// The rollback to 2.1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Backward {
-    /// Delete the staged keys and the journal; needs no backup.
-    DiscardStaged,
-    /// Restore the backup, whatever the current state.
-    RestoreBackup,
-}
-
-/// Returns the kind of rollback for this phase in the journal.
-#[must_use]
-pub(crate) fn backward(phase: Option<Phase>) -> Backward {
-    match phase {
-        Some(Phase::Staging | Phase::Staged) => Backward::DiscardStaged,
-        None | Some(Phase::Committed | Phase::Tidying | Phase::Done | Phase::Restoring) => {
-            Backward::RestoreBackup
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -252,7 +230,6 @@ mod tests {
     fn rollback_before_the_commit_needs_no_backup() {
         for phase in [Phase::Staging, Phase::Staged] {
             assert!(phase.is_before_commit());
-            assert_eq!(backward(Some(phase)), Backward::DiscardStaged);
         }
         for phase in [
             Phase::Committed,
@@ -261,7 +238,6 @@ mod tests {
             Phase::Restoring,
         ] {
             assert!(!phase.is_before_commit());
-            assert_eq!(backward(Some(phase)), Backward::RestoreBackup);
         }
     }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use meta_report::EtcdReport;
-use meta_store::{ClusterStatus, Store, StoreError};
+use meta_store::{ClusterStatus, MemberStatus, Store, StoreError};
 use milvus_meta::keys::LogKind;
 use milvus_meta::transform::PlanReport;
 
@@ -25,21 +25,12 @@ const MARGIN_BYTES: u64 = 512 << 10;
 /// Summarizes the status of the members.
 pub(super) fn summarize(status: &ClusterStatus) -> EtcdReport {
     let versions = status.members.iter().map(|member| member.version.clone());
+    let largest = |size: fn(&MemberStatus) -> u64| status.members.iter().map(size).max();
     EtcdReport {
         version: versions.min().unwrap_or_default(),
         members: status.members.len(),
-        db_size: status
-            .members
-            .iter()
-            .map(|member| member.db_size)
-            .max()
-            .unwrap_or(0),
-        db_size_in_use: status
-            .members
-            .iter()
-            .map(|member| member.db_size_in_use)
-            .max()
-            .unwrap_or(0),
+        db_size: largest(|member| member.db_size).unwrap_or(0),
+        db_size_in_use: largest(|member| member.db_size_in_use).unwrap_or(0),
         quota: status.quota.unwrap_or(QUOTA_DEFAULT_BYTES),
         alarms: status.alarms.clone(),
     }

@@ -7,9 +7,8 @@
 use std::path::PathBuf;
 
 use crate::journal::Phase;
-use crate::protocol::{Backward, backward};
-use meta_backup::{Backup, Tolerance};
-use meta_report::{BackupRef, DiffReport, RestoreOutcome, RestoreReport, RunRecord, RunResult};
+use meta_backup::Backup;
+use meta_report::{BackupRef, DiffReport, RestoreOutcome, RestoreReport, RunResult};
 use meta_store::Store;
 use milvus_meta::keys::{Family, MetaRoot};
 use milvus_meta::layout::Layout;
@@ -17,18 +16,19 @@ use milvus_meta::plural::{agree, counted};
 use milvus_meta::transform::Task;
 
 use crate::background::blocking;
-use crate::context::{Etcd, RunContext};
+use crate::context::Etcd;
 use crate::error::{EngineError, EngineErrorKind, WriteState, agreed};
 use crate::fence::{Fence, Waits};
 use crate::journal_store::JournalStore;
 use crate::limits::Limits;
 use crate::quota::QuotaCheck;
-use crate::{Environment, RunId, history, layout, sessions};
+use crate::{Environment, history, layout, sessions};
 
 mod apply;
 mod data_loss;
 mod desired_entries;
 mod gap;
+mod interrupted;
 mod old_root;
 mod preconditions;
 mod rewriting;
@@ -38,6 +38,8 @@ mod write_ranges;
 use apply::Restorer;
 use data_loss::DataLoss;
 use gap::{Gap, Source};
+pub(super) use interrupted::finish_interrupted;
+use interrupted::{keeps_extra, since};
 use unstage::Staged;
 
 /// Maximum number of keys per family that a dry run reports.
@@ -130,9 +132,6 @@ pub async fn restore<S: Store>(
 }
 
 /// Returns the backup in the journal, if any.
-///
-/// # Errors
-/// [`EngineError`] if the journal cannot be read.
 pub async fn recorded_backup<S: Store>(
     store: &S,
     root: &MetaRoot,
@@ -155,79 +154,8 @@ pub(super) async fn unchanged_since_done<S: Store>(
     Ok(refusal.is_none())
 }
 
-/// Returns whether an interrupted restore keeps keys that are not in its backup; the run that
-/// finishes it keeps them, too.
-fn keeps_extra(journal_store: &JournalStore) -> bool {
-    let journal = journal_store.restoring();
-    journal.is_some_and(|journal| journal.keep_extra)
-}
-
-/// Returns the families of an interrupted restore; empty for all.
-fn unfinished_families(journal_store: &JournalStore) -> Result<Vec<Family>, EngineErrorKind> {
-    let journal = journal_store.restoring();
-    let names = journal.map_or(&[][..], |journal| &journal.families);
-    let families = names.iter().map(|name| {
-        Family::by_name(name).ok_or_else(|| {
-            EngineErrorKind::Usage(format!(
-                "the journal records a restore of the unknown family {name}: resume it with the version of this \
-                 program that started it"
-            ))
-        })
-    });
-    families.collect()
-}
-
-/// Finishes an interrupted restore from the backup in the journal.
-pub(super) async fn finish_interrupted<S: Store>(
-    etcd: Etcd<'_, S>,
-    fence: &Fence<S>,
-    journal_store: &mut JournalStore,
-) -> Result<(), EngineErrorKind> {
-    let backup = journal_store.backup().cloned();
-    let recorded = backup.as_ref().ok_or(EngineErrorKind::NoBackup)?;
-    let path = PathBuf::from(&recorded.path);
-    // The digest in the journal determines the content of the file.
-    let tolerance = Tolerance::ALL;
-    let backup_file = desired_entries::open(path, etcd.root, Some(etcd.root), tolerance).await?;
-    desired_entries::check_digest(&backup_file, recorded)?;
-    let families = unfinished_families(journal_store)?;
-    let source = Source::new(backup_file, keeps_extra(journal_store)).only(families);
-    let quota = QuotaCheck::ask(etcd.store, etcd.limits.retry_timeout);
-    let since = since(journal_store);
-    let diff = source.diff(etcd, None, since, None).await?;
-    diff.check_newer(journal_store)?;
-    let mut written = WriteState::Restoring;
-    // The migration that follows in this process is a separate run in the history.
-    let run = RunId::of_now();
-    let mut restorer = Restorer {
-        etcd: Etcd {
-            ctx: RunContext {
-                run: &run,
-                ..etcd.ctx
-            },
-            ..etcd
-        },
-        fence,
-        journal_store,
-        backup,
-        result: RunResult::Restored,
-        written: &mut written,
-    };
-    restorer.run(quota, source, diff).await.map(|_| ())
-}
-
-/// Returns the revision at which an interrupted restore compared its backup; 0 if it is from
-/// another etcd. Differences that are newer were written by another program.
-fn since(journal_store: &JournalStore) -> i64 {
-    let compared = journal_store.capture_revision();
-    journal_store.check_revisions().map_or(0, |()| compared)
-}
-
 /// Compares a backup with etcd. The diff lists all keys that a restore would add, change and
 /// remove. Nothing is written.
-///
-/// # Errors
-/// [`EngineError`] if the backup or etcd cannot be read.
 pub async fn diff<S: Store>(
     store: &S,
     root: &MetaRoot,
@@ -424,11 +352,9 @@ impl<'a, S: Store> Run<'a, S> {
         journal_store: &mut JournalStore,
         planned: &RestoreReport,
     ) -> Result<(), EngineErrorKind> {
-        let run = RunRecord {
-            backup: self.backup.clone(),
-            ..history::restored(self.options.command.result(), self.etcd().ctx, planned)
-        };
-        let ops = history::adding(self.etcd(), run).await;
+        let (etcd, result) = (self.etcd(), self.options.command.result());
+        let run = history::restored(result, etcd.ctx, planned, self.backup.clone());
+        let ops = history::adding(etcd, run).await;
         self.written = WriteState::Restoring;
         let limits = &self.options.limits;
         let outcome = journal_store.clear(fence, limits, ops).await;
@@ -476,10 +402,10 @@ impl<'a, S: Store> Run<'a, S> {
         Ok(staged)
     }
 
+    /// Returns whether this is a rollback before the commit, which only deletes the staged keys.
     fn discards(&self, journal_store: &JournalStore) -> bool {
         self.options.command == RestoreCommand::Rollback
-            && journal_store.phase().is_some()
-            && backward(journal_store.phase()) == Backward::DiscardStaged
+            && journal_store.phase().is_some_and(Phase::is_before_commit)
     }
 
     /// Returns whether this is 2.1 metadata without a started migration, as for a second rollback.
@@ -487,8 +413,7 @@ impl<'a, S: Store> Run<'a, S> {
         if self.options.command != RestoreCommand::Rollback || journal_store.phase().is_some() {
             return Ok(false);
         }
-        let found = layout::detect(self.etcd()).await?;
-        Ok(found.layout() == Layout::V2_1)
+        Ok(layout::detect(self.etcd(), &[]).await? == Layout::V2_1)
     }
 
     /// Opens the specified backup, or else the one in the journal.

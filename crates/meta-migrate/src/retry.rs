@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use meta_store::{ClusterStatus, RangeRequest, RangeResponse, Store, StoreError, Txn, TxnResponse};
-use milvus_meta::keys::KeyRange;
+use meta_store::scan::PageSource;
+use meta_store::{RangeRequest, RangeResponse, Store, StoreError, Txn, TxnResponse};
 
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -52,61 +52,15 @@ pub(super) async fn write<S: Store>(
     with_retry(retry_timeout, || store.txn(txn.clone())).await
 }
 
-/// A store that retries reads. Writes are passed on unchanged: the caller decides whether to retry
-/// them.
+/// Reads pages with retries.
 #[derive(Debug, Clone)]
-pub(super) struct RetryingStore<S> {
-    store: S,
-    retry_timeout: Duration,
+pub(super) struct RetryingPages<S> {
+    pub(super) store: S,
+    pub(super) retry_timeout: Duration,
 }
 
-impl<S> RetryingStore<S> {
-    pub(super) fn new(store: S, retry_timeout: Duration) -> Self {
-        Self {
-            store,
-            retry_timeout,
-        }
-    }
-}
-
-impl<S: Store> Store for RetryingStore<S> {
-    async fn range(&self, request: RangeRequest) -> Result<RangeResponse, StoreError> {
+impl<S: Store> PageSource for RetryingPages<S> {
+    async fn page(&self, request: RangeRequest) -> Result<RangeResponse, StoreError> {
         read(&self.store, self.retry_timeout, request).await
-    }
-
-    async fn txn(&self, txn: Txn) -> Result<TxnResponse, StoreError> {
-        self.store.txn(txn).await
-    }
-
-    async fn lease_grant(&self, ttl: Duration) -> Result<i64, StoreError> {
-        self.store.lease_grant(ttl).await
-    }
-
-    async fn lease_keep_alive(&self, lease: i64) -> Result<bool, StoreError> {
-        self.store.lease_keep_alive(lease).await
-    }
-
-    async fn lease_revoke(&self, lease: i64) -> Result<(), StoreError> {
-        self.store.lease_revoke(lease).await
-    }
-
-    async fn lease_remaining(&self, lease: i64) -> Result<Option<Duration>, StoreError> {
-        self.store.lease_remaining(lease).await
-    }
-
-    async fn wait_for_change(&self, range: KeyRange, revision: i64) -> Result<(), StoreError> {
-        self.store.wait_for_change(range, revision).await
-    }
-
-    async fn status(&self) -> Result<ClusterStatus, StoreError> {
-        self.store.status().await
-    }
-
-    async fn compact(&self, revision: i64) -> Result<(), StoreError> {
-        self.store.compact(revision).await
-    }
-
-    async fn defragment(&self, endpoint: &str) -> Result<(), StoreError> {
-        self.store.defragment(endpoint).await
     }
 }

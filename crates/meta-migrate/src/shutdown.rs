@@ -63,8 +63,8 @@ impl CancelToken {
         *self.0.borrow()
     }
 
-    /// Waits for a signal and then for the time that a run has to stop after the batch in flight. A
-    /// run that does not stop because etcd hangs is dropped, which has the same effect as killing
+    /// Waits for a signal and then for the time in which a run may finish the batch in flight. A run
+    /// that does not stop because etcd does not answer is dropped, which has the same effect as killing
     /// it.
     pub(super) async fn overdue(&self) -> Signal {
         const GRACE: Duration = Duration::from_secs(3);

@@ -8,7 +8,7 @@ use milvus_meta::keys::KeyRange;
 use milvus_meta::layout::Layout;
 use milvus_meta::transform::{Migration, Options, Task, leftover_ranges};
 
-use crate::context::{Etcd, ReadRevision, Retries};
+use crate::context::{Etcd, ReadRevision};
 use crate::error::EngineErrorKind;
 use crate::fingerprint::{Filter, Fingerprint};
 use crate::key_count::KeyCounter;
@@ -44,13 +44,8 @@ pub(super) async fn read_source<S: Store>(
     options: &Options,
     backup: Option<&BackupTarget>,
 ) -> Result<Reading, EngineErrorKind> {
-    let mut retries = Retries::new(etcd.ctx);
-    loop {
-        match read_once(etcd, filter, options, backup).await {
-            Err(failure) if retries.again_after(&failure) => {}
-            outcome => return outcome,
-        }
-    }
+    etcd.at_one_revision(|| read_once(etcd, filter, options, backup))
+        .await
 }
 
 async fn read_once<S: Store>(
@@ -86,7 +81,7 @@ async fn read_once<S: Store>(
         }
     }
     if let Some(job) = &backup {
-        job.seal(counter.skipped_leased()).await;
+        job.seal(counter.skipped_leased).await;
     }
     etcd.observer.phase_finished();
     let read_seconds = started.elapsed().as_secs_f64();
@@ -101,7 +96,7 @@ async fn read_once<S: Store>(
         read_revision,
         fingerprint,
         source_keys: counter.source_keys(pages.keys()),
-        leased_keys: counter.leased(),
+        leased_keys: counter.leased,
         deletes: match options.task {
             Task::Migration => splits.into_pieces(),
             Task::Repair => leftovers,

@@ -7,8 +7,7 @@ use meta_report::{EtcdReport, FamilyStatus, SessionReport, StatusReport};
 use meta_store::{RangeRequest, Store};
 use milvus_meta::finding::{Finding, Severity};
 use milvus_meta::keys::{Family, MetaRoot};
-use milvus_meta::layout::Layout;
-use milvus_meta::layout::LayoutDetector;
+use milvus_meta::layout::{Layout, LayoutDetector};
 
 use crate::Environment;
 use crate::completeness::{context, survey};
@@ -40,9 +39,6 @@ pub async fn status<S: Store>(
 
 /// Like [`status`], but also returns why the journal cannot be used instead of failing because of
 /// it.
-///
-/// # Errors
-/// [`EngineError`] if etcd cannot be read.
 pub async fn status_with_journal_error<S: Store>(
     store: &S,
     root: &MetaRoot,

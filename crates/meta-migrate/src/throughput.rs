@@ -1,5 +1,5 @@
 //! Fast transfer of many keys: prefetched pages; encoding, transform and backup on separate
-//! threads; batched writes, several in flight; read-back meanwhile.
+//! threads; batched writes, several in flight; concurrent read-back.
 //!
 //! The use cases work with entries, batches and streams, and do not depend on the number of
 //! requests in flight.

@@ -23,7 +23,7 @@ use crate::context::{Etcd, RunContext};
 use crate::diff::{Actual, Collector, Expected, compare};
 use crate::error::{EngineError, EngineErrorKind};
 use crate::fingerprint::Filter;
-use crate::journal_store::{JournalStore, task_of};
+use crate::journal_store::{JournalStore, journal_options};
 use crate::key_count;
 use crate::limits::Limits;
 use crate::plan_report::unfinished_message;
@@ -149,19 +149,9 @@ pub(super) async fn verify_against<S: Store>(
 async fn options_of_run<S: Store>(etcd: Etcd<'_, S>) -> Result<Options, EngineErrorKind> {
     let journal_store = JournalStore::load(etcd).await?;
     if let Some(journal) = journal_store.journal()
-        && let Ok(form) = journal.collection_form.parse::<CollectionForm>()
-        && let Ok(segment_form) = journal.segment_form.parse::<SegmentForm>()
-        && let Ok(on_broken_record) = journal.on_broken_record.parse::<OnBrokenRecord>()
-        && let Some(Ok(target)) = journal.target_version.as_deref().map(str::parse::<Release>)
+        && let Ok(options) = journal_options(journal)
     {
-        return Ok(Options {
-            task: task_of(journal),
-            form,
-            segment_form,
-            on_broken_record,
-            schemas: None,
-            target,
-        });
+        return Ok(options);
     }
     let form = if holds(etcd, Family::DatabaseCollection).await? {
         CollectionForm::Database
@@ -176,15 +166,19 @@ async fn options_of_run<S: Store>(etcd: Etcd<'_, S>) -> Result<Options, EngineEr
             segment_form = SegmentForm::Auto;
         }
     }
-    let target = Release::LATEST_2_2;
-    Ok(Options {
+    Ok(options_shown(form, segment_form))
+}
+
+/// Returns the options of a migration to these forms, which skips broken records.
+pub(super) fn options_shown(form: CollectionForm, segment_form: SegmentForm) -> Options {
+    Options {
         task: Task::Migration,
         form,
         segment_form,
         on_broken_record: OnBrokenRecord::Skip,
         schemas: None,
-        target,
-    })
+        target: Release::LATEST_2_2,
+    }
 }
 
 async fn holds<S: Store>(etcd: Etcd<'_, S>, family: Family) -> Result<bool, EngineErrorKind> {

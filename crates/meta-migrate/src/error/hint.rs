@@ -58,7 +58,7 @@ pub enum NextCommand {
     Named(&'static str),
     /// The command that shows the plan of this run.
     Plan,
-    /// Verification against a backup file that the user has to specify.
+    /// Verification against a backup file that the user must specify.
     VerifyBackup,
     /// Deletion of staged keys by a rollback, which needs no backup.
     DeleteStaged {

@@ -21,7 +21,6 @@ use crate::range_delete::plan_deletes;
 use crate::restore::finish_interrupted;
 use crate::throughput::pages::Pages;
 use crate::throughput::stream::feed;
-use crate::throughput::writer::Writer;
 use crate::write::Write;
 
 impl<S: Store> Run<'_, S> {
@@ -229,9 +228,7 @@ impl<S: Store> Run<'_, S> {
             // In the planned order.
             Task::Repair => limits.one_by_one(),
         };
-        let stop = &self.environment.stop;
-        let guards = self.journal_store.guards(&self.fence);
-        let writer = Writer::new(self.store, guards, limits, stop, observer);
+        let writer = self.writer_within(limits);
         let chunks = feed(move |sink| {
             let deletes = deletes.into_iter().map(Op::Delete);
             deletes
@@ -263,7 +260,7 @@ impl<S: Store> Run<'_, S> {
     }
 
     /// Rejects keys written between the capture and the commit: the 2.2 layout does not contain
-    /// their changes. Keys newer than the commit did not have to be migrated.
+    /// their changes. A migration does not cover keys newer than the commit.
     fn refuse_before_the_commit(
         &self,
         newer: &[Entry],

@@ -11,8 +11,7 @@ use milvus_meta::entry::printable;
 use milvus_meta::finding::Finding;
 use milvus_meta::keys::KeyRange;
 use milvus_meta::layout::Layout;
-use milvus_meta::transform::PlanReport;
-use milvus_meta::transform::{Migration, Options, Task};
+use milvus_meta::transform::{Migration, Options, PlanReport, Task};
 
 use super::{Run, already, unchanged};
 use crate::background::blocking;

@@ -42,13 +42,8 @@ impl<S: Store> Run<'_, S> {
     }
 
     pub(super) fn writer_within(&self, limits: Limits) -> Writer<'_, S> {
-        Writer::new(
-            self.store,
-            self.journal_store.guards(&self.fence),
-            limits,
-            &self.environment.stop,
-            &*self.environment.observer,
-        )
+        let guards = self.journal_store.guards(&self.fence);
+        Writer::new(self.etcd(), guards, limits)
     }
 
     pub(super) async fn record_staging(&mut self) -> Result<(), EngineErrorKind> {

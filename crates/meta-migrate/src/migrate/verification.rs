@@ -10,7 +10,6 @@ use milvus_meta::entry::Entry;
 use milvus_meta::finding::Finding;
 use milvus_meta::keys::Family;
 use milvus_meta::layout::Layout;
-use milvus_meta::layout::LayoutDetector;
 use milvus_meta::plural::{agree, counted};
 use milvus_meta::transform::{Task, leftover_ranges};
 
@@ -18,14 +17,11 @@ use super::Run;
 use crate::completeness::context_of;
 use crate::diff::{Actual, Collector, Diff, compare};
 use crate::error::EngineErrorKind;
-use crate::fingerprint::Filter;
-use crate::history;
-use crate::key_count;
 use crate::restore::unchanged_since_done;
-use crate::throughput::pages::Pages;
 use crate::throughput::prefetch::Prefetch;
 use crate::throughput::stream::feed;
 use crate::verify::{Expectation, verify_against};
+use crate::{history, key_count, layout};
 
 impl<S: Store> Run<'_, S> {
     /// Verifies the result. A run that computed the plan compares key by key with it. A run that
@@ -78,7 +74,9 @@ impl<S: Store> Run<'_, S> {
             backup_is_optional: true,
         };
         let mut report = verify_against(self.etcd(), expectation).await?;
-        if !self.left_alone.is_empty() && self.is_2_2_beside_them().await? {
+        if !self.left_alone.is_empty()
+            && layout::detect(self.etcd(), &self.left_alone).await? == Layout::V2_2
+        {
             report
                 .findings
                 .retain(|finding| finding.code != "not-migrated");
@@ -94,23 +92,6 @@ impl<S: Store> Run<'_, S> {
             }
         }
         Ok(report)
-    }
-
-    /// Returns whether the layout is 2.2 apart from the keys that are left alone.
-    async fn is_2_2_beside_them(&self) -> Result<bool, EngineErrorKind> {
-        let root = &self.options.root;
-        let filter = Filter::all(root);
-        let mut detector = LayoutDetector::new(root.clone());
-        let revision = self.etcd().newest_revision().await?;
-        let mut pages = Pages::begin(self.store, self.etcd().ctx, root.range(), revision).await?;
-        while let Some(page) = pages.next().await? {
-            let other = |entry: &&Entry| !self.left_alone.contains(&entry.key);
-            page.iter()
-                .filter(|entry| filter.keeps(entry))
-                .filter(other)
-                .for_each(|entry| detector.push(entry));
-        }
-        Ok(detector.layout() == Layout::V2_2)
     }
 
     /// Returns a finding if there are fewer keys than the plan leaves.
@@ -195,7 +176,7 @@ impl<S: Store> Run<'_, S> {
     }
 
     /// Checks that every deleted range is empty. Returns the number of keys that other programs
-    /// wrote after the capture into families that 2.2 does not read: they are left alone.
+    /// wrote after the capture into families that 2.2 does not read; they are not changed.
     async fn expect_gone(&self, collector: &mut Collector) -> Result<u64, EngineErrorKind> {
         const SHOWN: i64 = 1000;
         let prepared = self.prepared()?;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::journal::{FORMAT, Journal, Phase};
-use meta_report::{BackupRef, RestoreOutcome, RestoreReport, RunRecord, RunResult};
+use meta_report::{BackupRef, RestoreOutcome, RestoreReport, RunResult};
 use meta_store::{Op, Store};
 use milvus_meta::entry::Entry;
 use milvus_meta::keys::{KeyRange, successor};
@@ -11,7 +11,7 @@ use milvus_meta::transform::Task;
 
 use super::desired_entries::DesiredEntries;
 use super::gap::{Gap, Source};
-use crate::context::{Etcd, Retries};
+use crate::context::Etcd;
 use crate::diff::{Actual, Collector, Diff};
 use crate::error::{EngineErrorKind, WriteState};
 use crate::fence::Fence;
@@ -93,10 +93,8 @@ impl<S: Store> Restorer<'_, S> {
 
     /// Records the run in the history and deletes the journal.
     async fn finish(&mut self, planned: RestoreReport) -> Result<RestoreReport, EngineErrorKind> {
-        let run = RunRecord {
-            backup: self.backup.clone(),
-            ..history::restored(self.result, self.etcd.ctx, &planned)
-        };
+        let backup = self.backup.clone();
+        let run = history::restored(self.result, self.etcd.ctx, &planned, backup);
         let ops = history::adding(self.etcd, run).await;
         let limits = self.etcd.limits;
         self.journal_store.clear(self.fence, limits, ops).await?;
@@ -138,13 +136,7 @@ impl<S: Store> Restorer<'_, S> {
     }
 
     fn writer(&self, limits: Limits) -> Writer<'_, S> {
-        Writer::new(
-            self.etcd.store,
-            self.journal_store.guards(self.fence),
-            limits,
-            self.etcd.stop,
-            self.etcd.observer,
-        )
+        Writer::new(self.etcd, self.journal_store.guards(self.fence), limits)
     }
 
     /// Compares etcd with the desired entries, after the server id counter was restored if it was
@@ -154,13 +146,9 @@ impl<S: Store> Restorer<'_, S> {
         source: &Source,
         image: &DesiredEntries,
     ) -> Result<(), EngineErrorKind> {
-        let mut retries = Retries::new(self.etcd.ctx);
-        loop {
-            match self.compare_once(source, image).await {
-                Err(failure) if retries.again_after(&failure) => {}
-                outcome => return outcome,
-            }
-        }
+        self.etcd
+            .at_one_revision(|| self.compare_once(source, image))
+            .await
     }
 
     async fn compare_once(

@@ -56,9 +56,6 @@ async fn check<S: Store>(
 pub(super) struct DataLoss {
     filter: Filter,
     ours: Ours,
-    session_id: Vec<u8>,
-    sessions: KeyRange,
-    records: [Vec<u8>; 2],
     /// The families that are restored; `None` for all.
     restored: Option<Vec<KeyRange>>,
     /// Number of keys when the migration was done.
@@ -91,9 +88,6 @@ impl DataLoss {
         Ok(Some(Self {
             filter: Filter::all(root),
             ours: Ours::new(root, journal, journal_store.mod_revision()),
-            session_id: root.session_id_key(),
-            sessions: root.range_below("session/"),
-            records: root.record_keys(),
             keys_then: keys_then.filter(|_| families.is_empty()),
             restored: (!families.is_empty()).then(|| ranges_of(root, families)),
             keys_now: 0,
@@ -108,13 +102,9 @@ impl DataLoss {
         if !self.restored.as_ref().is_none_or(is_in) {
             return;
         }
-        // The same keys as counted by `key_count::keys`.
-        let is_record = self.records.iter().any(|key| entry.key == *key);
-        let counts = !self.sessions.contains(&entry.key) && !is_record;
-        self.keys_now += u64::from(counts);
-        let foreign =
-            self.filter.keeps(entry) && entry.key != self.session_id && !self.ours.wrote(entry);
-        if foreign {
+        let is_counted = self.filter.counts(&entry.key);
+        self.keys_now += u64::from(is_counted);
+        if is_counted && self.filter.keeps(entry) && !self.ours.wrote(entry) {
             self.written += 1;
             if self.examples.len() < EXAMPLES_MAX {
                 self.examples.push(printable(&entry.key));

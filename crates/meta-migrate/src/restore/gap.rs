@@ -8,8 +8,7 @@ use meta_report::{Change, DiffBuilder, DiffReport, OldRoot, RestoreOutcome, Rest
 use meta_store::{RangeRequest, Store};
 use milvus_meta::entry::{Entry, printable};
 use milvus_meta::keys::Family;
-use milvus_meta::layout::Layout;
-use milvus_meta::layout::LayoutDetector;
+use milvus_meta::layout::{Layout, LayoutDetector};
 use milvus_meta::plural::{agree, counted};
 
 use super::data_loss::{DataLoss, EXAMPLES_MAX};
@@ -17,7 +16,7 @@ use super::desired_entries::DesiredEntries;
 use super::old_root::OldRootSearch;
 use super::rewriting::Rewriting;
 use super::write_ranges::WriteRanges;
-use crate::context::{Etcd, Retries, RunContext};
+use crate::context::{Etcd, RunContext};
 use crate::diff::{Actual, Diff, Expected, compare};
 use crate::error::EngineErrorKind;
 use crate::journal_store::JournalStore;
@@ -59,7 +58,7 @@ pub(super) struct Gap {
 }
 
 impl Gap {
-    /// Fails if a key would be deleted or overwritten; `why` says why its origin is unknown.
+    /// Fails if a key would be deleted or overwritten; `why` is the reason why its origin is unknown.
     pub(super) fn check_lost(&self, why: &'static str) -> Result<(), EngineErrorKind> {
         let (extra, different) = (self.keys.deleted, self.keys.different);
         if extra + different == 0 {
@@ -173,7 +172,7 @@ impl Source {
         }
     }
 
-    /// The names of the families that are restored; empty for all.
+    /// Returns the names of the families that are restored; empty for all.
     pub(super) fn family_names(&self) -> Vec<String> {
         let names = self.families.iter().map(|family| family.name());
         names.map(str::to_owned).collect()
@@ -191,22 +190,17 @@ impl Source {
         since: i64,
         journal_store: Option<&JournalStore>,
     ) -> Result<Gap, EngineErrorKind> {
-        let mut retries = Retries::new(etcd.ctx);
-        loop {
+        etcd.at_one_revision(|| async {
             let rewriting = match journal_store {
                 Some(journal_store) => {
                     Rewriting::new(etcd.root, journal_store, &self.backup).await?
                 }
                 None => None,
             };
-            match self
-                .diff_once(etcd, losses.cloned(), since, rewriting)
+            self.diff_once(etcd, losses.cloned(), since, rewriting)
                 .await
-            {
-                Err(failure) if retries.again_after(&failure) => {}
-                outcome => return outcome,
-            }
-        }
+        })
+        .await
     }
 
     async fn diff_once<S: Store>(

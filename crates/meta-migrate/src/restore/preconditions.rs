@@ -9,7 +9,8 @@ use milvus_meta::layout::Layout;
 use milvus_meta::transform::Task;
 
 use super::gap::Gap;
-use super::{RestoreCommand, Run, desired_entries, unfinished_families};
+use super::interrupted::unfinished_families;
+use super::{RestoreCommand, Run, desired_entries};
 use crate::error::EngineErrorKind;
 use crate::journal_store::JournalStore;
 

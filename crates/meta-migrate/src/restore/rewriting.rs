@@ -57,9 +57,6 @@ struct Repaired {
 impl Rewriting {
     /// Prepares the comparison; returns `None` if nothing is written after the commit or revisions are
     /// meaningless.
-    ///
-    /// # Errors
-    /// If the backup cannot be read.
     pub(super) async fn new(
         root: &MetaRoot,
         journal_store: &JournalStore,

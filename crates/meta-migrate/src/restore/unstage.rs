@@ -1,27 +1,25 @@
 //! Unstaging: rolls back a migration before its commit. The 2.1 metadata is intact, and the staged
 //! keys are deleted.
 //!
-//! First, the journal is checked: the plan is computed again from the 2.1 metadata, and its digest
-//! must be the recorded one. Only keys of this plan are deleted. Other keys in the new families
-//! were written by another program and are only deleted with `--accept-loss`.
+//! First, the plan is computed again from the 2.1 metadata, and its digest must match the journal. Only
+//! keys of this plan are deleted. Other keys in the new families were written by another program and
+//! are only deleted with `--accept-loss`.
 
 use std::sync::Arc;
 
 use crate::journal::{Journal, Phase};
 use meta_backup::Tolerance;
-use meta_report::{
-    BackupRef, Change, DiffBuilder, RestoreOutcome, RestoreReport, RunRecord, RunResult,
-};
+use meta_report::{BackupRef, Change, DiffBuilder, RestoreOutcome, RestoreReport, RunResult};
 use meta_store::{Op, Store};
 use milvus_meta::entry::{Entry, printable};
 use milvus_meta::keys::KeyRange;
 use milvus_meta::plural::counted;
-use milvus_meta::transform::{Migration, Options, staged_family_ranges};
+use milvus_meta::transform::staged_family_ranges;
 
 use super::data_loss::EXAMPLES_MAX;
 use super::desired_entries;
 use super::gap::Source;
-use crate::context::{Etcd, Retries};
+use crate::context::Etcd;
 use crate::diff::{Actual, Diff, compare};
 use crate::error::EngineErrorKind;
 use crate::fence::Fence;
@@ -76,26 +74,21 @@ pub(super) async fn look<S: Store>(
     journal_store: &JournalStore,
     reported: Option<usize>,
 ) -> Result<Staged, EngineErrorKind> {
-    let mut retries = Retries::new(etcd.ctx);
-    loop {
-        let changes = reported.map(|max| DiffBuilder::new(etcd.root.clone(), max));
-        match look_once(etcd, journal_store, changes).await {
-            Err(failure) if retries.again_after(&failure) => {}
-            outcome => return outcome,
-        }
-    }
+    etcd.at_one_revision(|| look_once(etcd, journal_store, reported))
+        .await
 }
 
 async fn look_once<S: Store>(
     etcd: Etcd<'_, S>,
     journal_store: &JournalStore,
-    changes: Option<DiffBuilder>,
+    reported: Option<usize>,
 ) -> Result<Staged, EngineErrorKind> {
     let journal = journal_store.journal().ok_or(EngineErrorKind::NoBackup)?;
     let options = journal_options(journal)?;
     let filter = journal_store.source_filter(etcd.root);
-    let (migration, read_at) = plan_again(etcd, &filter, &options).await?;
-    let now = migration.digest().to_owned();
+    let reading = read_source(etcd, &filter, &options, None).await?;
+    let read_at = reading.read_revision.revision;
+    let now = reading.migration.digest().to_owned();
     let ranges = staged_family_ranges(etcd.root);
     let present = key_count::in_ranges(etcd, &ranges, read_at).await?;
     etcd.observer.phase_started("compare", Some(present));
@@ -106,11 +99,12 @@ async fn look_once<S: Store>(
         ignore: &mut |entry| entry.lease != 0 || filter.keeps(entry),
     };
     let mut found = Found {
-        changes,
+        changes: reported.map(|max| DiffBuilder::new(etcd.root.clone(), max)),
         ..Found::default()
     };
     let mut ranges = ranges.into_iter().peekable();
-    compare(staged_entries(migration), actual, etcd.ctx, |diff| {
+    let expected = staged_entries(Arc::new(reading.migration));
+    compare(expected, actual, etcd.ctx, |diff| {
         // No deletion may contain keys between two families.
         while ranges
             .next_if(|range| !range.contains(diff.key()))
@@ -172,17 +166,6 @@ impl Found {
     }
 }
 
-/// Computes the plan for the 2.1 metadata without the staged keys. Returns it and the revision at
-/// which the metadata was read.
-async fn plan_again<S: Store>(
-    etcd: Etcd<'_, S>,
-    filter: &Filter,
-    options: &Options,
-) -> Result<(Arc<Migration>, i64), EngineErrorKind> {
-    let reading = read_source(etcd, filter, options, None).await?;
-    Ok((Arc::new(reading.migration), reading.read_revision.revision))
-}
-
 /// Deletes the staged keys, then the journal.
 pub(super) async fn unstage<S: Store>(
     etcd: Etcd<'_, S>,
@@ -197,7 +180,7 @@ pub(super) async fn unstage<S: Store>(
     etcd.observer
         .phase_started("discard", Some(staged.report.delete));
     let guards = journal_store.guards(fence);
-    let writer = Writer::new(etcd.store, guards, limits, etcd.stop, etcd.observer);
+    let writer = Writer::new(etcd, guards, limits);
     let deletes = staged.deletes.into_iter().map(Op::Delete);
     let deletes = deletes.map(Write::over).collect();
     let written = writer.read_at(staged.read_at).write_all(deletes).await;
@@ -209,11 +192,8 @@ pub(super) async fn unstage<S: Store>(
     let filter = journal_store.source_filter(etcd.root);
     expect_gone(etcd, &filter, staged.read_at).await?;
     let verified = matches_backup(etcd, journal_store.backup()).await?;
-    let run = history::restored(RunResult::RolledBack, etcd.ctx, &staged.report);
-    let run = RunRecord {
-        backup: journal_store.backup().cloned(),
-        ..run
-    };
+    let backup = journal_store.backup().cloned();
+    let run = history::restored(RunResult::RolledBack, etcd.ctx, &staged.report, backup);
     let ops = history::adding(etcd, run).await;
     journal_store.clear(fence, etcd.limits, ops).await?;
     Ok(RestoreReport {

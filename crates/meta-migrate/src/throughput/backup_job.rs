@@ -28,8 +28,8 @@ pub struct BackupTarget {
     pub source_version: Option<String>,
     /// Write even if the file is lost together with the container that the program runs in.
     pub allow_ephemeral: bool,
-    /// Opens the path if it is `-` (standard output) or a named pipe. `None` if the backup has to
-    /// be read again later, which requires a file.
+    /// Opens the path if it is `-` (standard output) or a named pipe. `None` if the backup must be
+    /// read again later, which requires a file.
     pub stream: Option<OpenStream>,
 }
 

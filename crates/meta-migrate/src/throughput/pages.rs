@@ -5,14 +5,14 @@ use meta_store::scan::{PageLimits, Scan};
 use milvus_meta::entry::Entry;
 use milvus_meta::keys::KeyRange;
 
-use crate::context::RunContext;
+use crate::context::{Etcd, RunContext};
 use crate::error::{EngineErrorKind, while_doing};
 use crate::fingerprint::family_starts;
-use crate::retry::RetryingStore;
+use crate::retry::RetryingPages;
 
 /// The entries of a range at one revision, page by page.
 pub(crate) struct Pages<'a, S: Store> {
-    scan: Scan<RetryingStore<S>>,
+    scan: Scan<RetryingPages<S>>,
     ctx: RunContext<'a>,
 }
 
@@ -23,7 +23,7 @@ impl<'a, S: Store> Pages<'a, S> {
         range: KeyRange,
         revision: i64,
     ) -> Result<Self, EngineErrorKind> {
-        let retrying = RetryingStore::new(store.clone(), ctx.limits.retry_timeout);
+        let retrying = Etcd { store, ctx }.retrying_pages();
         let cuts = family_starts(ctx.root);
         let limits = PageLimits::default();
         let scan = Scan::in_parts(retrying, range, &cuts, Some(revision), limits)

@@ -10,14 +10,14 @@ use milvus_meta::transform::{Migration, Put};
 use crate::error::EngineErrorKind;
 use crate::throughput::stream::feed;
 
-/// The new keys as they will be in etcd.
+/// Returns the new keys as they will be in etcd.
 pub(crate) fn staged_entries(
     migration: Arc<Migration>,
 ) -> Receiver<Result<Vec<Entry>, EngineErrorKind>> {
     staged(migration, |put| Entry::new(put.key, put.value))
 }
 
-/// The new keys in ascending order, encoded on a blocking thread while requests are in flight.
+/// Returns the new keys in ascending order, encoded on a blocking thread while requests are in flight.
 pub(crate) fn staged<T: Send + 'static>(
     migration: Arc<Migration>,
     mut make: impl FnMut(Put) -> T + Send + 'static,

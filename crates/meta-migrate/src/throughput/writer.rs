@@ -13,12 +13,11 @@ use tokio::task::{JoinError, JoinSet};
 
 use meta_store::{Op, RangeRequest, Store, StoreError, StoreErrorKind, Txn, TxnResponse};
 
+use crate::context::Etcd;
 use crate::error::{EngineErrorKind, while_doing};
 use crate::guards::Guards;
 use crate::limits::Limits;
-use crate::observer::Observer;
 use crate::retry;
-use crate::shutdown::CancelToken;
 use crate::write::{self, Held, Write};
 
 /// Statistics of a series of writes.
@@ -58,11 +57,9 @@ type Sent = (Batch, Result<TxnResponse, StoreError>);
 
 /// Writes everything from a channel, in no particular order.
 pub(crate) struct Writer<'a, S: Store> {
-    store: &'a S,
+    etcd: Etcd<'a, S>,
     guards: Guards<'a, S>,
     limits: Limits,
-    stop: &'a CancelToken,
-    observer: &'a dyn Observer,
     /// The revision at which the ranges of conditional writes were read.
     read_at: i64,
     waiting: VecDeque<Write>,
@@ -76,19 +73,11 @@ pub(crate) struct Writer<'a, S: Store> {
 }
 
 impl<'a, S: Store> Writer<'a, S> {
-    pub(crate) fn new(
-        store: &'a S,
-        guards: Guards<'a, S>,
-        limits: Limits,
-        stop: &'a CancelToken,
-        observer: &'a dyn Observer,
-    ) -> Self {
+    pub(crate) fn new(etcd: Etcd<'a, S>, guards: Guards<'a, S>, limits: Limits) -> Self {
         Self {
-            store,
+            etcd,
             guards,
             limits,
-            stop,
-            observer,
             read_at: 0,
             waiting: VecDeque::new(),
             again: VecDeque::new(),
@@ -140,7 +129,7 @@ impl<'a, S: Store> Writer<'a, S> {
         chunks: &mut Receiver<Result<Vec<Write>, EngineErrorKind>>,
     ) -> Result<(), EngineErrorKind> {
         loop {
-            if let Some(signal) = self.stop.requested() {
+            if let Some(signal) = self.etcd.stop.requested() {
                 return Err(EngineErrorKind::Interrupted(signal));
             }
             while self.in_flight.len() < self.limits.in_flight.max(1) {
@@ -199,7 +188,7 @@ impl<'a, S: Store> Writer<'a, S> {
     }
 
     fn send(&mut self, batch: Batch) {
-        let store = self.store.clone();
+        let store = self.etcd.store.clone();
         let mut compares = self.guards.compares();
         compares.extend(write::compares(
             write::unchanged(&batch.writes),
@@ -239,14 +228,15 @@ impl<'a, S: Store> Writer<'a, S> {
             txns: u64::from(response.wrote),
             deleted: response.deleted,
         };
-        self.observer
+        self.etcd
+            .observer
             .advanced(puts(&batch.writes) + response.deleted);
         if let Some(applied) = &self.applied {
             drop(applied.send(batch).await);
         }
     }
 
-    /// Finds out why a transaction was rejected. That is no failure if an earlier attempt, whose
+    /// Determines why a transaction was rejected. It is not a failure if an earlier attempt, whose
     /// reply was lost, was applied: the next attempt is then rejected because of its own changes.
     async fn rejected(&self, batch: &Batch) -> Result<(), EngineErrorKind> {
         let doing = || while_doing("finding out why a write was rejected");
@@ -257,7 +247,7 @@ impl<'a, S: Store> Writer<'a, S> {
         let mut found = Vec::new();
         for range in write::unchanged(&batch.writes) {
             let request = RangeRequest::new(range);
-            let reply = retry::read(self.store, retry_timeout, request).await;
+            let reply = retry::read(self.etcd.store, retry_timeout, request).await;
             found.extend(reply.map_err(doing())?.entries);
         }
         match write::judge(&batch.writes, &found, self.read_at) {
