@@ -27,11 +27,6 @@ pub(super) struct Survey {
 }
 
 impl Survey {
-    /// Returns whether only embedded collections, which both layouts have, look like 2.1.
-    pub(super) fn is_only_embedded(&self) -> bool {
-        self.detector.is_only_leftovers()
-    }
-
     /// Returns the findings for any layout. Only 2.2 metadata is checked in detail: in other
     /// layouts every record would be a finding.
     pub(super) fn findings(self, root: &MetaRoot, journal: Option<&Journal>) -> Vec<Finding> {

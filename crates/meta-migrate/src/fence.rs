@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use meta_store::{Applied, Compare, Op, RangeRequest, Store, StoreError, Txn};
+use meta_store::{Applied, Compare, Op, RangeRequest, RangeResponse, Store, StoreError, Txn};
 use milvus_meta::entry::{Entry, printable};
 use milvus_meta::keys::{KeyRange, MetaRoot};
 
@@ -24,6 +24,7 @@ use crate::sessions;
 pub(super) struct Fence<S: Store> {
     store: S,
     root: MetaRoot,
+    retry_timeout: Duration,
     lease: i64,
     create_revision: i64,
     _keep_alive: Background<()>,
@@ -101,6 +102,7 @@ impl<S: Store> Fence<S> {
                 return Ok(Self {
                     store: etcd.store.clone(),
                     root: etcd.root.clone(),
+                    retry_timeout: etcd.limits.retry_timeout,
                     lease,
                     create_revision,
                     _keep_alive: Background::start(renewing),
@@ -130,13 +132,20 @@ impl<S: Store> Fence<S> {
         &self.store
     }
 
+    /// Returns how long a failing request is retried.
+    pub(super) fn retry_timeout(&self) -> Duration {
+        self.retry_timeout
+    }
+
+    /// Sends a read with retries.
+    pub(super) async fn read(&self, request: RangeRequest) -> Result<RangeResponse, StoreError> {
+        read(&self.store, self.retry_timeout, request).await
+    }
+
     /// Returns an error if this run has lost the lock.
-    pub(super) async fn lost(
-        &self,
-        retry_timeout: Duration,
-    ) -> Result<Option<EngineErrorKind>, StoreError> {
+    pub(super) async fn lost(&self) -> Result<Option<EngineErrorKind>, StoreError> {
         let key = self.root.lock_key();
-        let held = read(&self.store, retry_timeout, RangeRequest::key(key.clone())).await?;
+        let held = self.read(RangeRequest::key(key.clone())).await?;
         let ours = |entry: &Entry| entry.create_revision == self.create_revision;
         Ok(
             (!held.entries.first().is_some_and(ours)).then(|| EngineErrorKind::LockLost {
@@ -146,11 +155,8 @@ impl<S: Store> Fence<S> {
     }
 
     /// Returns an error if a component is registered.
-    pub(super) async fn component(
-        &self,
-        retry_timeout: Duration,
-    ) -> Result<Option<EngineErrorKind>, StoreError> {
-        let (sessions, _) = sessions::list(&self.store, &self.root, retry_timeout).await?;
+    pub(super) async fn component(&self) -> Result<Option<EngineErrorKind>, StoreError> {
+        let (sessions, _) = sessions::list(&self.store, &self.root, self.retry_timeout).await?;
         Ok((!sessions.is_empty()).then_some(EngineErrorKind::ComponentStarted(sessions)))
     }
 

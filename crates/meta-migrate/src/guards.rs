@@ -15,7 +15,6 @@ use milvus_meta::keys::MetaRoot;
 
 use crate::error::{EngineErrorKind, WriteState};
 use crate::fence::Fence;
-use crate::retry::read;
 use crate::sessions;
 
 /// Returns conditions that never hold and are as many and as large as a run's guards, without a
@@ -57,28 +56,21 @@ impl<'a, S: Store> Guards<'a, S> {
 
     /// Returns why the guards do not hold, or `None` if they do. Checks the lock first, then the
     /// journal, then the registered components.
-    pub(super) async fn diagnose(
-        &self,
-        retry_timeout: Duration,
-    ) -> Result<Option<EngineErrorKind>, StoreError> {
-        if let Some(lost) = self.taken_over(retry_timeout).await? {
+    pub(super) async fn diagnose(&self) -> Result<Option<EngineErrorKind>, StoreError> {
+        if let Some(lost) = self.taken_over().await? {
             return Ok(Some(lost));
         }
-        self.fence.component(retry_timeout).await
+        self.fence.component().await
     }
 
     /// Returns an error if another run may have written since: this run lost the lock or the
     /// journal.
-    pub(super) async fn taken_over(
-        &self,
-        retry_timeout: Duration,
-    ) -> Result<Option<EngineErrorKind>, StoreError> {
-        let store = self.fence.store();
-        if let Some(lost) = self.fence.lost(retry_timeout).await? {
+    pub(super) async fn taken_over(&self) -> Result<Option<EngineErrorKind>, StoreError> {
+        if let Some(lost) = self.fence.lost().await? {
             return Ok(Some(lost));
         }
         let request = RangeRequest::key(self.journal.clone()).keys_only();
-        let found = read(store, retry_timeout, request).await?;
+        let found = self.fence.read(request).await?;
         let revision = found.entries.first().map_or(0, |entry| entry.mod_revision);
         Ok(
             (revision != self.revision).then(|| EngineErrorKind::JournalChanged {
@@ -105,7 +97,7 @@ impl<'a, S: Store> Guards<'a, S> {
         if is_explained || written == WriteState::Nothing {
             return failure;
         }
-        match timeout(TIMEOUT, self.taken_over(TIMEOUT)).await {
+        match timeout(TIMEOUT, self.taken_over()).await {
             Ok(Ok(Some(lost))) => lost,
             Ok(Ok(None) | Err(_)) | Err(_) => failure,
         }

@@ -3,7 +3,6 @@
 
 use std::fmt::Display;
 use std::str::FromStr;
-use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
@@ -19,8 +18,6 @@ use crate::error::{EngineErrorKind, WriteState, while_doing};
 use crate::fence::Fence;
 use crate::fingerprint::Filter;
 use crate::guards::Guards;
-use crate::limits::Limits;
-use crate::retry::read;
 use crate::throughput::writer::WriteStats;
 
 /// The journal and the revision at which it was last written (0: there is none).
@@ -191,7 +188,6 @@ impl JournalStore {
     pub(super) async fn advance<S: Store>(
         &mut self,
         fence: &Fence<S>,
-        limits: &Limits,
         next: Journal,
         mut compares: Vec<Compare>,
         mut ops: Vec<Op>,
@@ -200,7 +196,7 @@ impl JournalStore {
         compares.extend(self.guards(fence).compares());
         ops.push(Op::put(self.key.clone(), value.clone()));
         let txn = Txn { compares, ops };
-        let sent = self.send(fence, limits, &txn, Some(&value)).await?;
+        let sent = self.send(fence, &txn, Some(&value)).await?;
         self.mod_revision = sent.revision;
         self.journal = Some(next);
         Ok(WriteStats {
@@ -214,11 +210,10 @@ impl JournalStore {
     pub(super) async fn record<S: Store>(
         &mut self,
         fence: &Fence<S>,
-        limits: &Limits,
         next: Journal,
     ) -> Result<(), EngineErrorKind> {
         let (compares, ops) = (Vec::new(), Vec::new());
-        self.advance(fence, limits, next, compares, ops).await?;
+        self.advance(fence, next, compares, ops).await?;
         Ok(())
     }
 
@@ -226,14 +221,13 @@ impl JournalStore {
     pub(super) async fn clear<S: Store>(
         &mut self,
         fence: &Fence<S>,
-        limits: &Limits,
         mut ops: Vec<Op>,
     ) -> Result<(), EngineErrorKind> {
         let compares = self.guards(fence).compares();
         let range = KeyRange::single(self.key.clone());
         ops.push(Op::Delete(range));
         let txn = Txn { compares, ops };
-        self.send(fence, limits, &txn, None).await?;
+        self.send(fence, &txn, None).await?;
         self.mod_revision = 0;
         self.journal = None;
         Ok(())
@@ -244,11 +238,10 @@ impl JournalStore {
     async fn send<S: Store>(
         &mut self,
         fence: &Fence<S>,
-        limits: &Limits,
         txn: &Txn,
         wanted: Option<&[u8]>,
     ) -> Result<Sent, EngineErrorKind> {
-        let (error, unknown) = match attempt(fence.store(), limits.retry_timeout, txn).await {
+        let (error, unknown) = match attempt(fence, txn).await {
             (Ok(response), _) if response.succeeded => {
                 return Ok(Sent {
                     revision: response.revision,
@@ -264,7 +257,7 @@ impl JournalStore {
         let late = error.as_ref().is_none_or(StoreError::is_transient);
         self.in_doubt = unknown && late;
         let request = RangeRequest::key(self.key.clone());
-        let found = read(fence.store(), limits.retry_timeout, request).await;
+        let found = fence.read(request).await;
         let found = found.map_err(|mut error| {
             if unknown {
                 error.applied = Applied::Unknown;
@@ -285,7 +278,7 @@ impl JournalStore {
         // etcd rejected one attempt because of a comparison, so it will reject all other attempts,
         // too.
         self.in_doubt = false;
-        Err(self.diagnose(fence, limits).await?)
+        Err(self.diagnose(fence).await?)
     }
 
     fn refused(&self, error: StoreError) -> EngineErrorKind {
@@ -296,15 +289,11 @@ impl JournalStore {
     async fn diagnose<S: Store>(
         &self,
         fence: &Fence<S>,
-        limits: &Limits,
     ) -> Result<EngineErrorKind, EngineErrorKind> {
         let guards = self.guards(fence);
-        let lost = guards
-            .diagnose(limits.retry_timeout)
-            .await
-            .map_err(while_doing(
-                "finding out why the journal could not be written",
-            ))?;
+        let lost = guards.diagnose().await.map_err(while_doing(
+            "finding out why the journal could not be written",
+        ))?;
         Ok(lost.unwrap_or_else(|| EngineErrorKind::SourceChanged {
             revision: self.capture_revision(),
             what: "a key that the commit depends on".to_owned(),
@@ -314,16 +303,12 @@ impl JournalStore {
 
 /// Sends a transaction until etcd answers, rejects it permanently, or the timeout ends. Returns
 /// whether a lost reply leaves open if it was applied, too.
-async fn attempt<S: Store>(
-    store: &S,
-    retry_timeout: Duration,
-    txn: &Txn,
-) -> (Result<TxnResponse, StoreError>, bool) {
-    let deadline = Instant::now() + retry_timeout;
-    let mut pause = retry_timeout / 200;
+async fn attempt<S: Store>(fence: &Fence<S>, txn: &Txn) -> (Result<TxnResponse, StoreError>, bool) {
+    let deadline = Instant::now() + fence.retry_timeout();
+    let mut pause = fence.retry_timeout() / 200;
     let mut unknown = false;
     loop {
-        match store.txn(txn.clone()).await {
+        match fence.store().txn(txn.clone()).await {
             Ok(response) => return (Ok(response), unknown),
             Err(error) => {
                 unknown |= error.applied == Applied::Unknown;

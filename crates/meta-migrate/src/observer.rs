@@ -5,35 +5,27 @@ use milvus_meta::transform::PlanReport;
 
 /// Receives the events of a run. The default of every method does nothing.
 pub trait Observer: Send + Sync {
-    /// A phase starts, with `total` keys to process if known.
-    fn phase_started(&self, name: &str, total: Option<u64>) {
-        let _ = (name, total);
-    }
+    /// A phase starts, with this total number of keys to process if known.
+    fn phase_started(&self, _name: &str, _total: Option<u64>) {}
 
-    /// `keys` more keys of the current phase were processed.
-    fn advanced(&self, keys: u64) {
-        let _ = keys;
-    }
+    /// More keys of the current phase were processed.
+    fn advanced(&self, _keys: u64) {}
 
     /// The current phase ended.
     fn phase_finished(&self) {}
 
     /// A message for the user.
-    fn note(&self, message: &str) {
-        let _ = message;
-    }
+    fn note(&self, _message: &str) {}
 
     /// Asks for confirmation before the first write of a migration. `false` ends the run with
     /// nothing changed. May block.
-    fn confirm_migration(&self, plan: &PlanReport) -> bool {
-        let _ = plan;
+    fn confirm_migration(&self, _plan: &PlanReport) -> bool {
         true
     }
 
     /// Asks for confirmation before the first write of a rollback or restore, with the counts of
     /// its changes. `false` ends the run with nothing changed. May block.
-    fn confirm_restore(&self, diff: &RestoreReport) -> bool {
-        let _ = diff;
+    fn confirm_restore(&self, _diff: &RestoreReport) -> bool {
         true
     }
 }

@@ -63,7 +63,13 @@ impl QuotaCheck {
         // A rollback restores at most the source and deletes the staged keys.
         let keys = put + changed + changed + plan.put;
         let checked = self.check(keys, bytes + source_bytes).await;
-        checked.map_err(|failure| with_log_keys(failure, plan))
+        checked.map_err(|mut failure| {
+            // `--segment-form` can avoid these keys.
+            if let EngineErrorKind::NoRoom { log_keys, .. } = &mut failure {
+                *log_keys = log_keys_of(plan);
+            }
+            failure
+        })
     }
 
     /// Fails if an alarm is raised or if this many keys and bytes exceed the quota.
@@ -79,14 +85,6 @@ impl QuotaCheck {
             bytes,
         )
     }
-}
-
-/// Adds the number of segment log keys to the error, because `--segment-form` can avoid them.
-fn with_log_keys(mut failure: EngineErrorKind, plan: &PlanReport) -> EngineErrorKind {
-    if let EngineErrorKind::NoRoom { log_keys, .. } = &mut failure {
-        *log_keys = log_keys_of(plan);
-    }
-    failure
 }
 
 fn log_keys_of(plan: &PlanReport) -> u64 {

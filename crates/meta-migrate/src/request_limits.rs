@@ -97,22 +97,13 @@ async fn refusal<S: Store>(
     ops: Vec<Op>,
 ) -> Result<Option<StoreErrorKind>, EngineErrorKind> {
     compares.extend(guards::never(etcd.root));
-    match retry::write(
-        etcd.store,
-        etcd.limits.retry_timeout,
-        &Txn { compares, ops },
-    )
-    .await
-    {
-        Ok(_) => Ok(None),
-        Err(error)
-            if matches!(
-                error.kind,
-                StoreErrorKind::TooLarge | StoreErrorKind::TooManyOps
-            ) =>
-        {
-            Ok(Some(error.kind))
-        }
-        Err(error) => Err(while_doing("checking etcd's request limits")(error)),
+    let txn = Txn { compares, ops };
+    let Err(error) = retry::write(etcd.store, etcd.limits.retry_timeout, &txn).await else {
+        return Ok(None);
+    };
+    let kind = error.kind;
+    if matches!(kind, StoreErrorKind::TooLarge | StoreErrorKind::TooManyOps) {
+        return Ok(Some(kind));
     }
+    Err(while_doing("checking etcd's request limits")(error))
 }

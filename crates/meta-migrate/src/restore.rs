@@ -356,8 +356,7 @@ impl<'a, S: Store> Run<'a, S> {
         let run = history::restored(result, etcd.ctx, planned, self.backup.clone());
         let ops = history::adding(etcd, run).await;
         self.written = WriteState::Restoring;
-        let limits = &self.options.limits;
-        let outcome = journal_store.clear(fence, limits, ops).await;
+        let outcome = journal_store.clear(fence, ops).await;
         if !journal_store.in_doubt() {
             self.written = WriteState::Nothing;
         }

@@ -271,11 +271,14 @@ async fn consistency<S: Store>(
 ) -> Result<VerifyReport, EngineErrorKind> {
     let form = journal.and_then(|journal| journal.collection_form.parse().ok());
     let mut found = survey(etcd, context).await?;
-    // The embedded form without index or alias looks the same in both layouts.
+    // The embedded form without index or alias looks the same in both layouts: then only leftovers
+    // look like 2.1.
     let unfinished = journal.is_some_and(|journal| journal.phase != Phase::Done);
     let is_embedded = form == Some(CollectionForm::Embedded);
     let findings = if unfinished
-        || is_embedded && found.detector.layout() == Layout::V2_1 && found.is_only_embedded()
+        || is_embedded
+            && found.detector.layout() == Layout::V2_1
+            && found.detector.is_only_leftovers()
     {
         std::mem::take(&mut found.checked)
     } else {

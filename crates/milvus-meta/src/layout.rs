@@ -169,7 +169,7 @@ impl LayoutDetector {
         let mut all = lines("2.1", &self.v2_1);
         all.extend(lines("2.1", &self.leftovers));
         all.extend(self.records_of_2_1());
-        all.extend(self.collections_of_2_1());
+        all.extend(self.embedded.text("2.1"));
         all.extend(lines("2.2", &self.v2_2));
         all.extend(self.split.text("2.2").filter(|_| !self.v2_2.is_empty()));
         all
@@ -199,13 +199,6 @@ impl LayoutDetector {
             printable(relative)
         };
         self.records.push(record);
-    }
-
-    /// Returns the names of the collections in the form of 2.1: their record contains partitions
-    /// and fields. `None` if there are none.
-    #[must_use]
-    pub fn collections_of_2_1(&self) -> Option<String> {
-        self.embedded.text("2.1")
     }
 
     /// Returns the traces of a running 2.2, one line per family.

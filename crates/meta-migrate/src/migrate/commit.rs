@@ -64,14 +64,18 @@ impl<S: Store> Run<'_, S> {
             let before = std::mem::replace(&mut self.written, WriteState::InDoubt);
             let outcome = self
                 .journal_store
-                .advance(&self.fence, limits, next, compares, ops)
+                .advance(&self.fence, next, compares, ops)
                 .await;
             if outcome.is_err() && !self.journal_store.in_doubt() {
                 self.written = before;
             }
             match outcome {
                 Err(EngineErrorKind::Store { source, .. })
-                    if index == 0 && is_too_much(source.kind) => {}
+                    if index == 0
+                        && matches!(
+                            source.kind,
+                            StoreErrorKind::TooManyOps | StoreErrorKind::TooLarge
+                        ) => {}
                 outcome => {
                     self.own += outcome?;
                     self.history_written = with_history || history.is_empty();
@@ -326,8 +330,4 @@ fn refuse_newer(
 
 fn to_op(put: &Put) -> Op {
     Op::put(put.key.clone(), put.value.clone())
-}
-
-fn is_too_much(kind: StoreErrorKind) -> bool {
-    matches!(kind, StoreErrorKind::TooManyOps | StoreErrorKind::TooLarge)
 }

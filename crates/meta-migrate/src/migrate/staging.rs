@@ -125,10 +125,9 @@ impl<S: Store> Run<'_, S> {
         next: Journal,
         ops: Vec<Op>,
     ) -> Result<(), EngineErrorKind> {
-        let (limits, compares) = (&self.options.limits, Vec::new());
         let advance = self
             .journal_store
-            .advance(&self.fence, limits, next, compares, ops);
+            .advance(&self.fence, next, Vec::new(), ops);
         self.own += advance.await?;
         Ok(())
     }

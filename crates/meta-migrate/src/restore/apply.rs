@@ -96,8 +96,7 @@ impl<S: Store> Restorer<'_, S> {
         let backup = self.backup.clone();
         let run = history::restored(self.result, self.etcd.ctx, &planned, backup);
         let ops = history::adding(self.etcd, run).await;
-        let limits = self.etcd.limits;
-        self.journal_store.clear(self.fence, limits, ops).await?;
+        self.journal_store.clear(self.fence, ops).await?;
         Ok(RestoreReport {
             outcome: RestoreOutcome::Restored,
             verified: true,
@@ -110,8 +109,7 @@ impl<S: Store> Restorer<'_, S> {
     async fn record(&mut self, source: &Source, revision: i64) -> Result<(), EngineErrorKind> {
         let next = self.restoring(source, revision);
         let before = std::mem::replace(self.written, WriteState::Restoring);
-        let limits = self.etcd.limits;
-        let recorded = self.journal_store.record(self.fence, limits, next).await;
+        let recorded = self.journal_store.record(self.fence, next).await;
         if recorded.is_err() && !self.journal_store.in_doubt() {
             *self.written = before;
         }

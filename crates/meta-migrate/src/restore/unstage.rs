@@ -175,7 +175,7 @@ pub(super) async fn unstage<S: Store>(
 ) -> Result<RestoreReport, EngineErrorKind> {
     // With partly deleted keys the phase is `staging`, not `staged`, which means that all keys are
     // staged.
-    record_staging(etcd, fence, journal_store).await?;
+    record_staging(fence, journal_store).await?;
     let limits = etcd.limits.for_deletes();
     etcd.observer
         .phase_started("discard", Some(staged.report.delete));
@@ -188,14 +188,14 @@ pub(super) async fn unstage<S: Store>(
     written?;
     // Recorded again after all writes: a comparison with this record proves that none of them was
     // lost.
-    record_staging(etcd, fence, journal_store).await?;
+    record_staging(fence, journal_store).await?;
     let filter = journal_store.source_filter(etcd.root);
     expect_gone(etcd, &filter, staged.read_at).await?;
     let verified = matches_backup(etcd, journal_store.backup()).await?;
     let backup = journal_store.backup().cloned();
     let run = history::restored(RunResult::RolledBack, etcd.ctx, &staged.report, backup);
     let ops = history::adding(etcd, run).await;
-    journal_store.clear(fence, etcd.limits, ops).await?;
+    journal_store.clear(fence, ops).await?;
     Ok(RestoreReport {
         outcome: RestoreOutcome::Restored,
         verified,
@@ -204,7 +204,6 @@ pub(super) async fn unstage<S: Store>(
 }
 
 async fn record_staging<S: Store>(
-    etcd: Etcd<'_, S>,
     fence: &Fence<S>,
     journal_store: &mut JournalStore,
 ) -> Result<(), EngineErrorKind> {
@@ -215,7 +214,7 @@ async fn record_staging<S: Store>(
         phase: Phase::Staging,
         ..journal.clone()
     };
-    journal_store.record(fence, etcd.limits, next).await
+    journal_store.record(fence, next).await
 }
 
 /// Checks that no staged key is left.

@@ -108,7 +108,12 @@ impl<'a, S: Store> ReadBack<'a, S> {
                 return Ok(false);
             }
         }
-        Ok(self.early.is_empty() && self.compare_piece().await? && self.compare_rest().await?)
+        if !self.early.is_empty() || !self.compare_piece().await? {
+            return Ok(false);
+        }
+        // The rest of the ranges must contain no further written keys.
+        let rest = self.ranges.drain(..).collect();
+        self.compare(rest).await
     }
 
     fn take(&mut self, writes: Vec<Write>) {
@@ -150,12 +155,6 @@ impl<'a, S: Store> ReadBack<'a, S> {
         self.piece.clear();
         self.piece_bytes = 0;
         Ok(is_compared)
-    }
-
-    /// Compares the rest of the ranges, which must contain no further written keys.
-    async fn compare_rest(&mut self) -> Result<bool, EngineErrorKind> {
-        let ranges = self.ranges.drain(..).collect();
-        self.compare(ranges).await
     }
 
     /// Returns whether the ranges contain the written entries and nothing else that is not allowed.

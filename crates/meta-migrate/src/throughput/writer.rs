@@ -241,7 +241,7 @@ impl<'a, S: Store> Writer<'a, S> {
     async fn rejected(&self, batch: &Batch) -> Result<(), EngineErrorKind> {
         let doing = || while_doing("finding out why a write was rejected");
         let retry_timeout = self.limits.retry_timeout;
-        if let Some(failure) = self.guards.diagnose(retry_timeout).await.map_err(doing())? {
+        if let Some(failure) = self.guards.diagnose().await.map_err(doing())? {
             return Err(failure);
         }
         let mut found = Vec::new();

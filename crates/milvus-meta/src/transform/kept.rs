@@ -27,7 +27,7 @@ pub(super) use collections::is_of_2_2;
 use super::NewKeys;
 use super::findings::Findings;
 use super::snapshots::RawHistory;
-use crate::keys::{Family, Key, Object};
+use crate::keys::{Key, Object};
 use crate::model::{BuildId, CollectionId, IndexId, PartitionId, SegmentId};
 use crate::proto::v2_2::index::SegmentIndex;
 
@@ -120,9 +120,4 @@ fn is_plain(key: &[u8]) -> bool {
 /// Returns the collection of a key in the collection families.
 fn collection_of(key: &[u8]) -> Option<CollectionId> {
     object_of(key)?.collection()
-}
-
-/// Returns whether only 2.2 has the family.
-pub(super) fn is_kept(family: Family) -> bool {
-    family.evidence() == crate::keys::Evidence::V2_2
 }

@@ -11,7 +11,7 @@ use super::snapshots::RawHistory;
 use super::{CollectionForm, OnBrokenRecord, Put, collection, kept, ranges, segment_log};
 use crate::entry::Entry;
 use crate::keys::{Key, KeyRange, LogKind, MetaRoot, Object, Timestamp};
-use crate::model::{CollectionId, PartitionId, SegmentId};
+use crate::model::CollectionId;
 
 /// The remaining changes to the collection families.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -82,25 +82,15 @@ pub fn remaining_segment(
     let moved = segment_log::moved(ids, &entry.value)?;
     let puts = moved.puts(ids, root);
     let exists = |put: &Put| keys.get(&*put.key).is_some_and(|value| *value == put.value);
-    let existing: usize = LogKind::ALL
-        .map(|kind| {
-            let below = log_range(root, kind, ids);
-            keys.range::<[u8], _>((Bound::Included(&*below.start), Bound::Excluded(&*below.end)))
-                .count()
-        })
-        .iter()
-        .sum();
+    let existing = LogKind::ALL.map(|kind| {
+        let family = kind.family().name();
+        let below = root.range_below(&format!("{family}/{collection}/{partition}/{segment}/"));
+        let bounds = (Bound::Included(&*below.start), Bound::Excluded(&*below.end));
+        keys.range::<[u8], _>(bounds).count()
+    });
+    let existing: usize = existing.iter().sum();
     (existing == puts.len() && puts.iter().all(exists)).then_some(Put {
         key: entry.key.to_vec(),
         value: moved.record,
     })
-}
-
-fn log_range(
-    root: &MetaRoot,
-    kind: LogKind,
-    (collection, partition, segment): (CollectionId, PartitionId, SegmentId),
-) -> KeyRange {
-    let family = kind.family().name();
-    root.range_below(&format!("{family}/{collection}/{partition}/{segment}/"))
 }

@@ -6,7 +6,7 @@ use super::checkpoint::Checkpoints;
 use super::findings::Findings;
 use super::incomplete::{self, Known, References};
 use super::index::{Definitions, IndexContext};
-use super::kept::{self, Kept};
+use super::kept::Kept;
 use super::load_state::LoadTable;
 use super::migration::Migration;
 use super::objects::{self, ObjectKind, Objects};
@@ -17,7 +17,7 @@ use super::segment_log::LogTable;
 use super::snapshots::RawHistory;
 use super::{CollectionForm, Options, Task, alias, collection, database, names};
 use crate::entry::Entry;
-use crate::keys::{Family, Key, MetaRoot, Object, Timestamp, split_timestamp};
+use crate::keys::{Evidence, Family, Key, MetaRoot, Object, Timestamp, split_timestamp};
 use crate::layout::{Layout, LayoutDetector};
 use crate::model::CollectionId;
 
@@ -96,7 +96,7 @@ impl Source {
 
     fn push_known(&mut self, family: Family, relative: &[u8], entry: &Entry) {
         self.note(relative, entry);
-        if kept::is_kept(family) {
+        if family.evidence() == Evidence::V2_2 {
             self.kept.push(relative, &entry.value);
             return;
         }

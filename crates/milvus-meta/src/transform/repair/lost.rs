@@ -309,19 +309,15 @@ impl Sources<'_> {
     /// dropped since.
     fn find(&self, it: &Damaged<'_>, used: &Used) -> Result<Found, Reason> {
         let snapshots = self.snapshots.in_snapshots(it.id, &it.record);
-        let backup = self.backup.iter();
-        let backup = backup.flat_map(|(title, records)| {
-            records
-                .in_backup(title, it.id, &it.record)
-                .into_iter()
-                .take(1)
-        });
+        let backup = self.backup.as_ref();
+        let backup =
+            backup.and_then(|(title, records)| records.in_backup(title, it.id, &it.record));
         let own = Schema {
             origin: "the snapshots of its partitions and fields".to_owned(),
             partitions: Children::new(),
             fields: Children::new(),
         };
-        let all = (snapshots.into_iter().take(1).map(|schema| (schema, false)))
+        let all = (snapshots.map(|schema| (schema, false)).into_iter())
             .chain(backup.map(|schema| (schema, true)))
             .chain([(own, false)]);
         let mut first = None;

@@ -48,42 +48,37 @@ impl<'k> Records<'k> {
         Self { keys, records }
     }
 
-    /// Returns the schemas in the snapshots of a collection, newest first.
-    pub(super) fn in_snapshots(&self, id: CollectionId, record: &Collection) -> Vec<Schema> {
-        let mut found: Vec<_> = self.embedded(id, record).collect();
-        found.sort_by_key(|(time, _)| Reverse(*time));
-        let schemas = found.into_iter().filter_map(|(time, old)| {
-            let origin = format!("its snapshot{}", when(time?));
-            Some(schema(id, &old, origin))
-        });
-        schemas.collect()
+    /// Returns the schema in the newest snapshot of a collection.
+    pub(super) fn in_snapshots(&self, id: CollectionId, record: &Collection) -> Option<Schema> {
+        let snapshots = self.embedded(id, record);
+        let snapshots = snapshots.filter_map(|(time, old)| Some((time?, old)));
+        let (time, old) = snapshots.min_by_key(|(time, _)| Reverse(*time))?;
+        Some(schema(id, &old, format!("its snapshot{}", when(time))))
     }
 
-    /// Returns the schemas in a backup with this title: that of the plain record, then those of the snapshots, newest
-    /// first.
+    /// Returns the schema in a backup with this title: that of the separate keys, of the plain record, or of the newest
+    /// snapshot.
     pub(super) fn in_backup(
         &self,
         title: &str,
         id: CollectionId,
         record: &Collection,
-    ) -> Vec<Schema> {
-        let mut found: Vec<_> = self.embedded(id, record).collect();
-        found.sort_by_key(|(time, _)| Reverse(time.unwrap_or(Timestamp::LAST)));
-        let separate = self
-            .separate(id, record)
-            .map(|(partitions, fields)| Schema {
+    ) -> Option<Schema> {
+        if let Some((partitions, fields)) = self.separate(id, record) {
+            return Some(Schema {
                 origin: title.to_owned(),
                 partitions,
                 fields,
             });
-        let records = found.into_iter().map(|(time, old)| {
-            let origin = match time {
-                None => title.to_owned(),
-                Some(time) => format!("a snapshot{} in {title}", when(time)),
-            };
-            schema(id, &old, origin)
-        });
-        separate.into_iter().chain(records).collect()
+        }
+        let records = self.embedded(id, record);
+        let (time, old) =
+            records.min_by_key(|(time, _)| Reverse(time.unwrap_or(Timestamp::LAST)))?;
+        let origin = match time {
+            None => title.to_owned(),
+            Some(time) => format!("a snapshot{} in {title}", when(time)),
+        };
+        Some(schema(id, &old, origin))
     }
 
     /// Returns the records of the same collection, with any name.
