@@ -6,6 +6,11 @@ use etcd_client::Error as EtcdError;
 
 use crate::{Applied, ConnectProblem, StoreError, StoreErrorKind};
 
+/// Returns the error of connection options that cannot be used.
+pub(super) fn invalid(message: impl Into<String>) -> StoreError {
+    StoreError::not_applied(StoreErrorKind::Other, message)
+}
+
 /// gRPC status codes.
 mod code {
     pub(super) const CANCELLED: i32 = 1;

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::error::invalid;
 use super::tls::{Tls, TlsSetup};
-use crate::{StoreError, StoreErrorKind};
+use crate::StoreError;
 
 const DEFAULT_PORT: u16 = 2379;
 
@@ -147,10 +148,6 @@ fn normalize(endpoint: &str, tls: bool) -> Result<String, StoreError> {
     } else {
         Ok(format!("{scheme}://{authority}:{DEFAULT_PORT}"))
     }
-}
-
-pub(super) fn invalid(message: impl Into<String>) -> StoreError {
-    StoreError::not_applied(StoreErrorKind::Other, message)
 }
 
 /// Credentials for the login.

@@ -20,7 +20,7 @@ use tokio_rustls::rustls::{
 };
 use tonic::transport::{ClientTlsConfig, Endpoint, Identity};
 
-use super::options::invalid;
+use super::error::invalid;
 use crate::{ConnectProblem, StoreError};
 
 /// The ALPN name of HTTP/2.

@@ -6,7 +6,7 @@ use prost::Message as _;
 
 use super::v2_1::{IndexBuild, IndexDefinition, Log, MsgPosition, Pair, PartitionRow, Replica};
 use super::wire::{push_bytes, push_number, push_varint, take_varint};
-use crate::keys::Timestamp;
+use crate::keys::{Timestamp, is_tombstone};
 use crate::model::{BuildId, CollectionId, FieldId, IndexId, PartitionId, SegmentId};
 use crate::proto::v2_2::{common, etcd, index, internal, query};
 
@@ -40,6 +40,14 @@ pub fn alias(
         db_id: database.unwrap_or_default(),
     }
     .encode_to_vec()
+}
+
+/// Returns the collection to which an alias refers; `None` if it is dropped or unreadable.
+#[must_use]
+pub fn collection_of_alias(value: &[u8]) -> Option<CollectionId> {
+    let info = etcd::AliasInfo::decode(value).ok();
+    let info = info.filter(|_| !is_tombstone(value))?;
+    Some(CollectionId(info.collection_id))
 }
 
 /// Value of `root-coord/database/db-info/1`: the database `default`.

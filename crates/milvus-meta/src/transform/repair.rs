@@ -29,7 +29,6 @@ use super::{NewKeys, Options};
 use crate::codec::v2_1;
 use crate::keys::{Evidence, Family, Key, MetaRoot, Object, Timestamp, is_tombstone};
 use crate::model::CollectionId;
-pub(super) use aliases::collection_of as alias_collection;
 use collections::Refusal;
 use lost::Lost;
 use segment_indexes::SegmentIndexes;

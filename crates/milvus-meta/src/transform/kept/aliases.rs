@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::findings::Findings;
 use super::super::names::{self, CollectionNames};
-use super::super::{NewKeys, database, repair};
+use super::super::{NewKeys, database};
 use super::{Kept, contradiction, is_plain, object_of};
+use crate::codec::v2_2;
 use crate::keys::{Key, Object};
 use crate::model::CollectionId;
 
@@ -59,7 +60,7 @@ fn by_name(keys: &NewKeys) -> BTreeMap<&[u8], Option<CollectionId>> {
         let Some(name) = name_of(key) else { continue };
         let collection = found.entry(name).or_default();
         if is_plain(key) {
-            *collection = repair::alias_collection(value);
+            *collection = v2_2::collection_of_alias(value);
         }
     }
     found

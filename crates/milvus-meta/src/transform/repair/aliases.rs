@@ -2,30 +2,19 @@
 
 use super::super::{NewKeys, database};
 use super::{Keys, Plan, below, snapshots};
-use crate::codec::patch;
+use crate::codec::{patch, v2_2};
 use crate::keys::{Key, Object, SNAPSHOT_PREFIX, TOMBSTONE, Timestamp, is_tombstone};
-use crate::model::CollectionId;
-use crate::proto::v2_2::etcd::AliasInfo;
-use prost::Message as _;
 
 pub(super) fn repair(plan: &mut Plan<'_>) {
     for (key, value) in plan.entries {
         if let Key::Plain(Object::Alias(name)) = Key::parse(key) {
-            let moves = collection_of(value).is_some_and(|id| plan.moved.contains_key(&id));
+            let moves =
+                v2_2::collection_of_alias(value).is_some_and(|id| plan.moved.contains_key(&id));
             if moves || is_moved(plan, name, value) {
                 move_along(plan, name, value);
             }
         }
     }
-}
-
-/// Returns the collection to which an alias of 2.2 refers; `None` if it is dropped.
-pub(in super::super) fn collection_of(value: &[u8]) -> Option<CollectionId> {
-    if is_tombstone(value) {
-        return None;
-    }
-    let info = AliasInfo::decode(value).ok()?;
-    Some(CollectionId(info.collection_id))
 }
 
 /// Returns whether an interrupted repair has already written the alias inside the database.

@@ -7,10 +7,9 @@ use super::super::collection::Converted;
 use super::super::names::{self, CollectionNames};
 use super::super::snapshots::RawHistory;
 use super::super::{CollectionForm, alias, database};
-use super::aliases::collection_of;
 use super::contradictions::{Names, Newest};
 use super::{Keys, Plan, live};
-use crate::codec::v2_1;
+use crate::codec::{v2_1, v2_2};
 use crate::keys::{Key, Object, is_tombstone};
 use crate::model::{CollectionId, DatabaseId};
 
@@ -77,7 +76,9 @@ impl Legacy<'_> {
         ];
         let values = objects.map(|object| entries.get(&Key::Plain(object).render()));
         let values = values.into_iter().flatten();
-        values.map(|value| collection_of(value)).collect()
+        values
+            .map(|value| v2_2::collection_of_alias(value))
+            .collect()
     }
 
     /// Deletes the keys of 2.1, and carries the alias over if 2.2 does not have it.
