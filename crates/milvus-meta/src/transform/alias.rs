@@ -6,29 +6,14 @@ use super::collection::Converted;
 use super::database;
 use super::findings::Findings;
 use super::names::{self, CollectionNames};
-use super::snapshots::RawHistory;
+use super::snapshots::{RawHistory, Values, Version};
 use super::{CollectionForm, NewKeys};
 use crate::codec::{v2_1, v2_2};
 use crate::keys::{Family, Key, Object, TOMBSTONE, Timestamp, is_tombstone};
 use crate::model::CollectionId;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Version {
-    Live {
-        name: String,
-        collection: CollectionId,
-    },
-    Dropped,
-}
-
-impl Version {
-    fn collection(&self) -> Option<CollectionId> {
-        match self {
-            Self::Live { collection, .. } => Some(*collection),
-            Self::Dropped => None,
-        }
-    }
-}
+/// An alias in 2.1, with its name.
+type Record = (String, CollectionId);
 
 /// Converts all aliases, given by the names in their keys.
 pub(super) fn convert(
@@ -55,7 +40,7 @@ pub(super) fn convert(
                 snapshots.insert(*timestamp, version);
             }
         }
-        if let Some(Version::Live { collection, .. }) = &plain
+        if let Some(Version::Live((_, collection))) = &plain
             && !collections.live.contains_key(collection)
             && !collections.others.contains(collection)
         {
@@ -70,24 +55,13 @@ pub(super) fn convert(
             );
             continue;
         }
-        let alias = Versions {
+        let values = Values { plain, snapshots };
+        let alias = Alias {
             name: &name,
-            plain,
-            snapshots,
+            values,
         };
         alias.check_newest(&collections.names, findings);
-        match form {
-            CollectionForm::Embedded => alias.carry(&mut staged, findings),
-            CollectionForm::Split => alias.write(None, collections, &mut staged, findings),
-            CollectionForm::Database => {
-                alias.write(
-                    Some(database::DEFAULT.0),
-                    collections,
-                    &mut staged,
-                    findings,
-                );
-            }
-        }
+        alias.write(form, collections, &mut staged, findings);
     }
     staged
 }
@@ -97,7 +71,12 @@ fn title(name: &[u8]) -> String {
     format!("alias {:?}", String::from_utf8_lossy(name))
 }
 
-fn read(family: Family, key: &[u8], raw: &[u8], findings: &mut Findings) -> Option<Version> {
+fn read(
+    family: Family,
+    key: &[u8],
+    raw: &[u8],
+    findings: &mut Findings,
+) -> Option<Version<Record>> {
     const SKIPPED: &str = "the alias has to be created again";
     if is_tombstone(raw) {
         return Some(Version::Dropped);
@@ -114,27 +93,20 @@ fn read(family: Family, key: &[u8], raw: &[u8], findings: &mut Findings) -> Opti
         return None;
     };
     findings.unknown(family, key, &record.unknown);
-    Some(Version::Live {
-        name,
-        collection: record.collection,
-    })
+    Some(Version::Live((name, record.collection)))
 }
 
 #[derive(Debug)]
-struct Versions<'n> {
+struct Alias<'n> {
     name: &'n [u8],
-    plain: Option<Version>,
-    snapshots: BTreeMap<Timestamp, Version>,
+    values: Values<Record>,
 }
 
-impl Versions<'_> {
+impl Alias<'_> {
     /// Warns if the plain key and the newest snapshot refer to different collections.
     fn check_newest(&self, collections: &CollectionNames, findings: &mut Findings) {
-        let newest = self.snapshots.last_key_value().map(|(_, version)| version);
-        let (Some(plain), Some(newest)) = (
-            self.plain.as_ref().and_then(Version::collection),
-            newest.and_then(Version::collection),
-        ) else {
+        let newest = self.values.newest().and_then(|(_, newest)| newest.record());
+        let (Some((_, plain)), Some((_, newest))) = (self.values.truth(), newest) else {
             return;
         };
         if plain != newest {
@@ -145,35 +117,69 @@ impl Versions<'_> {
                     "{} refers to {}, and to {} in its newest snapshot; both are migrated, and Milvus \
                      2.2.3 and later read the snapshot",
                     title(self.name),
-                    names::collection(collections, plain),
-                    names::collection(collections, newest)
+                    names::collection(collections, *plain),
+                    names::collection(collections, *newest)
                 ),
             );
         }
     }
 
-    /// Stages the embedded form: key by key, like the official tool.
-    fn carry(&self, staged: &mut NewKeys, findings: &mut Findings) {
-        let object = Object::Alias(self.name);
-        for (timestamp, version) in &self.snapshots {
-            let value = encode(version, *timestamp, None);
+    /// Stages the new keys. In the embedded form they are those of 2.1, key by key, like the official tool writes them.
+    /// In the others every existing alias has a newest snapshot that is not a tombstone.
+    fn write(
+        &self,
+        form: CollectionForm,
+        collections: &Converted,
+        staged: &mut NewKeys,
+        findings: &mut Findings,
+    ) {
+        let (object, database) = match form {
+            CollectionForm::Embedded | CollectionForm::Split => (Object::Alias(self.name), None),
+            CollectionForm::Database => (
+                Object::DatabaseAlias(database::DEFAULT, self.name),
+                Some(database::DEFAULT.0),
+            ),
+        };
+        let Values { plain, snapshots } = &self.values;
+        for (timestamp, version) in snapshots {
+            let value = encode(version, *timestamp, database);
             staged.insert(Key::Snapshot(object, *timestamp).render(), value);
         }
-        if let Some(plain) = &self.plain {
-            let value = encode(plain, Timestamp(0), None);
+        if form == CollectionForm::Embedded {
+            self.report_history(findings);
+            if let Some(plain) = plain {
+                let value = encode(plain, Timestamp(0), None);
+                staged.insert(Key::Plain(object).render(), value);
+            }
+            return;
+        }
+        let created = match (self.values.newest(), plain) {
+            (Some((timestamp, _)), _) => timestamp,
+            (None, Some(Version::Live((_, collection)))) => {
+                let created = collections.created.get(collection);
+                created.copied().unwrap_or_default()
+            }
+            // A tombstone without a snapshot, on which 2.2.0 would not start.
+            (None, Some(Version::Dropped) | None) => return,
+        };
+        let value = encode(
+            plain.as_ref().unwrap_or(&Version::Dropped),
+            created,
+            database,
+        );
+        if let Some(timestamp) = self.correction(created, findings) {
+            let key = Key::Snapshot(object, timestamp).render();
+            staged.insert(key, value.clone());
+        }
+        if plain.is_some() {
             staged.insert(Key::Plain(object).render(), value);
         }
-        let newest_lives = self
-            .snapshots
-            .last_key_value()
-            .map(|(_, version)| *version != Version::Dropped);
-        let lives = self
-            .plain
-            .as_ref()
-            .map(|version| *version != Version::Dropped);
-        if newest_lives.unwrap_or_default() != lives.unwrap_or_default()
-            || (lives.is_some() && newest_lives.is_none())
-        {
+    }
+
+    /// Warns if the newest snapshot and the plain key disagree about whether the alias exists.
+    fn report_history(&self, findings: &mut Findings) {
+        let is_lone = self.values.plain.is_some() && self.values.snapshots.is_empty();
+        if self.values.is_contradictory() || is_lone {
             findings.warning(
                 "history-not-repaired",
                 &Key::Plain(Object::LegacyAlias(self.name)).render(),
@@ -187,57 +193,10 @@ impl Versions<'_> {
         }
     }
 
-    /// Stages the split or database form: every existing alias has a newest snapshot that is not a
-    /// tombstone.
-    fn write(
-        &self,
-        database: Option<i64>,
-        collections: &Converted,
-        staged: &mut NewKeys,
-        findings: &mut Findings,
-    ) {
-        let object = match database {
-            None => Object::Alias(self.name),
-            Some(_) => Object::DatabaseAlias(database::DEFAULT, self.name),
-        };
-        for (timestamp, version) in &self.snapshots {
-            let value = encode(version, *timestamp, database);
-            staged.insert(Key::Snapshot(object, *timestamp).render(), value);
-        }
-        let newest = self
-            .snapshots
-            .last_key_value()
-            .map(|(timestamp, version)| (*timestamp, version));
-        let created = match (newest, &self.plain) {
-            (Some((timestamp, _)), _) => timestamp,
-            (None, Some(Version::Live { collection, .. })) => collections
-                .created
-                .get(collection)
-                .copied()
-                .unwrap_or_default(),
-            // A tombstone without a snapshot, on which 2.2.0 would not start.
-            (None, Some(Version::Dropped) | None) => return,
-        };
-        let plain = self.plain.as_ref().unwrap_or(&Version::Dropped);
-        let plain_value = encode(plain, created, database);
-        if let Some(timestamp) = self.correction(newest, created, findings) {
-            let key = Key::Snapshot(object, timestamp).render();
-            staged.insert(key, plain_value.clone());
-        }
-        if self.plain.is_some() {
-            staged.insert(Key::Plain(object).render(), plain_value);
-        }
-    }
-
     /// Returns the time of an additional snapshot if the newest one contradicts the plain key.
-    fn correction(
-        &self,
-        newest: Option<(Timestamp, &Version)>,
-        created: Timestamp,
-        findings: &mut Findings,
-    ) -> Option<Timestamp> {
+    fn correction(&self, created: Timestamp, findings: &mut Findings) -> Option<Timestamp> {
         let key = Key::Plain(Object::LegacyAlias(self.name)).render();
-        let Some((timestamp, newest)) = newest else {
+        let Some((timestamp, _)) = self.values.newest() else {
             findings.notice(
                 "snapshot-missing",
                 &key,
@@ -249,8 +208,7 @@ impl Versions<'_> {
             );
             return Some(created);
         };
-        let lives = matches!(self.plain, Some(Version::Live { .. }));
-        if lives == (*newest != Version::Dropped) {
+        if !self.values.is_contradictory() {
             return None;
         }
         findings.warning(
@@ -266,9 +224,9 @@ impl Versions<'_> {
     }
 }
 
-fn encode(version: &Version, created: Timestamp, database: Option<i64>) -> Vec<u8> {
+fn encode(version: &Version<Record>, created: Timestamp, database: Option<i64>) -> Vec<u8> {
     match version {
-        Version::Live { name, collection } => v2_2::alias(name, *collection, created, database),
+        Version::Live((name, collection)) => v2_2::alias(name, *collection, created, database),
         Version::Dropped => TOMBSTONE.to_vec(),
     }
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::database;
 use super::findings::Findings;
 use super::names::CollectionNames;
-use super::snapshots::RawHistory;
+use super::snapshots::{RawHistory, Values, Version};
 use super::{CollectionForm, NewKeys, field, partition};
 use crate::codec::patch;
 use crate::codec::v2_1::Collection;
@@ -18,7 +18,7 @@ use crate::model::{CollectionId, FieldId, PartitionId};
 use crate::plural::counted;
 use reconcile::{correction, report};
 use unusable::{misplaced, oddities};
-use versions::{Version, Versions, check_newest, claimed, follow, plain_key, read, snapshot_key};
+use versions::{Record, Versions, check_newest, claimed, follow, plain_key, read, snapshot_key};
 
 /// The collections that are not dropped, by the ids in their values.
 pub(super) type LiveCollections = BTreeMap<CollectionId, Collection>;
@@ -99,7 +99,7 @@ pub(super) fn convert(
         }
         let versions = converted.versions(key, plain, history, findings);
         let partitions = converted.partitions.entry(versions.id).or_default();
-        for record in versions.records() {
+        for record in versions.values.records() {
             partitions.extend(record.record.partition_ids.iter().copied());
         }
         converted.write(form, &versions, findings);
@@ -129,7 +129,7 @@ impl Converted {
     fn versions(
         &mut self,
         key: CollectionId,
-        plain: Option<Version>,
+        plain: Option<Version<Record>>,
         history: RawHistory,
         findings: &mut Findings,
     ) -> Versions {
@@ -152,15 +152,14 @@ impl Converted {
         let mut versions = Versions {
             key,
             id: key,
-            plain,
-            snapshots,
+            values: Values { plain, snapshots },
             unreadable,
         };
-        let newest = versions.records().last();
+        let newest = versions.values.records().last();
         if let Some(newest) = newest {
             versions.id = newest.record.id;
         }
-        for record in versions.records() {
+        for record in versions.values.records() {
             let time = record.record.create_time;
             self.created.insert(versions.id, time);
             if let Some(name) = &record.record.name {
@@ -178,7 +177,7 @@ impl Converted {
     }
 
     fn write(&mut self, form: CollectionForm, versions: &Versions, findings: &mut Findings) {
-        if let Some(truth) = versions.truth() {
+        if let Some(truth) = versions.values.truth() {
             check_newest(versions, findings);
             let key = plain_key(versions.key);
             for (code, message) in oddities(&truth.record) {
@@ -225,11 +224,11 @@ impl Converted {
                 self.children(versions, findings);
             }
         }
-        if let Some(record) = versions.truth() {
+        if let Some(record) = versions.values.truth() {
             self.live.insert(versions.id, record.record.clone());
         } else {
-            let stays = form != CollectionForm::Database && versions.plain.is_some();
-            if stays || !versions.snapshots.is_empty() {
+            let stays = form != CollectionForm::Database && versions.values.plain.is_some();
+            if stays || !versions.values.snapshots.is_empty() {
                 self.dropped.insert(versions.id);
             }
         }
@@ -262,15 +261,12 @@ impl Converted {
     }
 
     fn rewrite<E>(&mut self, versions: &Versions, edit: impl Fn(&[u8]) -> Result<Vec<u8>, E>) {
-        let snapshots = versions.snapshots.iter();
-        let all = snapshots
-            .map(|(timestamp, version)| (snapshot_key(versions.key, *timestamp), version))
-            .chain(
-                versions
-                    .plain
-                    .iter()
-                    .map(|version| (plain_key(versions.key), version)),
-            );
+        let snapshots = versions.values.snapshots.iter();
+        let snapshots =
+            snapshots.map(|(timestamp, version)| (snapshot_key(versions.key, *timestamp), version));
+        let plain = versions.values.plain.iter();
+        let plain = plain.map(|version| (plain_key(versions.key), version));
+        let all = snapshots.chain(plain);
         for (key, version) in all {
             let Some(record) = version.record() else {
                 continue;
@@ -288,7 +284,7 @@ impl Converted {
     fn move_to_database(&mut self, versions: &Versions, findings: &mut Findings) {
         let edit = |raw: &[u8]| patch::split_collection(raw, Some(database::DEFAULT.0));
         let object = Object::DatabaseCollection(database::DEFAULT, versions.id);
-        let value = |version: &Version| match version.record() {
+        let value = |version: &Version<Record>| match version.record() {
             Some(record) => edit(&record.raw).unwrap_or_else(|_| record.raw.clone()),
             None => TOMBSTONE.to_vec(),
         };
@@ -298,13 +294,13 @@ impl Converted {
             let key = Key::Snapshot(object, correction.timestamp).render();
             self.staged.insert(key, correction.value(edit));
         }
-        for (timestamp, version) in &versions.snapshots {
+        for (timestamp, version) in &versions.values.snapshots {
             let key = Key::Snapshot(object, *timestamp).render();
             self.staged.insert(key, value(version));
         }
         // 2.2.0 does not start on a plain tombstone without a snapshot.
-        let has_snapshot = correction.is_some() || !versions.snapshots.is_empty();
-        if let Some(plain) = versions.plain.as_ref().filter(|_| has_snapshot) {
+        let has_snapshot = correction.is_some() || !versions.values.snapshots.is_empty();
+        if let Some(plain) = versions.values.plain.as_ref().filter(|_| has_snapshot) {
             self.staged
                 .insert(Key::Plain(object).render(), value(plain));
         }
@@ -316,7 +312,7 @@ impl Converted {
         let partitions = follow(versions, |record| partition::partitions(id, record));
         let fields = follow(versions, field::fields);
         let missing = partitions.missing + fields.missing;
-        if missing > 0 && !versions.snapshots.is_empty() {
+        if missing > 0 && !versions.values.snapshots.is_empty() {
             findings.notice(
                 "snapshot-missing",
                 &plain_key(versions.key),

@@ -33,6 +33,53 @@ impl RawHistory {
     }
 }
 
+/// A readable value of an object in 2.1.
+#[derive(Debug)]
+pub(super) enum Version<T> {
+    Live(T),
+    Dropped,
+}
+
+impl<T> Version<T> {
+    pub(super) fn record(&self) -> Option<&T> {
+        match self {
+            Self::Live(record) => Some(record),
+            Self::Dropped => None,
+        }
+    }
+}
+
+/// The readable values of an object: of the plain key, which 2.1 reads, and of the snapshots.
+#[derive(Debug)]
+pub(super) struct Values<T> {
+    pub(super) plain: Option<Version<T>>,
+    pub(super) snapshots: BTreeMap<Timestamp, Version<T>>,
+}
+
+impl<T> Values<T> {
+    /// Returns the record at the plain key.
+    pub(super) fn truth(&self) -> Option<&T> {
+        self.plain.as_ref().and_then(Version::record)
+    }
+
+    pub(super) fn newest(&self) -> Option<(Timestamp, &Version<T>)> {
+        let newest = self.snapshots.last_key_value();
+        newest.map(|(timestamp, version)| (*timestamp, version))
+    }
+
+    /// Returns whether the plain key and the newest snapshot disagree about whether the object
+    /// exists.
+    pub(super) fn is_contradictory(&self) -> bool {
+        let newest = self.newest().and_then(|(_, newest)| newest.record());
+        newest.is_some() != self.truth().is_some()
+    }
+
+    pub(super) fn records(&self) -> impl Iterator<Item = &T> {
+        let all = self.snapshots.values().chain(&self.plain);
+        all.filter_map(Version::record)
+    }
+}
+
 /// A partition or field in a collection record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Child {

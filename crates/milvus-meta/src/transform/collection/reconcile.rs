@@ -2,7 +2,8 @@
 //! 2.1 read the plain key.
 
 use super::super::findings::Findings;
-use super::versions::{Record, Version, Versions, plain_key};
+use super::super::snapshots::Version;
+use super::versions::{Record, Versions, plain_key};
 use crate::keys::{TOMBSTONE, Timestamp};
 
 /// An additional snapshot that makes the newest one agree with the plain key.
@@ -25,7 +26,7 @@ impl Correction<'_> {
 }
 
 pub(super) fn correction(versions: &Versions) -> Option<Correction<'_>> {
-    match (versions.truth(), versions.newest()) {
+    match (versions.values.truth(), versions.values.newest()) {
         (Some(record), None) => Some(Correction {
             timestamp: free_from(versions, record.record.create_time),
             record: Some(record),
@@ -67,7 +68,7 @@ pub(super) fn report(versions: &Versions, correction: &Correction<'_>, findings:
         );
         return;
     }
-    let (plain, snapshot) = match (correction.record, &versions.plain) {
+    let (plain, snapshot) = match (correction.record, &versions.values.plain) {
         (Some(_), _) => ("exists by its plain key", "is dropped"),
         (None, Some(_)) => ("is dropped by its plain key", "exists"),
         (None, None) => ("has no plain key", "exists"),

@@ -1,34 +1,20 @@
 //! Reads the values of a collection: its plain record and its snapshots.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::super::findings::Findings;
 use super::super::names;
-use super::super::snapshots::{Children, RawHistory, Settled, Timeline};
+use super::super::snapshots::{Children, RawHistory, Settled, Timeline, Values, Version};
 use crate::codec::patch;
 use crate::codec::v2_1::{self, Collection};
 use crate::keys::{Family, Key, Object, Timestamp, is_tombstone};
 use crate::model::CollectionId;
 
-#[derive(Debug)]
-pub(super) enum Version {
-    Live(Box<Record>),
-    Dropped,
-}
-
+/// A record and the bytes that it was read from.
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) raw: Vec<u8>,
     pub(super) record: Collection,
-}
-
-impl Version {
-    pub(super) fn record(&self) -> Option<&Record> {
-        match self {
-            Self::Live(record) => Some(record),
-            Self::Dropped => None,
-        }
-    }
 }
 
 /// The readable values of a collection.
@@ -38,37 +24,19 @@ pub(super) struct Versions {
     pub(super) key: CollectionId,
     /// The id in the values.
     pub(super) id: CollectionId,
-    pub(super) plain: Option<Version>,
-    pub(super) snapshots: BTreeMap<Timestamp, Version>,
+    pub(super) values: Values<Record>,
     /// Unreadable snapshots: the commit deletes their keys, so nothing is written there.
     pub(super) unreadable: BTreeSet<Timestamp>,
 }
 
 impl Versions {
-    pub(super) fn truth(&self) -> Option<&Record> {
-        self.plain.as_ref().and_then(Version::record)
-    }
-
-    pub(super) fn newest(&self) -> Option<(Timestamp, &Version)> {
-        self.snapshots
-            .last_key_value()
-            .map(|(timestamp, version)| (*timestamp, version))
-    }
-
     /// Returns the title of the collection for findings.
     pub(super) fn title(&self) -> String {
-        let last = self.records().last();
+        let last = self.values.records().last();
         last.map_or_else(
             || format!("collection {}", self.id),
             |record| names::collection_of(&record.record),
         )
-    }
-
-    pub(super) fn records(&self) -> impl Iterator<Item = &Record> {
-        self.snapshots
-            .values()
-            .chain(&self.plain)
-            .filter_map(Version::record)
     }
 }
 
@@ -95,7 +63,7 @@ pub(super) fn read(
     key: &[u8],
     raw: &[u8],
     findings: &mut Findings,
-) -> Option<Version> {
+) -> Option<Version<Record>> {
     if is_tombstone(raw) {
         return Some(Version::Dropped);
     }
@@ -111,10 +79,8 @@ pub(super) fn read(
         return None;
     }
     findings.unknown(family, key, &record.unknown);
-    Some(Version::Live(Box::new(Record {
-        raw: raw.to_vec(),
-        record,
-    })))
+    let raw = raw.to_vec();
+    Some(Version::Live(Record { raw, record }))
 }
 
 /// Decodes a record, including fields that are copied unchanged: text that Milvus would reject is
@@ -172,20 +138,19 @@ fn defect(record: &Collection) -> Option<(&'static str, String)> {
 pub(super) fn follow(versions: &Versions, children: impl Fn(&Collection) -> Children) -> Settled {
     let of = |version: Option<&Record>| version.map(|it| children(&it.record)).unwrap_or_default();
     let mut timeline = Timeline::default();
-    for (timestamp, version) in &versions.snapshots {
+    for (timestamp, version) in &versions.values.snapshots {
         timeline.advance(*timestamp, &of(version.record()));
     }
-    let end = versions
-        .newest()
-        .map_or(Timestamp(0), |(timestamp, _)| timestamp.next());
-    timeline.settle(end, &of(versions.truth()))
+    let newest = versions.values.newest();
+    let end = newest.map_or(Timestamp(0), |(timestamp, _)| timestamp.next());
+    timeline.settle(end, &of(versions.values.truth()))
 }
 
 /// Warns if the newest snapshot and the plain record differ. The lists of indexes are ignored,
 /// because 2.1 changes them without a snapshot.
 pub(super) fn check_newest(versions: &Versions, findings: &mut Findings) {
-    let (Some(plain), Some((_, Version::Live(newest)))) = (versions.truth(), versions.newest())
-    else {
+    let values = &versions.values;
+    let (Some(plain), Some((_, Version::Live(newest)))) = (values.truth(), values.newest()) else {
         return;
     };
     let comparable = |record: &Record| patch::embedded_collection(&record.raw).ok();
