@@ -23,10 +23,10 @@ pub mod rolling_update;
 
 pub(crate) use checks::{
     RELEASES, check, check_metadata, check_storage_roots, cluster_finding, is_restoring,
-    no_instance, release_findings,
+    missing_rights, no_instance, release_findings,
 };
+pub(crate) use rbac::secret_right;
 pub use rbac::{Right, rights};
-pub(crate) use rbac::{missing_rights, secret_right};
 pub(crate) use report::helm_upgrade;
 pub(crate) use report::report;
 pub use report::{PreflightReport, UpgradePath, WorkloadReport};

@@ -1,6 +1,6 @@
 //! What blocks an upgrade, and what is worth knowing before it.
 
-use super::{Facts, missing_rights, target};
+use super::{Facts, target};
 use crate::condition::{at_rest, is_paused};
 use crate::discovery::image_version;
 use crate::options::{PodUser, UpgradeOptions, severity};
@@ -13,6 +13,7 @@ use milvus_meta::release::Release;
 
 mod external_controllers;
 mod limit_ranges;
+mod missing_rights;
 mod quotas;
 mod releases;
 mod scaled_down;
@@ -20,6 +21,7 @@ mod storage_roots;
 
 use external_controllers::{check_helm, check_owners, check_scalers};
 use limit_ranges::check_limit_ranges;
+pub(crate) use missing_rights::missing_rights;
 use quotas::check_quotas;
 pub(crate) use releases::{CODE as RELEASES, release_findings};
 use scaled_down::{check_stopped, started};
