@@ -129,11 +129,11 @@ async fn a_lost_state_is_rebuilt_from_annotations() {
     preflight(&scenario)
         .await
         .expect(3)
-        .says("[unfinished]")
+        .says("error unfinished")
         .says("-o resume")
         .says("-o rollback");
     bed.delete("configmaps", RECORD).await;
-    preflight(&scenario).await.says("[noted]");
+    preflight(&scenario).await.says("notice noted");
     scenario
         .upgrade(&["-o", "rollback"])
         .await
