@@ -37,8 +37,8 @@ use invariants::{
     labelled, metadata_of, phase, state_of,
 };
 use request_fault::{Events, RequestFault, Source, end_faults};
-pub(crate) use schedule::Clock;
-use schedule::{Command, Outcome, Schedule, requests, run};
+pub(crate) use schedule::simulated;
+use schedule::{Clock, Command, Outcome, Schedule, requests, run};
 
 use crate::support::{metadata, oracle};
 
@@ -71,14 +71,6 @@ struct Simulation {
     _folder: tempfile::TempDir,
 }
 
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap()
-}
-
 /// Runs and checks every schedule on several threads; reports every failure.
 fn walk<T: std::fmt::Display + Sync>(
     schedules: &[T],
@@ -87,8 +79,7 @@ fn walk<T: std::fmt::Display + Sync>(
     let next = AtomicUsize::new(0);
     let wrong = Mutex::new(Vec::new());
     let work = || {
-        let runtime = runtime();
-        let clock = Clock::start();
+        let (runtime, clock) = simulated();
         while let Some(schedule) = schedules.get(next.fetch_add(1, Ordering::Relaxed)) {
             if let Err(error) = run_and_check(schedule, &runtime, &clock) {
                 let line = format!("{schedule}\n    {error}");
@@ -126,8 +117,7 @@ impl Simulation {
     fn of(cases: impl Iterator<Item = (CollectionForm, bool, Task)>) -> Self {
         // Not below /dev/shm: a backup below /dev is rejected.
         let folder = tempfile::tempdir().unwrap();
-        let runtime = runtime();
-        let clock = Clock::start();
+        let (runtime, clock) = simulated();
         let benches = cases.map(|(form, after_2_2, task)| {
             let place = folder.path().join(format!("{form}-{after_2_2}"));
             std::fs::create_dir(&place).unwrap();
@@ -155,8 +145,7 @@ impl Simulation {
 
     /// Every starting state with every command, and the kinds of the requests that it makes.
     fn runs(&self) -> Vec<(usize, usize, Command, Vec<RequestKind>)> {
-        let runtime = runtime();
-        let clock = Clock::start();
+        let (runtime, clock) = simulated();
         let mut runs = Vec::new();
         for (case, bench) in self.benches.iter().enumerate() {
             for (index, start) in bench.starts.iter().enumerate() {

@@ -15,7 +15,7 @@ use milvus_meta::transform::CollectionForm;
 use super::between_runs::Notes;
 use super::instance::Instance;
 use crate::rules::FORMS;
-use crate::simulation::{Clock, records};
+use crate::simulation::{records, simulated};
 use crate::support::metadata::root;
 use crate::support::migration::watched;
 
@@ -249,94 +249,100 @@ async fn a_run_suspended_during_a_rollback_stops() {
 }
 
 /// Without renewal the lease would expire while etcd does not answer reads.
-#[tokio::test(start_paused = true)]
-async fn the_lock_lease_is_renewed() {
-    let clock = Clock::start();
-    let instance = Instance::small(CollectionForm::Split);
-    let mut options = instance.options();
-    options.limits.lock_ttl = Duration::from_secs(2);
-    let started = tokio::time::Instant::now();
-    let until = started + 3 * options.limits.lock_ttl;
-    instance.store.fault_when(move |request| {
-        let is_late = request.ordinal > 8 && request.kind == RequestKind::Range;
-        if is_late && tokio::time::Instant::now() < until {
-            vec![Fault::unreachable()]
-        } else {
-            Vec::new()
-        }
+#[test]
+fn the_lock_lease_is_renewed() {
+    let (runtime, clock) = simulated();
+    runtime.block_on(async {
+        let instance = Instance::small(CollectionForm::Split);
+        let mut options = instance.options();
+        options.limits.lock_ttl = Duration::from_secs(2);
+        let started = tokio::time::Instant::now();
+        let until = started + 3 * options.limits.lock_ttl;
+        instance.store.fault_when(move |request| {
+            let is_late = request.ordinal > 8 && request.kind == RequestKind::Range;
+            if is_late && tokio::time::Instant::now() < until {
+                vec![Fault::unreachable()]
+            } else {
+                Vec::new()
+            }
+        });
+        let silent = meta_migrate::Environment::silent();
+        let work = migrate(&instance.store, &options, &silent);
+        let report = clock.keep(|| instance.store.requests(), work).await;
+        assert_eq!(report.unwrap().outcome, MigrateOutcome::Migrated);
+        assert!(started.elapsed() > 2 * options.limits.lock_ttl);
     });
-    let silent = meta_migrate::Environment::silent();
-    let work = migrate(&instance.store, &options, &silent);
-    let report = clock.keep(|| instance.store.requests(), work).await;
-    assert_eq!(report.unwrap().outcome, MigrateOutcome::Migrated);
-    assert!(started.elapsed() > 2 * options.limits.lock_ttl);
 }
 
 /// A request that never arrived looks like one whose reply was lost.
-#[tokio::test(start_paused = true)]
-async fn a_lost_reply_is_not_taken_for_a_write() {
-    let clock = Clock::start();
-    for form in FORMS {
-        let complete = Instance::small(form);
-        let work = complete.migrate();
-        clock
-            .keep(|| complete.store.requests(), work)
-            .await
-            .unwrap();
-        let after = complete.image();
-        let transactions = u32::try_from(complete.store.transactions().len()).unwrap();
-        for at in 1..=transactions {
-            for is_applied in [false, true] {
-                let instance = Instance::small(form);
-                let mut count = 0;
-                instance.store.fault_when(move |request| {
-                    count += u32::from(request.txn.is_some());
-                    if request.txn.is_none() || count != at {
-                        return Vec::new();
-                    }
-                    count += 1;
-                    if is_applied {
-                        return vec![Fault::LoseReply];
-                    }
-                    let lost_reply =
-                        StoreError::unknown(StoreErrorKind::Timeout, "lost (scripted)");
-                    vec![Fault::Refuse(lost_reply)]
-                });
-                let work = instance.migrate();
-                let report = clock.keep(|| instance.store.requests(), work).await;
-                let case = format!("{form}, {at}, applied: {is_applied}");
-                assert_eq!(report.unwrap().outcome, MigrateOutcome::Migrated, "{case}");
-                assert_eq!(instance.image(), after, "{case}");
+#[test]
+fn a_lost_reply_is_not_taken_for_a_write() {
+    let (runtime, clock) = simulated();
+    runtime.block_on(async {
+        for form in FORMS {
+            let complete = Instance::small(form);
+            let work = complete.migrate();
+            clock
+                .keep(|| complete.store.requests(), work)
+                .await
+                .unwrap();
+            let after = complete.image();
+            let transactions = u32::try_from(complete.store.transactions().len()).unwrap();
+            for at in 1..=transactions {
+                for is_applied in [false, true] {
+                    let instance = Instance::small(form);
+                    let mut count = 0;
+                    instance.store.fault_when(move |request| {
+                        count += u32::from(request.txn.is_some());
+                        if request.txn.is_none() || count != at {
+                            return Vec::new();
+                        }
+                        count += 1;
+                        if is_applied {
+                            return vec![Fault::LoseReply];
+                        }
+                        let lost_reply =
+                            StoreError::unknown(StoreErrorKind::Timeout, "lost (scripted)");
+                        vec![Fault::Refuse(lost_reply)]
+                    });
+                    let work = instance.migrate();
+                    let report = clock.keep(|| instance.store.requests(), work).await;
+                    let case = format!("{form}, {at}, applied: {is_applied}");
+                    assert_eq!(report.unwrap().outcome, MigrateOutcome::Migrated, "{case}");
+                    assert_eq!(instance.image(), after, "{case}");
+                }
             }
         }
-    }
+    });
 }
 
 /// Every request of a kind fails from some point on: the run ends.
-#[tokio::test(start_paused = true)]
-async fn no_request_is_retried_forever() {
-    let clock = Clock::start();
-    for from in [2, 8, 20, 30] {
-        for kind in [RequestKind::Range, RequestKind::Txn] {
-            let instance = Instance::small(CollectionForm::Split);
-            instance.store.fault_when(move |request| {
-                if request.ordinal >= from && request.kind == kind {
-                    vec![Fault::unreachable()]
-                } else {
-                    Vec::new()
-                }
-            });
-            let limits = instance.options().limits;
-            let deadline = 20 * limits.retry_timeout;
-            let work = tokio::time::timeout(deadline, instance.migrate());
-            let ended = clock.keep(|| instance.store.requests(), work).await;
-            let failed = ended.expect("an end").unwrap_err();
-            assert!(
-                matches!(&*failed.failure, EngineErrorKind::Store { .. }),
-                "{failed:?}"
-            );
+#[test]
+fn no_request_is_retried_forever() {
+    let (runtime, clock) = simulated();
+    runtime.block_on(async {
+        for from in [2, 8, 20, 30] {
+            for kind in [RequestKind::Range, RequestKind::Txn] {
+                let instance = Instance::small(CollectionForm::Split);
+                instance.store.fault_when(move |request| {
+                    if request.ordinal >= from && request.kind == kind {
+                        vec![Fault::unreachable()]
+                    } else {
+                        Vec::new()
+                    }
+                });
+                let limits = instance.options().limits;
+                let deadline = 20 * limits.retry_timeout;
+                let work = tokio::time::timeout(deadline, instance.migrate());
+                let ended = clock.keep(|| instance.store.requests(), work).await;
+                let failed = ended.expect("an end").unwrap_err();
+                assert!(
+                    matches!(&*failed.failure, EngineErrorKind::Store { .. }),
+                    "{failed:?}"
+                );
+            }
         }
-    }
+    });
 }
 
 /// Every read revision is compacted at once: the run still ends.

@@ -22,8 +22,8 @@ use super::invariants::{
     Verdict, check_guarded, check_truthful, equal, journal_of, labelled, metadata_of, state_of,
 };
 use super::request_fault::{Events, RequestFault, end_faults};
-use super::schedule::{Clock, Command, Outcome, Planned, perform, requests, run};
-use super::{FORMS, Random, announce, runtime, seed, verified, walk};
+use super::schedule::{Clock, Command, Outcome, Planned, perform, requests, run, simulated};
+use super::{FORMS, Random, announce, seed, verified, walk};
 use crate::support::metadata::{
     CREATED, Metadata, alias, build, collection, definition, load_state, reference, root,
     segment_index, segment_with_logs,
@@ -321,14 +321,14 @@ fn possible() -> Vec<RequestFault> {
     all.filter(|one| one.source().is_none()).collect()
 }
 
-fn schedules<'a>(starts: &'a [AlteredStart], clock: &Clock, seed: u64) -> Vec<Schedule<'a>> {
-    let runtime = runtime();
+fn schedules(starts: &[AlteredStart], seed: u64) -> Vec<Schedule<'_>> {
+    let (runtime, clock) = simulated();
     let (all, mut random) = (possible(), Random(seed));
     let mut single = Vec::new();
     let mut lengths = Vec::new();
     for (start, index) in starts.iter().zip(0_u64..) {
         for command in [Command::Migrate, Command::Rollback] {
-            let asked = requests(&start.case, &start.store, command, clock);
+            let asked = requests(&start.case, &start.store, command, &clock);
             let (kinds, _) = runtime.block_on(asked);
             let requests = kinds.len() as u64;
             lengths.push((start, command, requests));
@@ -363,9 +363,9 @@ fn schedules<'a>(starts: &'a [AlteredStart], clock: &Clock, seed: u64) -> Vec<Sc
 #[test]
 fn no_answer_on_altered_metadata_is_wrong() {
     let folder = tempfile::tempdir().unwrap();
-    let clock = Clock::start();
+    let (runtime, clock) = simulated();
     let mut starts = official_starts(folder.path());
-    starts.extend(runtime().block_on(after_2_1(folder.path(), &clock)));
+    starts.extend(runtime.block_on(after_2_1(folder.path(), &clock)));
     let (check_carried, starts): (Vec<_>, Vec<_>) = starts
         .into_iter()
         .partition(|start| start.answer == Answer::Carried);
@@ -378,7 +378,7 @@ fn no_answer_on_altered_metadata_is_wrong() {
         runtime.block_on(schedule.start.check_carried(clock))
     });
     let seed = seed();
-    let schedules = schedules(&starts, &clock, seed);
+    let schedules = schedules(&starts, seed);
     let seen = Mutex::default();
     let without_faults = starts.iter().map(|start| Schedule {
         start,

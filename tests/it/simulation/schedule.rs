@@ -1,6 +1,8 @@
 //! A schedule: the starting state, the command, and the faults at numbered requests.
 
+use std::collections::HashSet;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,6 +10,7 @@ use std::time::Duration;
 use meta_migrate::{CancelToken, EngineError, Environment, Silent, migrate, restore};
 use meta_report::{MigrateReport, RestoreReport};
 use meta_testing::memory::{MemoryStore, RequestKind};
+use tokio::runtime::{Builder, Runtime};
 
 use super::instance::Case;
 use super::request_fault::{Events, RequestFault};
@@ -145,18 +148,62 @@ pub(crate) async fn requests(
     (kinds.clone(), outcome)
 }
 
+/// Returns a runtime, and the clock of what it runs.
+pub(crate) fn simulated() -> (Runtime, Clock) {
+    let threads = Threads::default();
+    let (start, stop) = (threads.clone(), threads.clone());
+    let runtime = Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .on_thread_start(move || start.add_current())
+        .on_thread_stop(move || stop.remove_current())
+        .build();
+    (runtime.unwrap(), Clock::start(threads))
+}
+
+/// The threads that a runtime has started, by their files below `/proc`.
+#[derive(Clone, Default)]
+struct Threads(Arc<Mutex<HashSet<PathBuf>>>);
+
+impl Threads {
+    fn current() -> PathBuf {
+        let thread = std::fs::read_link("/proc/thread-self").unwrap();
+        Path::new("/proc").join(thread).join("stat")
+    }
+
+    fn add_current(&self) {
+        self.0.lock().unwrap().insert(Self::current());
+    }
+
+    fn remove_current(&self) {
+        self.0.lock().unwrap().remove(&Self::current());
+    }
+
+    /// Whether a thread runs, could run, or waits for the disk.
+    fn are_busy(&self) -> bool {
+        self.0.lock().unwrap().iter().any(|stat| {
+            let stat = std::fs::read_to_string(stat).unwrap_or_default();
+            let state = stat.rsplit(") ").next();
+            state.is_some_and(|state| state.starts_with(['R', 'D']))
+        })
+    }
+}
+
 /// Time that advances only while nothing else happens.
 ///
 /// Tokio advances a paused clock when a runtime is idle, but not while a blocking thread is alive,
 /// and the threads of the engine are alive while they wait for a page to be read again. So a real
-/// thread ticks, and the clock advances when no request was made since the last tick.
+/// thread ticks, and the clock advances when no request was made since the last tick and no thread is
+/// busy: on a loaded machine a backup may wait long for the processor or the disk, and leases would
+/// expire meanwhile.
 pub(crate) struct Clock {
+    threads: Threads,
     knocks: Arc<tokio::sync::Notify>,
     ended: Arc<AtomicU64>,
 }
 
 impl Clock {
-    pub(crate) fn start() -> Self {
+    fn start(threads: Threads) -> Self {
         let knocks = Arc::new(tokio::sync::Notify::new());
         let ended = Arc::new(AtomicU64::new(0));
         let (knock, end) = (Arc::clone(&knocks), Arc::clone(&ended));
@@ -166,7 +213,11 @@ impl Clock {
                 knock.notify_one();
             }
         });
-        Self { knocks, ended }
+        Self {
+            threads,
+            knocks,
+            ended,
+        }
     }
 
     /// Runs `work` while time advances; `progress` tells whether anything happened.
@@ -180,7 +231,7 @@ impl Clock {
             loop {
                 self.knocks.notified().await;
                 let now = progress();
-                if std::mem::replace(&mut seen, now) == now {
+                if std::mem::replace(&mut seen, now) == now && !self.threads.are_busy() {
                     tokio::time::advance(Duration::from_millis(250)).await;
                 }
             }
