@@ -1,6 +1,8 @@
 # Targets for users and continuous integration. `make help` lists them.
 
 CARGO ?= cargo
+# Tests wait for servers more than they compute.
+TEST_THREADS ?= $(shell expr 2 '*' $$(nproc))
 
 .PHONY: help protoc demo demo-milvus build release test test-milvus bench lint format picture
 
@@ -29,7 +31,7 @@ test: protoc ## Run all tests with their own etcd and Kubernetes (ETCD_BIN, KUBE
 	@etcd=$$(scripts/etcd) && echo "etcd: $$etcd" && export ETCD_BIN="$$etcd" && \
 	case $$("$$etcd" --version) in *" 3.5."[0-2][!0-9]*) scripts/etcd 3.4 ;; esac && \
 	assets=$$(scripts/kubernetes) && export KUBEBUILDER_ASSETS="$$assets" && \
-	$(CARGO) test --workspace
+	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --workspace
 
 test-milvus: protoc ## Run the tests on real Milvus servers, two at a time; downloads about 450 MB once
 	@scripts/milvus all && etcd=$$(scripts/etcd) && export ETCD_BIN="$$etcd" && \
