@@ -1,6 +1,7 @@
 //! Backup files that contain several instances, or only part of one.
 
 use std::io::Write;
+use std::path::Path;
 
 use serde_json::json;
 
@@ -18,15 +19,20 @@ async fn two_in_one_snapshot() -> (Etcd, Instance, Instance, Tool) {
     two.load(&Metadata::small()).await;
     two.put("more", b"12").await;
     let tool = one.tool();
+    save_snapshot(&etcd, &tool.path().join("both.db")).await;
+    (etcd, one, two, tool)
+}
+
+/// Writes what `etcdctl snapshot save` writes.
+pub(super) async fn save_snapshot(etcd: &Etcd, path: &Path) {
     let mut client = etcd_client::Client::connect([etcd.endpoint()], None)
         .await
         .unwrap();
     let mut snapshot = client.snapshot().await.unwrap();
-    let mut written = std::fs::File::create(tool.path().join("both.db")).unwrap();
+    let mut written = std::fs::File::create(path).unwrap();
     while let Some(part) = snapshot.message().await.unwrap() {
         written.write_all(part.blob()).unwrap();
     }
-    (etcd, one, two, tool)
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::process::Command;
 use meta_store::{Op, Store as _, Txn};
 
 use super::UNUSED_ENDPOINT;
+use super::files::save_snapshot;
 use super::instance::Instance;
 use super::tool::Tool;
 use crate::support::etcd::{Etcd, Settings};
@@ -236,13 +237,7 @@ async fn the_drop_in_rejects_a_snapshot_of_several_instances() {
     }
     let tool = Tool::new();
     let saved = tool.path().join("saved.db");
-    let ended = Command::new(etcdctl())
-        .env("ETCDCTL_API", "3")
-        .args(["--endpoints", etcd.endpoint(), "snapshot", "save"])
-        .arg(&saved)
-        .output()
-        .unwrap();
-    assert!(ended.status.success(), "{ended:?}");
+    save_snapshot(&etcd, &saved).await;
     let yaml = format!(
         "cmd:\n  type: rollback\nconfig:\n  sourceVersion: 2.1.4\n  targetVersion: 2.2.16\n  \
          backupFilePath: {}\netcd:\n  endpoints: [{}]\n",
