@@ -202,8 +202,8 @@ pub(in crate::cli) struct ReadingOptions {
     /// Read an etcd database file or data folder without the hash that a snapshot has
     #[arg(long, env)]
     skip_hash_check: bool,
-    /// Read a file that ends early, or holds another number of entries than it announces; what is missing is
-    /// reported
+    /// Read a file that ends early, or has a different number of entries than its header says; missing
+    /// content is reported
     #[arg(long, env)]
     allow_partial: bool,
 }

@@ -74,7 +74,7 @@ pub(super) fn html(page: &Page) -> String {
     let steps = page.at.map(protocol::picture);
     let timeline = page.timeline.as_ref().map(timeline::picture);
     let important = page.important.as_deref().map(Text);
-    // An upgrade shows its findings before Milvus is stopped.
+    // The page of an upgrade omits an empty list: the findings of its plan are shown before the stop only.
     let has_findings = page.timeline.is_none() || !page.findings.is_empty();
     let parts = [
         page.verdict.as_ref().map(verdict),

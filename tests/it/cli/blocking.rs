@@ -80,29 +80,39 @@ async fn sessions_of_a_migrated_instance_block_nothing() {
     tool.run(&PLAN).expect(0);
 }
 
+/// Enables users, and returns the program as a user with these permissions.
+async fn tool_of_user(etcd: &Etcd, it: &Instance, permissions: Vec<Permission>) -> Tool {
+    let client = Client::connect([etcd.endpoint()], None::<ConnectOptions>).await;
+    let mut auth = client.unwrap().auth_client();
+    auth.role_add("root").await.unwrap();
+    auth.user_add("root", "root-secret", None).await.unwrap();
+    auth.user_grant_role("root", "root").await.unwrap();
+    auth.role_add("limited").await.unwrap();
+    for permission in permissions {
+        auth.role_grant_permission("limited", permission)
+            .await
+            .unwrap();
+    }
+    auth.user_add("limited", "secret", None).await.unwrap();
+    auth.user_grant_role("limited", "limited").await.unwrap();
+    auth.auth_enable().await.unwrap();
+    it.tool()
+        .env("META_MIGRATION_USER", "limited")
+        .env("META_MIGRATION_PASSWORD", "secret")
+}
+
+/// Permission to read everything of an instance.
+fn read_all(it: &Instance) -> Permission {
+    Permission::read(format!("{}/", it.root.root_path())).with_prefix()
+}
+
 /// etcd checks permissions before comparisons, so no write is needed to find this.
 #[tokio::test]
 async fn a_read_only_user_blocks_a_valid_plan() {
     let etcd = Etcd::start(Settings::default());
     let it = Instance::on(&etcd).await;
     it.load(&Metadata::small()).await;
-    let client = Client::connect([etcd.endpoint()], None::<ConnectOptions>).await;
-    let mut auth = client.unwrap().auth_client();
-    auth.role_add("root").await.unwrap();
-    auth.user_add("root", "root-secret", None).await.unwrap();
-    auth.user_grant_role("root", "root").await.unwrap();
-    auth.role_add("reader").await.unwrap();
-    let permission = Permission::read(format!("{}/", it.root.root_path())).with_prefix();
-    auth.role_grant_permission("reader", permission)
-        .await
-        .unwrap();
-    auth.user_add("reader", "secret", None).await.unwrap();
-    auth.user_grant_role("reader", "reader").await.unwrap();
-    auth.auth_enable().await.unwrap();
-    let tool = it
-        .tool()
-        .env("META_MIGRATION_USER", "reader")
-        .env("META_MIGRATION_PASSWORD", "secret");
+    let tool = tool_of_user(&etcd, &it, vec![read_all(&it)]).await;
     let ended = plan_as_json(&tool);
     ended.expect(4);
     assert_eq!(ended.document()["blocking"], json!(["no-write-permission"]));
@@ -117,26 +127,11 @@ async fn plan_notes_a_history_that_may_not_be_written() {
     let etcd = Etcd::start(Settings::default());
     let it = Instance::on(&etcd).await;
     it.load(&Metadata::small()).await;
-    let client = Client::connect([etcd.endpoint()], None::<ConnectOptions>).await;
-    let mut auth = client.unwrap().auth_client();
-    auth.role_add("root").await.unwrap();
-    auth.user_add("root", "root-secret", None).await.unwrap();
-    auth.user_grant_role("root", "root").await.unwrap();
-    auth.role_add("writer").await.unwrap();
-    let read = Permission::read(format!("{}/", it.root.root_path())).with_prefix();
     let metadata = Permission::read_write(it.root.join(b"")).with_prefix();
     let journal = Permission::read_write(it.root.journal_key());
-    for permission in [read, metadata, journal] {
-        auth.role_grant_permission("writer", permission)
-            .await
-            .unwrap();
-    }
-    auth.user_add("writer", "secret", None).await.unwrap();
-    auth.user_grant_role("writer", "writer").await.unwrap();
-    auth.auth_enable().await.unwrap();
-    it.tool()
-        .env("META_MIGRATION_USER", "writer")
-        .env("META_MIGRATION_PASSWORD", "secret")
+    let permissions = vec![read_all(&it), metadata, journal];
+    tool_of_user(&etcd, &it, permissions)
+        .await
         .run(&PLAN)
         .expect(0)
         .says("the run will not be recorded there");

@@ -17,8 +17,8 @@ use crate::fence::Fence;
 use crate::journal_store::JournalStore;
 use crate::quota::QuotaCheck;
 
-/// Returns whether an interrupted restore keeps keys that are not in its backup; the run that
-/// finishes it keeps them, too.
+/// Returns whether an interrupted restore keeps keys that are not in its backup. The run that
+/// finishes it must do the same.
 pub(super) fn keeps_extra(journal_store: &JournalStore) -> bool {
     let journal = journal_store.restoring();
     journal.is_some_and(|journal| journal.keep_extra)
@@ -50,7 +50,7 @@ pub(crate) async fn finish_interrupted<S: Store>(
     let backup = journal_store.backup().cloned();
     let recorded = backup.as_ref().ok_or(EngineErrorKind::NoBackup)?;
     let path = PathBuf::from(&recorded.path);
-    // The digest in the journal determines the content of the file.
+    // The digest in the journal is compared below, so the file may be read without its own checks.
     let tolerance = Tolerance::ALL;
     let backup_file = desired_entries::open(path, etcd.root, Some(etcd.root), tolerance).await?;
     desired_entries::check_digest(&backup_file, recorded)?;

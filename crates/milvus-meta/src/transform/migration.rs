@@ -109,15 +109,15 @@ impl Migration {
         self.measured()
     }
 
-    /// Adds the changes to the old families: `staying` are the keys of the collection families that stay unchanged,
-    /// `going` the keys of converted collections.
+    /// Adds the changes to the old families: `kept` are the keys of the collection families that stay unchanged,
+    /// `replaced` the keys of converted collections.
     pub(super) fn converting(
         mut self,
         converted: Converted,
-        staying: &BTreeSet<Vec<u8>>,
-        going: &BTreeSet<Vec<u8>>,
+        kept: &BTreeSet<Vec<u8>>,
+        replaced: &BTreeSet<Vec<u8>>,
     ) -> Self {
-        self.remove(&converted, staying, going);
+        self.remove(&converted, kept, replaced);
         self.history = puts(&self.root, converted.history);
         self.rewrites = puts(&self.root, converted.rewrites);
         self.leftovers = ranges::leftover_ranges(&self.root);
@@ -128,8 +128,8 @@ impl Migration {
     fn remove(
         &mut self,
         converted: &Converted,
-        staying: &BTreeSet<Vec<u8>>,
-        going: &BTreeSet<Vec<u8>>,
+        kept: &BTreeSet<Vec<u8>>,
+        replaced: &BTreeSet<Vec<u8>>,
     ) {
         let root = &self.root;
         let removed = ranges::REMOVED.into_iter();
@@ -138,16 +138,16 @@ impl Migration {
         match self.form {
             CollectionForm::Database => {
                 for family in [Family::Collection, Family::CollectionSnapshot] {
-                    let mut between = ranges::below_except(root, family, staying);
+                    let mut between = ranges::below_except(root, family, kept);
                     // Between keys that stay, keep only ranges with keys to delete, because the commit
                     // has a size limit.
-                    if !staying.is_empty() {
+                    if !kept.is_empty() {
                         between.retain(|range| {
-                            going.iter().any(|key| range.contains(&root.join(key)))
+                            replaced.iter().any(|key| range.contains(&root.join(key)))
                         });
                     }
                     deleted.extend(between);
-                    let stay = staying.iter().filter(|key| Family::of(key) == family);
+                    let stay = kept.iter().filter(|key| Family::of(key) == family);
                     let all = self.read.get(&family).copied().unwrap_or_default();
                     self.removed.insert(family, all - stay.count() as u64);
                 }
