@@ -20,6 +20,7 @@ const ELEMENT: usize = 16;
 const META_BYTES: usize = 64;
 const FLAG_BRANCH: u16 = 0x01;
 const FLAG_LEAF: u16 = 0x02;
+const FLAG_META: u16 = 0x04;
 const ELEMENT_IS_BUCKET: u32 = 0x01;
 
 /// The page sizes of bbolt: those of operating systems, and smaller ones in tests.
@@ -39,12 +40,19 @@ pub(super) type Visit<'v> = dyn FnMut(&[u8], &[u8]) -> Result<(), FormatError> +
 
 type VisitElement<'v> = dyn FnMut(u32, &[u8], &[u8]) -> Result<(), FormatError> + 'v;
 
-/// Whether the start of a file is that of a database: one of the two meta pages has the magic.
+/// Whether the start of a file is that of a database: one of the two meta pages has its head and
+/// the magic. The magic alone may also occur in a value of another format.
 pub(super) fn is_database(start: &[u8]) -> bool {
-    std::iter::once(0)
-        .chain(PAGE_SIZES)
-        .filter_map(|at| usize::try_from(at).ok())
-        .any(|at| u32_at(start, at + PAGE_HEAD) == Some(MAGIC))
+    let is_meta = |at: usize, number: u64| {
+        u64_at(start, at) == Some(number)
+            && u16_at(start, at + 8) == Some(FLAG_META)
+            && u32_at(start, at + PAGE_HEAD) == Some(MAGIC)
+    };
+    is_meta(0, 0)
+        || PAGE_SIZES
+            .into_iter()
+            .filter_map(|at| usize::try_from(at).ok())
+            .any(|at| is_meta(at, 1))
 }
 
 /// An open database file.

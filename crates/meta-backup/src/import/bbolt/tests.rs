@@ -29,7 +29,7 @@ fn meta(number: u64, root: u64, pages: u64, transaction: u64) -> Vec<u8> {
     }
     let checksum = fnv_1a(&body);
     body.extend_from_slice(&checksum.to_le_bytes());
-    page(number, 4, 0, 0, &body)
+    page(number, FLAG_META, 0, 0, &body)
 }
 
 fn leaf(number: u64, elements: &[(u32, &[u8], &[u8])]) -> Vec<u8> {

@@ -49,6 +49,18 @@ fn unsorted_absolute_keys_are_sorted() {
 }
 
 #[test]
+fn a_value_with_the_magic_of_bbolt_is_read() {
+    let magic = bbolt::MAGIC.to_le_bytes();
+    let repeated = magic.repeat(1024);
+    for shift in 0..magic.len() {
+        let mut bytes = render_header("by-dev/meta", 1);
+        bytes.extend(render_pair(b"by-dev/meta/session/id", &repeated[shift..]).unwrap());
+        let import = load(&bytes, None).unwrap();
+        assert_eq!(import.format, Format::Official, "{shift}");
+    }
+}
+
+#[test]
 fn a_file_without_entries_is_valid() {
     let found = summary(&header(0, "by-dev", "meta", 0, ABSOLUTE)).unwrap();
     assert_eq!(
