@@ -26,6 +26,7 @@ mod offline;
 mod options;
 mod output;
 mod refusals;
+mod release;
 mod repair;
 mod report;
 mod reports;

@@ -118,7 +118,7 @@ impl<'i> Reader<'i> {
     }
 
     /// Types a command that is not in the document; returns its output.
-    fn type_in(&self, command: &str) -> String {
+    pub(super) fn type_in(&self, command: &str) -> String {
         let (code, output) = self.shell(command, self.folder.path(), &[]);
         assert_eq!(code, 0, "{command}\n{output}");
         output

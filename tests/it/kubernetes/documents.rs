@@ -201,7 +201,7 @@ async fn what_an_upgrade_left_is_deleted_as_documented() {
 #[tokio::test]
 async fn kubectl_runs_the_program_as_a_plugin() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
-    let blocks = section("docs/releases.md", "Install");
+    let blocks = section("docs/releases.md", "As a kubectl plugin");
     let mut steps = blocks.iter().flat_map(Block::steps);
     let mut link = steps.next().unwrap();
     let programs = scenario.bed.programs();
