@@ -24,6 +24,9 @@ const ROLES: [&str; 8] = [
     "datanode",
 ];
 
+/// A session lives longer than any command of the page waits, as if Milvus renewed it.
+const LIFETIME: Duration = Duration::from_secs(600);
+
 /// The containers and volumes of Milvus.
 #[derive(Default)]
 pub(super) struct Compose {
@@ -58,6 +61,9 @@ impl Compose {
                 ref arguments @ ..,
             ] => {
                 return run(reader, &arguments.join(" "), output);
+            }
+            ["run", "--rm", "-v", volume, image, ref arguments @ ..] => {
+                return run_image(reader, volume, image, &arguments.join(" "), output);
             }
             _ => panic!("not known: {command}"),
         }
@@ -96,12 +102,7 @@ impl Compose {
                 .filter(|role| service == "standalone" || service == **role);
             let mut leases = Vec::new();
             for role in roles {
-                leases.push(
-                    reader
-                        .instance
-                        .register(role, Duration::from_secs(60))
-                        .await,
-                );
+                leases.push(reader.instance.register(role, LIFETIME).await);
             }
             self.running.insert(service, leases);
         }
@@ -124,7 +125,6 @@ fn yaml(path: &Path) -> Value {
 }
 
 /// `docker compose run`: the program with the environment, the volume and the folder of its service.
-/// Its standard output goes to a file of the user if one is named.
 fn run(reader: &Reader<'_>, arguments: &str, output: &str) -> (i32, String) {
     let file = yaml(&reader.path("meta-migration.yml"));
     let service = &file["services"]["meta-migration"];
@@ -145,15 +145,45 @@ fn run(reader: &Reader<'_>, arguments: &str, output: &str) -> (i32, String) {
     let volume = reader.path(volume);
     let variables = service["environment"].as_object().unwrap().iter();
     let variables: Vec<_> = variables
-        .map(|(name, value)| (name.clone(), reader.real(value.as_str().unwrap())))
+        .map(|(name, value)| {
+            let value = reader.real(value.as_str().unwrap());
+            (
+                name.clone(),
+                value.replace(folder, volume.to_str().unwrap()),
+            )
+        })
         .collect();
     let arguments = arguments.replace(folder, volume.to_str().unwrap());
-    let redirection = match output {
+    let line = format!("meta-migration {arguments}{}", redirection(reader, output));
+    reader.shell(&line, &volume, &variables)
+}
+
+/// `docker run`: a program without the variables of the user, and with a volume in its folder.
+fn run_image(
+    reader: &Reader<'_>,
+    volume: &str,
+    image: &str,
+    arguments: &str,
+    output: &str,
+) -> (i32, String) {
+    let ours = concat!("meta-migration:", env!("CARGO_PKG_VERSION"));
+    assert!(["busybox", ours].contains(&image), "unknown image: {image}");
+    let (volume, folder) = volume.split_once(':').unwrap();
+    let folder = folder.trim_end_matches(":ro");
+    let volume = reader.path(volume);
+    fs::create_dir_all(&volume).unwrap();
+    let arguments = arguments.replace(folder, volume.to_str().unwrap());
+    let unset = "env -u META_MIGRATION_ENDPOINTS -u META_MIGRATION_ROOT_PATH";
+    let line = format!("{unset} {arguments}{}", redirection(reader, output));
+    reader.shell(&line, &volume, &[])
+}
+
+/// The redirection to a file in the folder of the user, if one is named.
+fn redirection(reader: &Reader<'_>, output: &str) -> String {
+    match output {
         "" => String::new(),
         file => format!(" > {}", reader.path(file).display()),
-    };
-    let line = format!("meta-migration {arguments}{redirection}");
-    reader.shell(&line, &volume, &variables)
+    }
 }
 
 /// Follows one section of the page with Milvus running before and after; the metadata is unchanged.
@@ -170,7 +200,10 @@ async fn rehearse(heading: &str, services: &[&str]) {
     assert_eq!(it.metadata().await, before);
     assert!(reader.path("milvus.mmb").is_file());
     let kept = fs::read_dir(reader.path("meta-migration-backups")).unwrap();
-    assert_eq!(kept.count(), 1, "the backup is in the volume");
+    let kept: Vec<_> = kept.map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(kept.len(), 1, "the backup is in the volume");
+    let copied = reader.type_in("tar -tf backups.tar");
+    assert!(copied.contains(kept[0].to_str().unwrap()), "{copied}");
 }
 
 #[tokio::test]
