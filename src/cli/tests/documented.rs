@@ -12,27 +12,6 @@ use clap::error::ErrorKind;
 
 use super::{Call, Cli, command, unused};
 
-/// The programs that follow a prompt in the documents.
-const PROGRAMS: [&str; 17] = [
-    "BENCH_SIZES=1000,100000",
-    "aws",
-    "cargo",
-    "cp",
-    "deploy/migrate.sh",
-    "docker",
-    "etcdctl",
-    "export",
-    "git",
-    "helm",
-    "kubectl",
-    "ln",
-    "make",
-    "meta-migration",
-    "sed",
-    "sha256sum",
-    "tar",
-];
-
 /// A command of a document, and where it was found.
 struct Documented {
     place: String,
@@ -188,24 +167,6 @@ fn every_command_has_its_row_in_usage() {
         .filter(|name| !rows.iter().any(|row| row.contains(&format!("`{name}`"))))
         .collect();
     assert!(missing.is_empty(), "no row: {missing:?}");
-}
-
-#[test]
-fn every_prompt_in_the_documents_calls_a_known_program() {
-    for path in documents() {
-        let text = fs::read_to_string(&path).unwrap();
-        for (number, line) in code(&text, true) {
-            let Some(command) = line.strip_prefix("$ ") else {
-                continue;
-            };
-            let program = command.split_whitespace().next().unwrap_or_default();
-            assert!(
-                PROGRAMS.contains(&program),
-                "{}:{number}: {program}",
-                path.display()
-            );
-        }
-    }
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! The console blocks of the documents: commands with their expected output.
 //!
-//! The line above a block says whether a test runs it:
+//! The line above a block says what runs it:
 //!
 //! - `<!-- run -->`: a test runs the commands. Each must exit with code 0, or with the code of
 //!   `<!-- run: exit 3 -->`, and the lines below it must appear in its output in this order.
-//! - `<!-- not run: REASON -->`: no test can run them, or the test named in the reason shows the same.
+//! - `<!-- run by .ci/run -->`: continuous integration runs the commands.
 //!
 //! In an expected line an ellipsis matches any text, and runs of spaces are equal.
 
@@ -24,10 +24,10 @@ pub(crate) struct Block {
 }
 
 /// What the line above a block says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Marker {
     Run { code: i32 },
-    NotRun { reason: String },
+    RunByCi,
     Missing,
 }
 
@@ -51,9 +51,7 @@ impl Marker {
                     .and_then(|code| code.parse().ok());
                 code.map_or(Self::Missing, |code| Self::Run { code })
             }
-            Some(("not run", reason)) if !reason.is_empty() => Self::NotRun {
-                reason: reason.to_owned(),
-            },
+            Some(("run by .ci/run", "")) => Self::RunByCi,
             _ => Self::Missing,
         }
     }
@@ -64,11 +62,16 @@ impl Block {
         format!("{}:{}", self.document, self.first)
     }
 
-    /// The commands of a block that is run.
+    /// The commands of a block that a test runs.
     pub(crate) fn steps(&self) -> Vec<Step> {
-        let Marker::Run { code } = self.marker else {
-            return Vec::new();
-        };
+        match self.marker {
+            Marker::Run { code } => self.commands(code),
+            Marker::RunByCi | Marker::Missing => Vec::new(),
+        }
+    }
+
+    /// The commands, each with an expected exit code.
+    pub(crate) fn commands(&self, code: i32) -> Vec<Step> {
         let mut steps: Vec<Step> = Vec::new();
         for (number, line) in self.lines.iter().enumerate() {
             let place = format!("{}:{}", self.document, self.first + number);
@@ -232,23 +235,18 @@ fn documented_lines_match_output_with_ellipses() {
 #[test]
 fn blocks_have_the_marker_of_the_line_above() {
     let page = "# Title\n<!-- run: exit 3 -->\n```console\n# no heading\n$ a  # why\nb\n```\n## Section\n\
-                <!-- not run: needs c -->\n```console\n$ c\n```\n<!-- not run -->\n```console\n```\n```yaml\nd: 1\n```\n";
+                <!-- run by .ci/run -->\n```console\n$ c\n```\n<!-- not run: d -->\n```console\n```\n```yaml\ne: 1\n```\n";
     let blocks = blocks_of("page.md", page);
     let found: Vec<_> = blocks
         .iter()
-        .map(|block| (block.place(), block.heading.as_str(), &block.marker))
+        .map(|block| (block.place(), block.heading.as_str(), block.marker))
         .collect();
-    let reason = "needs c".to_owned();
     assert_eq!(
         found,
         [
-            ("page.md:4".to_owned(), "Title", &Marker::Run { code: 3 }),
-            (
-                "page.md:11".to_owned(),
-                "Section",
-                &Marker::NotRun { reason }
-            ),
-            ("page.md:15".to_owned(), "Section", &Marker::Missing),
+            ("page.md:4".to_owned(), "Title", Marker::Run { code: 3 }),
+            ("page.md:11".to_owned(), "Section", Marker::RunByCi),
+            ("page.md:15".to_owned(), "Section", Marker::Missing),
         ]
     );
 }
