@@ -17,8 +17,12 @@ COPY . .
 # The commit that `meta-migration version` shows: --build-arg COMMIT=$(git rev-parse --short=12 HEAD)
 ARG COMMIT=
 ENV META_MIGRATION_COMMIT=$COMMIT
+# Builds for several processors run at the same time: each has its own target folder, because the finished programs have
+# the same path, and the registry is locked, because Cargo's own lock is outside of it.
+ARG TARGETPLATFORM
 # Alpine's Rust links musl statically.
-RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/source/target \
+RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
+    --mount=type=cache,target=/source/target,id=meta-migration-$TARGETPLATFORM,sharing=locked \
     cargo build --release --locked && \
     install -D target/release/meta-migration /out/meta-migration && \
     install -D /etc/ssl/certs/ca-certificates.crt /out/ca-certificates.crt && \
@@ -31,7 +35,8 @@ COPY --from=build /out/meta-migration /milvus/bin/meta-migration
 # Volumes that are created here belong to the user of the image.
 COPY --from=build --chown=1000:1000 /out/empty /milvus/data
 COPY --from=build --chown=1000:1000 /out/empty /backups
-ENV PATH=/milvus/bin:/bin
+# Large backups of other tools are sorted in temporary files. There is no /tmp, and callers mount a volume at /milvus/data.
+ENV PATH=/milvus/bin:/bin TMPDIR=/milvus/data
 WORKDIR /milvus
 CMD ["meta-migration", "--help"]
 LABEL org.opencontainers.image.title="meta-migration" \

@@ -1,8 +1,17 @@
-# docker buildx bake              both images, for this machine's processor
-# docker buildx bake release      both images, for all processors; needs a builder that can emulate or cross-compile
+# docker buildx bake -f docker-bake.hcl                         both images, for this machine's processor
+# TAG=registry.example.com/meta-migration:0.1.0 \
+#   docker buildx bake -f docker-bake.hcl --push release        both images, for amd64 and arm64, to a registry
+#
+# Without -f, bake also reads docker-compose.yml. Each image is compiled on its own processor: the builder needs a node
+# for each platform, or QEMU (docker run --privileged --rm tonistiigi/binfmt --install all), which takes much longer.
 
 variable "TAG" {
   default = "meta-migration:0.1.0"
+}
+
+# The commit that `meta-migration version` shows: COMMIT=$(git rev-parse --short=12 HEAD)
+variable "COMMIT" {
+  default = ""
 }
 
 group "default" {
@@ -14,10 +23,12 @@ group "release" {
 }
 
 target "image" {
+  args = { COMMIT = COMMIT }
   tags = [TAG]
 }
 
 target "drop-in" {
+  args   = { COMMIT = COMMIT }
   target = "drop-in"
   tags   = ["${TAG}-drop-in"]
 }

@@ -11,14 +11,18 @@ use crate::support::etcd::{own_root, shared};
 /// An executed stage of the Dockerfile: files below a folder, and the image settings.
 struct Image {
     root: tempfile::TempDir,
-    path: String,
+    variables: Vec<(String, String)>,
     user: String,
     command: Vec<String>,
 }
 
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
 fn dockerfile() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("Dockerfile");
-    fs::read_to_string(path).unwrap().replace("\\\n", "")
+    let text = fs::read_to_string(repository("Dockerfile")).unwrap();
+    text.replace("\\\n", "")
 }
 
 /// The instructions of a stage, preceded by those of its base stages.
@@ -46,7 +50,7 @@ impl Image {
     fn of(stage: &str) -> Self {
         let mut image = Self {
             root: tempfile::tempdir().unwrap(),
-            path: String::new(),
+            variables: Vec::new(),
             user: "0:0".to_owned(),
             command: Vec::new(),
         };
@@ -55,7 +59,7 @@ impl Image {
         for (name, rest) in instructions(stage) {
             match name.as_str() {
                 "COPY" => image.copy(&rest),
-                "ENV" => image.path = rest.strip_prefix("PATH=").unwrap().to_owned(),
+                "ENV" => image.variables = variables(&rest),
                 "USER" => image.user = rest,
                 "CMD" => image.command = serde_json::from_str(&rest).unwrap(),
                 "LABEL" | "WORKDIR" => {}
@@ -102,6 +106,12 @@ impl Image {
         }
     }
 
+    fn path(&self) -> String {
+        let mut variables = self.variables.iter();
+        let (_, path) = variables.find(|(name, _)| name == "PATH").unwrap();
+        path.clone()
+    }
+
     /// Starts a program of the image as the image's user.
     fn run(&self, command: &[&str]) -> Output {
         let mut chroot = if is_root() {
@@ -118,13 +128,20 @@ impl Image {
             .arg(self.root.path())
             .args(command)
             .env_clear()
-            .env(
-                "PATH",
-                format!("{}:{}", self.path, std::env::var("PATH").unwrap()),
-            )
+            .envs(self.variables.clone())
+            // `chroot` itself is found on the test's PATH.
+            .env("PATH", self.path() + ":" + &std::env::var("PATH").unwrap())
             .output()
             .unwrap()
     }
+}
+
+/// The variables of an `ENV` instruction.
+fn variables(words: &str) -> Vec<(String, String)> {
+    let pairs = words.split(' ').map(|word| word.split_once('=').unwrap());
+    pairs
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
 }
 
 fn is_root() -> bool {
@@ -183,20 +200,53 @@ fn drop_in_image_runs_what_the_official_script_starts() {
     expect(&image.run(&["/bin/sh", "-c", &script]), 0, "b.bak");
 }
 
+/// The image has no /tmp, and a packed etcd snapshot is unpacked to a temporary file.
+#[test]
+fn default_image_reads_a_packed_etcd_snapshot() {
+    let image = Image::of("default");
+    let snapshot = repository("testdata/backups/etcd-3.5.1.snapshot.db");
+    let packed = Command::new("gzip").arg("-c").arg(snapshot).output();
+    let packed = packed.unwrap().stdout;
+    fs::write(image.root.path().join("backups/etcd.db.gz"), packed).unwrap();
+    let check = [
+        "meta-migration",
+        "backup",
+        "check",
+        "--root-path=by-dev",
+        "/backups/etcd.db.gz",
+    ];
+    expect(&image.run(&check), 0, "of by-dev/meta, layout 2.1");
+}
+
+/// Cargo writes the program of each processor to the same path.
+#[test]
+fn builds_for_several_processors_share_no_target_folder() {
+    let file = dockerfile();
+    let mounts = file.split("--mount=type=cache,").skip(1);
+    let mounts: Vec<&str> = mounts.filter_map(|rest| rest.split(' ').next()).collect();
+    let target = mounts.iter().find(|one| one.contains("=/source/target"));
+    assert!(
+        target
+            .unwrap()
+            .contains("id=meta-migration-$TARGETPLATFORM")
+    );
+    assert!(mounts.iter().all(|one| one.contains("sharing=locked")));
+}
+
 /// The version in texts that a release must update together.
 #[test]
 fn image_tags_have_the_version_of_the_program() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let tag = concat!("meta-migration:", env!("CARGO_PKG_VERSION"));
     for name in [
         "Dockerfile",
         "docker-bake.hcl",
         "deploy/compose/meta-migration.yml",
+        "docs/compose.md",
+        "docs/kubernetes.md",
+        "docs/usage.md",
     ] {
-        assert!(
-            fs::read_to_string(root.join(name)).unwrap().contains(tag),
-            "{name}"
-        );
+        let text = fs::read_to_string(repository(name)).unwrap();
+        assert!(text.contains(tag), "{name}");
     }
     let label = concat!("image.version=\"", env!("CARGO_PKG_VERSION"), "\"");
     assert!(dockerfile().contains(label));
