@@ -16,10 +16,6 @@ fn text_of(name: &str, bed: &Bed) -> String {
     assert!(text.contains("meta-migration"), "{name}");
     text.replace(IMAGE, TOOL_IMAGE)
         .replace("rootPath: by-dev", &format!("rootPath: {}", bed.root))
-        .replace(
-            "--namespace=default",
-            &format!("--namespace={}", bed.namespace),
-        )
 }
 
 /// Lists the members of `wanted` missing from `found`: an older server silently drops unknown
