@@ -1,6 +1,5 @@
 //! `migrate`.
 
-use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use super::backup_target::{TargetOptions, warn_if_ephemeral};
@@ -149,14 +148,9 @@ pub(in crate::cli) fn options(
     limits: Limits,
 ) -> MigrateOptions {
     MigrateOptions {
-        task: target.task,
+        transform: target,
         root: context.config.root.clone(),
         source_version: context.config.source_version.clone(),
-        target_version: target.target,
-        form: target.form,
-        segment_form: target.segment_form,
-        on_broken_record: target.on_broken_record,
-        schemas: target.schemas,
         approved_plan: None,
         backup,
         waits,
@@ -185,12 +179,12 @@ pub(in crate::cli) fn carry_out(
             "no backup will be written: after the commit this migration cannot be rolled back"
         );
     }
-    let verb = match options.task {
+    let verb = match options.transform.task {
         Task::Migration => "Migrate",
         Task::Repair => "Repair",
     };
-    let release = format!(" to Milvus {}", options.target_version);
-    let detail = match options.task {
+    let release = format!(" to Milvus {}", options.transform.target);
+    let detail = match options.transform.task {
         Task::Migration => release,
         Task::Repair => String::new(),
     };

@@ -185,5 +185,9 @@ fn idle(layout: Layout) -> PlanReport {
              or run meta-migration rollback",
         ),
     };
-    PlanReport::unchanged(layout, vec![finding])
+    PlanReport {
+        layout,
+        findings: vec![finding],
+        ..PlanReport::default()
+    }
 }

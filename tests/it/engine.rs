@@ -33,7 +33,7 @@ use meta_report::{MigrateOutcome, RestoreOutcome};
 use meta_testing::memory::MemoryStore;
 use milvus_meta::entry::Entry;
 use milvus_meta::keys::MetaRoot;
-use milvus_meta::transform::CollectionForm;
+use milvus_meta::transform::{CollectionForm, Options};
 
 use crate::support::dump::read_dump;
 use crate::support::migration::is_history;
@@ -46,7 +46,10 @@ fn root() -> MetaRoot {
 fn migrate_options(form: CollectionForm, backup: &Path) -> MigrateOptions {
     MigrateOptions {
         source_version: Some("2.1.4".parse().unwrap()),
-        target_version: "2.2.16".parse().unwrap(),
+        transform: Options {
+            target: "2.2.16".parse().unwrap(),
+            ..options::transform(form)
+        },
         ..options::migrate(root(), form, backup.to_owned())
     }
 }

@@ -60,7 +60,7 @@ fn generated_metadata_migrates_without_findings() {
     let migration = migrate(&entries, CollectionForm::Database, OnBrokenRecord::Fail);
     // Every default index is renamed, and the relative storage root is reported for every instance.
     const SAID: [&str; 2] = ["index-renamed", "relative-storage-root"];
-    let findings = migration.findings().iter();
+    let findings = migration.findings.iter();
     let others = findings.filter(|finding| !SAID.contains(&finding.code.as_str()));
     let worst: Vec<_> = others.take(3).collect();
     assert!(worst.is_empty(), "{worst:?}");

@@ -92,7 +92,7 @@ fn migrated(image: &Image, form: CollectionForm) -> Image {
 }
 
 fn applied(image: &Image, migration: &Migration) -> Image {
-    assert!(!migration.has_errors(), "{:#?}", migration.findings());
+    assert!(!migration.has_errors(), "{:#?}", migration.findings);
     migration
         .apply(entries(image).into_iter().map(Ok::<_, Infallible>))
         .map(|entry| {
@@ -525,7 +525,7 @@ fn two_instances_had_a_pending_operation() {
     let pending = CASES.into_iter().filter(|case| {
         let image = load(case, "in.jsonl");
         let migration = migrate(&image, CollectionForm::Split);
-        let mut findings = migration.findings().iter();
+        let mut findings = migration.findings.iter();
         findings.any(|finding| {
             finding.code == "pending-operation" && finding.message.contains("(DropCollection)")
         })

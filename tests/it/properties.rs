@@ -174,7 +174,7 @@ fn by_hand(
         .into_iter()
         .map(|entry| (entry.key.into(), entry.value.into()))
         .collect();
-    for put in migration.rewrites() {
+    for put in &migration.rewrites {
         assert!(
             image.contains_key(&put.key),
             "a rewrite of a key that is not there"
@@ -186,13 +186,10 @@ fn by_hand(
             image.insert(entry.key.into(), record);
         }
     }
-    for range in migration.removals().iter().chain(migration.leftovers()) {
+    for range in migration.removals.iter().chain(&migration.leftovers) {
         image.retain(|key, _| !range.contains(key));
     }
-    for put in migration
-        .staged()
-        .chain(migration.history().iter().cloned())
-    {
+    for put in migration.staged().chain(migration.history.iter().cloned()) {
         assert!(
             !image.contains_key(&put.key),
             "a new key that already exists"
@@ -225,8 +222,8 @@ proptest! {
         let shuffled: Vec<_> = shuffled.into_iter().map(|(entry, _)| entry).collect();
         let first = migrate(&entries, form, OnBrokenRecord::Skip);
         let second = migrate(&shuffled, form, OnBrokenRecord::Skip);
-        prop_assert_eq!(first.findings(), second.findings());
-        prop_assert_eq!(first.digest(), second.digest());
+        prop_assert_eq!(&first.findings, &second.findings);
+        prop_assert_eq!(&first.digest, &second.digest);
         prop_assert_eq!(first.plan(Layout::V2_1, 1), second.plan(Layout::V2_1, 1));
     }
 
@@ -262,7 +259,7 @@ proptest! {
         prop_assume!(!before.entries.contains_key("root-coord/collection/abc"));
         let migration = migrate_to(&before.list(), form, OnBrokenRecord::Skip, target);
         // A plan with an error is rejected, so there is nothing to verify.
-        prop_assume!(!migration.findings().iter().any(|finding| finding.severity == Severity::Error));
+        prop_assume!(!migration.findings.iter().any(|finding| finding.severity == Severity::Error));
         let after = before.after(&migration);
         let entries = after.iter().map(|(key, value)| {
             Entry::new(root().join(key.as_bytes()), value.clone())
@@ -302,14 +299,14 @@ proptest! {
         let migration = before.skip(form);
         let mut image: BTreeMap<Vec<u8>, Vec<u8>> =
             before.list().into_iter().map(|entry| (entry.key.into(), entry.value.into())).collect();
-        for range in migration.removals() {
+        for range in &migration.removals {
             image.retain(|key, _| !range.contains(key));
         }
-        for put in migration.history() {
+        for put in &migration.history {
             image.insert(put.key.clone(), put.value.clone());
         }
         // Some records were rewritten before the run was interrupted.
-        for (put, done) in migration.rewrites().iter().zip(done.iter().cycle()) {
+        for (put, done) in migration.rewrites.iter().zip(done.iter().cycle()) {
             if *done {
                 image.insert(put.key.clone(), put.value.clone());
             }
@@ -323,7 +320,7 @@ proptest! {
         for put in rest.rewrites {
             image.insert(put.key, put.value);
         }
-        for put in migration.rewrites() {
+        for put in &migration.rewrites {
             prop_assert_eq!(&image[&put.key], &put.value);
         }
         let rest = remaining_after_commit(&root(), form, OnBrokenRecord::Skip, &list(&image));
@@ -349,7 +346,7 @@ proptest! {
         let written = migration.plan(Layout::V2_1, 1).families.iter()
             .find(|family| family.name == "segment-index").map_or(0, |family| family.put);
         let mut reported = 0;
-        for finding in migration.findings() {
+        for finding in &migration.findings {
             reported += match finding.code.as_str() {
                 "shared-build" => 1,
                 // Reported once for each segment index that refers to it.
@@ -367,7 +364,7 @@ fn a_segment_without_its_collection_is_rejected() {
     // After both changes a segment refers to a collection without any other trace.
     let before = changed(&[Change::Remove(13), Change::Remove(5)]);
     let migration = migrate_to(&before.list(), Split, OnBrokenRecord::Skip, "2.2.3");
-    let errors: Vec<_> = (migration.findings().iter())
+    let errors: Vec<_> = (migration.findings.iter())
         .filter(|finding| finding.severity == Severity::Error)
         .map(|finding| finding.code.as_str())
         .collect();
@@ -391,6 +388,6 @@ fn d52_the_output_of_the_transform_is_unchanged() {
             after.after(&again).get("field-index/1/7"),
             after.entries.get("field-index/1/7")
         );
-        assert!(again.rewrites().is_empty() && again.history().is_empty());
+        assert!(again.rewrites.is_empty() && again.history.is_empty());
     }
 }

@@ -43,7 +43,7 @@ fn real_2_1_0_metadata_is_planned_without_errors() {
     ] {
         let migration = migrate_to(&entries, form, OnBrokenRecord::Fail, target);
         let errors: Vec<_> = migration
-            .findings()
+            .findings
             .iter()
             .filter(|finding| finding.severity == Severity::Error)
             .collect();

@@ -139,13 +139,13 @@ fn migrate(
 fn check(image: &Image, form: CollectionForm, policy: OnBrokenRecord) {
     let (migration, layout) = migrate(entries(image), form, policy);
     let (backward, _) = migrate(entries(image).rev(), form, policy);
-    assert_eq!(migration.digest(), backward.digest());
-    assert_eq!(migration.findings(), backward.findings());
+    assert_eq!(migration.digest, backward.digest);
+    assert_eq!(migration.findings, backward.findings);
     assert_eq!(migration.plan(layout, 1), backward.plan(layout, 1));
-    assert!(migration.findings().is_sorted());
+    assert!(migration.findings.is_sorted());
     if policy == OnBrokenRecord::Skip {
         // A finding without a key concerns the metadata as a whole: there is no record to skip.
-        let mut findings = migration.findings().iter();
+        let mut findings = migration.findings.iter();
         let refused = findings.find(|it| it.severity == Severity::Error && !it.key.is_empty());
         assert_eq!(refused, None);
     }
@@ -172,14 +172,14 @@ fn check(image: &Image, form: CollectionForm, policy: OnBrokenRecord) {
 fn check_parts(migration: &Migration, image: &Image) {
     let root = root();
     let staged: Vec<Put> = migration.staged().collect();
-    assert_eq!(staged.len() as u64, migration.staged_count());
+    assert_eq!(staged.len() as u64, migration.staged_count);
     let bytes: usize = staged
         .iter()
         .map(|put| put.key.len() + put.value.len())
         .sum();
-    assert_eq!(bytes as u64, migration.staged_bytes());
+    assert_eq!(bytes as u64, migration.staged_bytes);
     let new = staged_family_ranges(&root);
-    for puts in [&staged[..], migration.history(), migration.rewrites()] {
+    for puts in [&staged[..], &migration.history, &migration.rewrites] {
         assert!(puts.is_sorted_by(|a, b| a.key < b.key));
     }
     for put in &staged {
@@ -191,7 +191,7 @@ fn check_parts(migration: &Migration, image: &Image) {
             .any(|kind| kind.family() == Family::of(relative));
         assert!(!is_logs || !image.contains_key(relative));
     }
-    for put in migration.history().iter().chain(migration.rewrites()) {
+    for put in migration.history.iter().chain(&migration.rewrites) {
         let family = Family::of(root.strip(&put.key).unwrap());
         assert!(matches!(
             family,
@@ -205,18 +205,18 @@ fn check_parts(migration: &Migration, image: &Image) {
             .map(|put| put.key.escape_ascii().to_string())
             .collect()
     };
-    assert!(keys_of(migration.rewrites(), &|put| !exists(put)).is_empty());
-    let overwritten = keys_of(migration.history(), &exists);
+    assert!(keys_of(&migration.rewrites, &|put| !exists(put)).is_empty());
+    let overwritten = keys_of(&migration.history, &exists);
     assert!(
         overwritten.is_empty() || migration.has_errors(),
         "overwritten: {overwritten:?}"
     );
     // etcd rejects a transaction that puts and deletes the same key.
     let removed = |put: &Put| {
-        let mut ranges = migration.removals().iter();
+        let mut ranges = migration.removals.iter();
         ranges.any(|range| range.contains(&put.key))
     };
-    for puts in [&staged[..], migration.history(), migration.rewrites()] {
+    for puts in [&staged[..], &migration.history, &migration.rewrites] {
         assert!(keys_of(puts, &removed).is_empty());
     }
     check_ranges(migration);
@@ -224,11 +224,11 @@ fn check_parts(migration: &Migration, image: &Image) {
 
 /// Checks that the ranges to delete are not empty and do not overlap.
 fn check_ranges(migration: &Migration) {
-    assert_eq!(migration.leftovers(), leftover_ranges(&root()));
+    assert_eq!(migration.leftovers, leftover_ranges(&root()));
     let mut removed: Vec<&KeyRange> = migration
-        .removals()
+        .removals
         .iter()
-        .chain(migration.leftovers())
+        .chain(&migration.leftovers)
         .collect();
     removed.sort();
     for pair in removed.windows(2) {
@@ -256,9 +256,9 @@ fn apply(migration: &Migration, image: &Image) -> Image {
 fn check_unrelated_keys(before: &Image, after: &Image, migration: &Migration) {
     use milvus_meta::keys::Evidence;
     let removed: Vec<_> = migration
-        .removals()
+        .removals
         .iter()
-        .chain(migration.leftovers())
+        .chain(&migration.leftovers)
         .collect();
     for (key, value) in before {
         let family = Family::of(key);
@@ -297,14 +297,14 @@ fn check_resume(
         now.retain(|key, _| {
             let key_below_root = root.join(key);
             !migration
-                .removals()
+                .removals
                 .iter()
                 .any(|range| range.contains(&key_below_root))
         });
-        let rewrites = migration.rewrites().iter().enumerate();
+        let rewrites = migration.rewrites.iter().enumerate();
         let rewritten = rewrites.filter(|(at, _)| done == 2 || (done == 1 && at % 2 == 0));
         let puts = migration
-            .history()
+            .history
             .iter()
             .chain(rewritten.map(|(_, put)| put));
         now.extend(puts.map(|put| (relative(put), put.value.clone())));
@@ -316,7 +316,7 @@ fn check_resume(
                 .iter()
                 .map(|put| (relative(put), put.value.clone())),
         );
-        for put in migration.rewrites() {
+        for put in &migration.rewrites {
             assert_eq!(now[&relative(put)], put.value);
         }
         let list: Vec<Entry> = entries(&now).collect();
@@ -341,7 +341,7 @@ fn check_verification(after: &Image, (before, migration): (&Image, &Migration)) 
     // Some problems of a collection remain, and both the migration and the verification report
     // them.
     let is_reported = |code: &str| {
-        let mut reported = migration.findings().iter();
+        let mut reported = migration.findings.iter();
         reported.any(|finding| finding.code == code)
     };
     // A snapshot at the maximum timestamp remains, and no later snapshot can be written.

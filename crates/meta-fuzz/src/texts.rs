@@ -62,7 +62,7 @@ fn params(json: &[u8]) {
         );
         return;
     };
-    assert!(!migration.has_errors(), "{:?}", migration.findings());
+    assert!(!migration.has_errors(), "{:?}", migration.findings);
     let record = v2_2::index::FieldIndex::decode(written.value.as_slice()).unwrap();
     let pairs = record.index_info.unwrap().index_params;
     let keys: Vec<_> = pairs.iter().map(|pair| pair.key.as_str()).collect();

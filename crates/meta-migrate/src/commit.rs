@@ -35,6 +35,6 @@ pub(super) fn source_compares(root: &MetaRoot, task: Task, revision: i64) -> Vec
 }
 
 pub(super) fn removal_ops(migration: &Migration) -> Vec<Op> {
-    let ranges = migration.removals().iter();
+    let ranges = migration.removals.iter();
     ranges.cloned().map(Op::Delete).collect()
 }

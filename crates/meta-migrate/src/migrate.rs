@@ -4,7 +4,6 @@
 //! clean up, verify. [`crate::protocol`] decides which step comes next; this module executes the
 //! steps.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -16,9 +15,7 @@ use meta_store::Store;
 use milvus_meta::keys::MetaRoot;
 use milvus_meta::layout::Layout;
 use milvus_meta::release::Release;
-use milvus_meta::transform::{
-    CollectionForm, OnBrokenRecord, Options, SchemaSource, SegmentForm, Task,
-};
+use milvus_meta::transform::{Options, Task};
 
 use crate::completeness::{self, context_of, has_2_1_run, is_form, survey};
 use crate::context::{Etcd, Retries};
@@ -43,22 +40,12 @@ use preparation::{Prepared, refuse_incomplete};
 /// Options of [`migrate`].
 #[derive(Debug, Clone)]
 pub struct MigrateOptions {
-    /// Whether 2.1 metadata is migrated or 2.2 metadata repaired.
-    pub task: Task,
+    /// What is made of the metadata, and for which release.
+    pub transform: Options,
     /// The location of the metadata.
     pub root: MetaRoot,
     /// The source version that the operator specified; checked against the keys.
     pub source_version: Option<Release>,
-    /// The version that will be started after the migration.
-    pub target_version: Release,
-    /// The form in which collections are written.
-    pub form: CollectionForm,
-    /// Where segment logs are stored.
-    pub segment_form: SegmentForm,
-    /// What to do with records that cannot be migrated.
-    pub on_broken_record: OnBrokenRecord,
-    /// Where a repair finds lost schemas, in addition to the snapshots in the metadata.
-    pub schemas: Option<Arc<SchemaSource>>,
     /// The digest of the approved plan, or a prefix of it; `None` accepts any plan.
     pub approved_plan: Option<String>,
     /// The backup to write; `None` for no backup.
@@ -67,19 +54,6 @@ pub struct MigrateOptions {
     pub waits: Waits,
     /// Every other limit.
     pub limits: Limits,
-}
-
-impl MigrateOptions {
-    fn transform_options(&self) -> Options {
-        Options {
-            task: self.task,
-            form: self.form,
-            segment_form: self.segment_form,
-            on_broken_record: self.on_broken_record,
-            schemas: self.schemas.clone(),
-            target: self.target_version.clone(),
-        }
-    }
 }
 
 /// Migrates, or resumes an interrupted migration.
@@ -92,7 +66,7 @@ pub async fn migrate<S: Store>(
     environment: &Environment,
 ) -> Result<MigrateReport, EngineError> {
     let started = Instant::now();
-    if !options.target_version.has_2_2_layout() {
+    if !options.transform.target.has_2_2_layout() {
         return Ok(unchanged(MigrateOutcome::NothingToDo, started));
     }
     let stop = &environment.stop;
@@ -131,7 +105,8 @@ async fn not_entered<S: Store>(
     mut failure: EngineErrorKind,
     started: Instant,
 ) -> Result<MigrateReport, EngineError> {
-    if options.task == Task::Migration && matches!(failure, EngineErrorKind::Sessions(_)) {
+    if options.transform.task == Task::Migration && matches!(failure, EngineErrorKind::Sessions(_))
+    {
         match already_migrated(store, options, environment).await {
             Ok(true) => return Ok(already(None, started)),
             Err(incomplete @ (EngineErrorKind::Findings(_) | EngineErrorKind::Locked(_))) => {
@@ -186,12 +161,12 @@ async fn already_migrated<S: Store>(
     if let Some(holder) = sessions::lock_holder(etcd).await? {
         return Err(EngineErrorKind::Locked(holder));
     }
-    let wanted = options.transform_options();
-    let (layout, findings) = completeness::check(etcd, &wanted, &journal_store).await?;
+    let wanted = &options.transform;
+    let (layout, findings) = completeness::check(etcd, wanted, &journal_store).await?;
     if layout != Layout::V2_2 {
         return Ok(false);
     }
-    refuse_incomplete(layout, findings, &wanted)?;
+    refuse_incomplete(layout, findings, wanted)?;
     Ok(true)
 }
 
@@ -307,7 +282,7 @@ impl<'a, S: Store> Run<'a, S> {
             {
                 return Ok(report);
             }
-            if self.options.task == Task::Repair
+            if self.options.transform.task == Task::Repair
                 && self.prepared.is_none()
                 && step.is_writing_after_commit()
             {
@@ -346,15 +321,15 @@ impl<'a, S: Store> Run<'a, S> {
     /// again: another program has undone that migration.
     async fn begin(&mut self) -> Result<Forward, EngineErrorKind> {
         let phase = self.journal_store.phase();
-        self.journal_store.check_task(self.options.task)?;
+        self.journal_store.check_task(self.options.transform.task)?;
         self.check_committed_plan()?;
-        if self.options.task == Task::Repair {
+        if self.options.transform.task == Task::Repair {
             return Ok(self.begin_repair(phase));
         }
         if phase == Some(Phase::Done) {
             let root = &self.options.root;
-            let options = self.options.transform_options();
-            let context = context_of(&options, self.journal_store.journal());
+            let options = &self.options.transform;
+            let context = context_of(options, self.journal_store.journal());
             let found = survey(self.etcd(), context).await?;
             let shown = found.detector.layout();
             let unchanged = unchanged_since_done(self.etcd(), &self.journal_store).await?;
@@ -378,7 +353,7 @@ impl<'a, S: Store> Run<'a, S> {
                 // Problems of the source were reported when it was migrated.
                 findings.retain(is_form);
             }
-            refuse_incomplete(shown, findings, &options)?;
+            refuse_incomplete(shown, findings, options)?;
         }
         if matches!(phase, Some(Phase::Committed | Phase::Tidying)) {
             self.written = WriteState::Committed;
@@ -398,7 +373,7 @@ impl<'a, S: Store> Run<'a, S> {
             };
         }
         MigrateReport {
-            outcome: match self.options.task {
+            outcome: match self.options.transform.task {
                 Task::Migration => MigrateOutcome::Migrated,
                 Task::Repair => MigrateOutcome::Repaired,
             },

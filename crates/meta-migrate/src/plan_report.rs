@@ -18,7 +18,7 @@ pub(super) fn plan_of(reading: &Reading, root: &MetaRoot, journal: Option<&Journ
     let finding = match reading.layout {
         Layout::Mixed => {
             let done = journal.filter(|journal| journal.phase == Phase::Done);
-            Some(match reading.migration.task() {
+            Some(match reading.migration.task {
                 Task::Migration => layout::carried_finding(&reading.evidence, done),
                 Task::Repair => layout::mixed_finding(&reading.evidence, done),
             })
@@ -34,9 +34,11 @@ pub(super) fn plan_of(reading: &Reading, root: &MetaRoot, journal: Option<&Journ
 /// Returns a plan without changes.
 pub(super) fn nothing(layout: Layout, options: &Options, findings: Vec<Finding>) -> PlanReport {
     PlanReport {
+        layout,
+        findings,
         collection_form: options.form.to_string(),
         segment_form: options.segment_form.to_string(),
-        ..PlanReport::unchanged(layout, findings)
+        ..PlanReport::default()
     }
 }
 

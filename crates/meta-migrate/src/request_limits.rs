@@ -34,7 +34,7 @@ impl Largest {
         commit.push(Op::put(root.journal_key(), journal));
         Self {
             entry: migration.largest(),
-            task: migration.task(),
+            task: migration.task,
             commit,
         }
     }

@@ -88,7 +88,7 @@ async fn read_once<S: Store>(
     let transforming = Instant::now();
     let done = transform.finish().await?;
     // Plain keys last: they show what an interrupted repair has not deleted yet.
-    let leftovers = done.migration.leftovers().iter().rev().cloned().collect();
+    let leftovers = done.migration.leftovers.iter().rev().cloned().collect();
     Ok(Reading {
         migration: done.migration,
         layout: done.layout,

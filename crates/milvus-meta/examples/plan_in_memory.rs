@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let layout = source.layout();
     let migration = source.finish();
     println!("layout: {}", layout.name());
-    for finding in migration.findings() {
+    for finding in &migration.findings {
         println!(
             "{:?} {}: {}",
             finding.severity, finding.code, finding.message
@@ -46,10 +46,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             describe(relative, &put.value)
         );
     }
-    for put in migration.rewrites() {
+    for put in &migration.rewrites {
         println!("rewrite {}", printable(&put.key));
     }
-    for range in migration.removals() {
+    for range in &migration.removals {
         println!("delete {range:?}");
     }
     Ok(())

@@ -92,7 +92,7 @@ impl OutlookReader {
                 let migration = source.finish();
                 outlook.command = "migrate";
                 outlook.changes = changes(&migration, &self.root, catalog, id);
-                migration.findings().to_vec()
+                migration.findings.clone()
             }
             (Layout::V2_2, _) => {
                 outlook.command = "verify";
@@ -172,7 +172,7 @@ fn changes(
     let rows = [
         (
             "record",
-            record(migration.form(), of(&[Family::DatabaseCollection]), id),
+            record(migration.form, of(&[Family::DatabaseCollection]), id),
         ),
         (
             "fields",

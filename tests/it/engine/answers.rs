@@ -13,7 +13,7 @@ use milvus_meta::finding::{Finding, Severity};
 use milvus_meta::keys::TOMBSTONE;
 use milvus_meta::layout::Layout;
 use milvus_meta::proto::v2_1::etcd;
-use milvus_meta::transform::{CollectionForm, OnBrokenRecord, Options, SegmentForm, Task};
+use milvus_meta::transform::CollectionForm;
 use prost::Message as _;
 
 use super::instance::{Image, Instance, limits, plain};
@@ -21,7 +21,6 @@ use crate::golden;
 use crate::rules::FORMS;
 use crate::support::metadata::{
     CREATED, Metadata, alias, build, collection, definition, replica, root, segment, segment_index,
-    target_of,
 };
 use crate::support::official::{self, Order};
 use crate::support::{options, oracle};
@@ -60,10 +59,9 @@ async fn verified(instance: &Instance, target: Option<&str>) -> VerifyReport {
 }
 
 fn migrate_options(instance: &Instance, target: &str) -> MigrateOptions {
-    MigrateOptions {
-        target_version: target.parse().unwrap(),
-        ..instance.options()
-    }
+    let mut options = instance.options();
+    options.transform.target = target.parse().unwrap();
+    options
 }
 
 fn codes(findings: &[Finding]) -> Vec<&str> {
@@ -196,14 +194,7 @@ async fn traces_of_2_2_are_a_warning_and_survive_a_rollback() {
     for form in FORMS {
         let instance = Instance::of(&metadata, form);
         let before = plain(&instance.store.dump());
-        let wanted = Options {
-            form,
-            on_broken_record: OnBrokenRecord::Fail,
-            schemas: None,
-            task: Task::Migration,
-            segment_form: SegmentForm::Auto,
-            target: target_of(form).parse().unwrap(),
-        };
+        let wanted = options::transform(form);
         let environment = Environment::silent();
         let limits = limits();
         let planned = plan(&instance.store, &root(), &wanted, &limits, &environment).await;

@@ -10,7 +10,7 @@ use crate::support::metadata::Metadata;
 async fn refuses(instance: &Instance, target: &str, code: &str) {
     let before = plain(&instance.store.dump());
     let mut options = instance.options();
-    options.target_version = target.parse().unwrap();
+    options.transform.target = target.parse().unwrap();
     let refused = migrate(&instance.store, &options, &Environment::silent())
         .await
         .unwrap_err();

@@ -1,10 +1,8 @@
 //! Limits of the server.
 
-use meta_migrate::{
-    EngineErrorKind, Environment, ErrorClass, MigrateOptions, WriteState, blocking, migrate, plan,
-};
+use meta_migrate::{EngineErrorKind, Environment, ErrorClass, WriteState, blocking, migrate, plan};
 use meta_testing::memory::Limits as ServerLimits;
-use milvus_meta::transform::{CollectionForm, Options};
+use milvus_meta::transform::CollectionForm;
 
 use super::instance::{Instance, plain};
 use crate::rules::FORMS;
@@ -176,21 +174,7 @@ async fn the_quota_check_includes_the_rollback() {
 
 /// The blocking findings of `plan`: codes and messages.
 async fn blocking_findings(instance: &Instance) -> Vec<(String, String)> {
-    let MigrateOptions {
-        form,
-        segment_form,
-        on_broken_record,
-        target_version,
-        ..
-    } = instance.options();
-    let options = Options {
-        task: milvus_meta::transform::Task::Migration,
-        form,
-        segment_form,
-        on_broken_record,
-        schemas: None,
-        target: target_version,
-    };
+    let options = instance.options().transform;
     let (limits, environment) = (super::instance::limits(), Environment::silent());
     let planned = plan(&instance.store, &root(), &options, &limits, &environment).await;
     let found = blocking(

@@ -7,7 +7,6 @@ use meta_report::MigrateOutcome;
 use meta_testing::memory::MemoryStore;
 use milvus_meta::layout::Layout;
 use milvus_meta::transform::CollectionForm::{self, Database, Split};
-use milvus_meta::transform::Options;
 use prost::Message as _;
 
 use super::instance::{Instance, limits, plain};
@@ -116,15 +115,7 @@ async fn a_killed_run_is_resumed_or_rolled_back() {
 async fn a_plan_matches_the_migration() {
     for (name, instance) in starts().await {
         let environment = Environment::silent();
-        let made = instance.options();
-        let options = Options {
-            task: made.task,
-            form: made.form,
-            segment_form: made.segment_form,
-            on_broken_record: made.on_broken_record,
-            schemas: None,
-            target: made.target_version,
-        };
+        let options = instance.options().transform;
         let planned = plan(&instance.store, &root(), &options, &limits(), &environment)
             .await
             .unwrap();

@@ -13,12 +13,12 @@ use meta_testing::memory::{Fault, RequestKind};
 use milvus_meta::finding::Severity;
 use milvus_meta::layout::Layout;
 use milvus_meta::transform::PlanReport;
-use milvus_meta::transform::{CollectionForm, OnBrokenRecord, Options, SegmentForm, Task};
+use milvus_meta::transform::{CollectionForm, OnBrokenRecord};
 
 use super::instance::{Instance, limits, plain};
 use crate::rules::FORMS;
 use crate::simulation::records;
-use crate::support::metadata::{Metadata, root, segment_index, target_of};
+use crate::support::metadata::{Metadata, root, segment_index};
 use crate::support::migration::watched;
 use crate::support::options;
 
@@ -48,7 +48,7 @@ async fn d36_a_broken_record_can_be_skipped() {
     for form in FORMS {
         let instance = Instance::of(&broken(), form);
         let mut options = instance.options();
-        options.on_broken_record = OnBrokenRecord::Skip;
+        options.transform.on_broken_record = OnBrokenRecord::Skip;
         let report = migrate(&instance.store, &options, &Environment::silent())
             .await
             .unwrap();
@@ -144,14 +144,7 @@ async fn a_migrated_instance_needs_no_backup() {
 async fn an_empty_root_path_lists_existing_roots() {
     let instance = Instance::of(&Metadata::default(), FORMS[0]);
     let environment = Environment::silent();
-    let options = Options {
-        form: instance.form,
-        task: Task::Migration,
-        segment_form: SegmentForm::Auto,
-        on_broken_record: OnBrokenRecord::Fail,
-        schemas: None,
-        target: target_of(instance.form).parse().unwrap(),
-    };
+    let options = options::transform(instance.form);
     let plan = plan(&instance.store, &root(), &options, &limits(), &environment).await;
     let plan = plan.unwrap().report;
     let checked = verify(

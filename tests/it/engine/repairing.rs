@@ -1,7 +1,7 @@
 //! The rollback of a repair that restored a schema from a file: what another program wrote since is not lost.
 
 use meta_migrate::journal::Phase;
-use meta_migrate::{EngineError, EngineErrorKind, Environment, MigrateOptions, migrate};
+use meta_migrate::{EngineError, EngineErrorKind, Environment, migrate};
 use meta_report::MigrateReport;
 use meta_testing::memory::MemoryStore;
 use milvus_meta::proto::v2_2;
@@ -71,12 +71,10 @@ fn damaged() -> Instance {
 }
 
 async fn repair(instance: &Instance) -> Result<MigrateReport, EngineError> {
-    let options = MigrateOptions {
-        task: Task::Repair,
-        target_version: "2.3.22".parse().unwrap(),
-        schemas: Some(source(metadata().list())),
-        ..instance.options()
-    };
+    let mut options = instance.options();
+    options.transform.task = Task::Repair;
+    options.transform.target = "2.3.22".parse().unwrap();
+    options.transform.schemas = Some(source(metadata().list()));
     migrate(&instance.store, &options, &Environment::silent()).await
 }
 

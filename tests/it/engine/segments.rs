@@ -127,7 +127,7 @@ async fn inline_form_is_recorded_and_kept_by_a_resumed_run() {
     let inline = instance(CollectionForm::Database);
     let before = inline.image();
     let mut options = inline.options();
-    options.segment_form = SegmentForm::Inline;
+    options.transform.segment_form = SegmentForm::Inline;
     inline.kill_after(Phase::Committed, 0);
     let environment = Environment::silent();
     meta_migrate::migrate(&inline.store, &options, &environment)

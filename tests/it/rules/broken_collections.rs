@@ -272,7 +272,7 @@ fn skip_keeps_a_snapshot_at_the_last_timestamp() {
             &last
         ));
         let outcome = before.migrate(form);
-        let outcome = outcome.findings().iter().find(|it| it.key.ends_with(&last));
+        let outcome = outcome.findings.iter().find(|it| it.key.ends_with(&last));
         assert!(
             outcome
                 .unwrap()

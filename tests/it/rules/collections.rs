@@ -118,18 +118,18 @@ fn t2_a_collection_without_snapshot_gets_one() {
     let migration = before.migrate(Split);
     let after = before.after(&migration);
     assert_eq!(after[&snapshot(0)], split_record(0));
-    assert_eq!(migration.history().len(), 1);
+    assert_eq!(migration.history.len(), 1);
     let key = format!("snapshots/root-coord/partitions/1/10_ts{CREATED}");
     assert_eq!(after[&key], partition_record());
     assert!(has(&migration, Severity::Notice, "snapshot-missing", PLAIN));
 
     let migration = before.migrate(Database);
-    assert!(migration.history().is_empty());
+    assert!(migration.history.is_empty());
     let key = format!("snapshots/root-coord/database/collection-info/1/1_ts{CREATED}");
     assert_eq!(before.after(&migration)[&key], split_record(1));
 
     let migration = before.migrate(Embedded);
-    assert!(migration.history().is_empty());
+    assert!(migration.history.is_empty());
     assert!(has(
         &migration,
         Severity::Warning,
@@ -324,7 +324,7 @@ fn t1_each_form_is_correct_for_its_target() {
     let database = run(Database, "2.2.9");
     assert!(
         database
-            .findings()
+            .findings
             .iter()
             .all(|finding| !finding.key.is_empty())
     );
@@ -337,8 +337,8 @@ fn a_resume_after_the_commit_finishes_the_rest() {
         before.remove(&snapshot(0));
         let migration = before.migrate(form);
         let remaining = remaining_after_commit(&root(), form, OnBrokenRecord::Fail, &before.list());
-        assert_eq!(remaining.rewrites, migration.rewrites());
-        assert_eq!(remaining.history, migration.history());
+        assert_eq!(remaining.rewrites, migration.rewrites);
+        assert_eq!(remaining.history, migration.history);
         let mut done = before.clone();
         done.entries = before.after(&migration);
         let rest = remaining_after_commit(&root(), form, OnBrokenRecord::Fail, &done.list());

@@ -30,7 +30,7 @@ fn d1_segments_without_any_collection_are_an_error() {
         }
         let migration = before.migrate(form);
         let finding = migration
-            .findings()
+            .findings
             .iter()
             .find(|finding| finding.code == "collections-missing");
         let message = &finding.unwrap().message;
@@ -176,6 +176,6 @@ fn one_index_key_shows_that_none_was_deleted() {
 }
 
 fn mentions(migration: &Migration, code: &str) -> bool {
-    let mut findings = migration.findings().iter();
+    let mut findings = migration.findings.iter();
     findings.any(|finding| finding.code == code)
 }

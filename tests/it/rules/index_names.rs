@@ -29,7 +29,7 @@ fn a_renamed_default_index_is_reported() {
         record.deleted = deleted;
         before.put(INDEX, &record);
         let migration = before.migrate(Split);
-        let findings = migration.findings().iter().cloned();
+        let findings = migration.findings.iter().cloned();
         let mut renamed = findings.filter(|finding| finding.code == "index-renamed");
         renamed.next()
     };
@@ -65,7 +65,7 @@ fn two_indexes_of_one_name_are_kept_and_reported() {
         let read = FieldIndex::decode(after["field-index/1/8"].as_slice()).unwrap();
         let name = read.index_info.unwrap().index_name;
         assert!(name == second || second == "_default_idx");
-        let mut findings = migration.findings().iter();
+        let mut findings = migration.findings.iter();
         let finding = findings.find(|finding| finding.code == "same-index-name");
         finding.map(|finding| {
             assert!(has(

@@ -54,7 +54,7 @@ fn written(before: &Metadata, migration: &Migration) -> Vec<i64> {
 }
 
 fn found<'m>(migration: &'m Migration, code: &str) -> Vec<&'m Finding> {
-    let findings = migration.findings().iter();
+    let findings = migration.findings.iter();
     findings.filter(|finding| finding.code == code).collect()
 }
 

@@ -197,7 +197,7 @@ fn d36_t4_a_missing_build_is_an_error_or_left_out() {
             .any(|key| key.starts_with("segment-index/1/10/50/"))
     );
     assert!(after.contains_key("field-index/1/7"));
-    let message = &migration.findings()[0].message;
+    let message = &migration.findings[0].message;
     assert!(
         message.contains("by-dev/meta/root-coord/segment-index/1/7/10/50"),
         "{message}"
@@ -212,7 +212,7 @@ fn t4_a_missing_build_reports_the_segment_state() {
         if segment_is_there {
             before.put("datacoord-meta/s/1/10/50", &segment(50, 12));
         }
-        before.skip(Split).findings()[0].message.clone()
+        before.skip(Split).findings[0].message.clone()
     };
     assert!(findings_when(true).contains("searched without index"));
     assert!(findings_when(false).contains("no such segment any more"));
@@ -294,7 +294,7 @@ fn d39_t5_unreferenced_indexes_are_counted() {
         "unreferenced-build",
         "indexes/91"
     ));
-    let counted = migration.findings().iter();
+    let counted = migration.findings.iter();
     let counted: Vec<_> = counted
         .filter(|finding| finding.code == "unreferenced-index")
         .collect();
@@ -322,7 +322,7 @@ fn t6_a_missing_definition_names_key_and_reference() {
         INDEX
     ));
     assert!(
-        migration.findings()[0]
+        migration.findings[0]
             .message
             .contains("collection \"collection_1\" (1)")
     );
@@ -519,11 +519,11 @@ fn all_findings_are_reported_together() {
     before.raw("root-coord/collection-alias/a", b"\x08");
     before.raw("queryCoord-collectionMeta/9", b"\x08");
     let migration = before.migrate(Split);
-    let errors = migration.findings().iter();
+    let errors = migration.findings.iter();
     let errors = errors.filter(|finding| finding.severity == Severity::Error);
     // The load state is undecodable, and that of a missing collection.
     assert_eq!(errors.count(), 5);
-    assert!(migration.findings().is_sorted());
+    assert!(migration.findings.is_sorted());
 }
 
 #[test]

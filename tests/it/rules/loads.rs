@@ -240,7 +240,7 @@ fn t15_2_3_has_collection_and_partition_loads() {
 
 /// No release needs extra records of partition loads: 2.3 and later recover them.
 fn has_only_loads(migration: &Migration) -> bool {
-    let mut findings = migration.findings().iter();
+    let mut findings = migration.findings.iter();
     findings.all(|finding| !finding.code.contains("partition"))
 }
 
@@ -263,7 +263,7 @@ fn t15_before_2_3_one_kind_of_record_is_written() {
 fn unloaded_collections_are_named_with_a_hint() {
     let message = |before: &Metadata| {
         let migration = before.migrate(Split);
-        let mut findings = migration.findings().iter();
+        let mut findings = migration.findings.iter();
         let notice = findings.find(|finding| finding.code == "not-loaded");
         notice.unwrap().message.clone()
     };

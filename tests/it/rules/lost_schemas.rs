@@ -149,11 +149,11 @@ fn expected() -> BTreeSet<(String, Vec<u8>)> {
 /// The message of the only finding with this code.
 fn message(migration: &Migration, severity: Severity, code: &str) -> String {
     let found: Vec<_> = migration
-        .findings()
+        .findings
         .iter()
         .filter(|it| it.code == code)
         .collect();
-    assert_eq!(found.len(), 1, "{code}: {:?}", migration.findings());
+    assert_eq!(found.len(), 1, "{code}: {:?}", migration.findings);
     assert_eq!(found[0].severity, severity, "{code}");
     found[0].message.clone()
 }
@@ -162,7 +162,7 @@ fn assert_complete(repaired: &Image, case: &str) {
     assert_eq!(children(repaired), expected(), "{case}");
     assert_eq!(errors(repaired, "2.3.22"), Vec::<String>::new(), "{case}");
     let again = repair(repaired, "2.3.22");
-    assert!(again.is_empty(), "{case}: {:?}", again.findings());
+    assert!(again.is_empty(), "{case}: {:?}", again.findings);
 }
 
 pub(crate) fn source(entries: impl IntoIterator<Item = Entry>) -> Arc<SchemaSource> {
@@ -177,11 +177,7 @@ fn a_lost_schema_is_restored_from_the_snapshots() {
         let image = damaged(how);
         assert!(!errors(&image, "2.3.22").is_empty(), "{how:?}");
         let migration = repair(&image, "2.3.22");
-        assert!(
-            !migration.has_errors(),
-            "{how:?}: {:?}",
-            migration.findings()
-        );
+        assert!(!migration.has_errors(), "{how:?}: {:?}", migration.findings);
         let text = message(&migration, Severity::Notice, "schema-restored");
         let name = if matches!(how, Damage::Renamed) {
             "renamed"
@@ -286,7 +282,7 @@ fn a_lost_schema_is_restored_from_a_backup() {
             assert!(
                 !migration.has_errors(),
                 "{how:?}, {name}: {:?}",
-                migration.findings()
+                migration.findings
             );
             let text = message(&migration, Severity::Warning, "schema-restored");
             assert!(text.contains("partitions without rows"), "{text}");
@@ -696,9 +692,9 @@ fn embedded_and_lost_collections_are_repaired_together() {
             image.remove(&root().join(format!("snapshots/{IN_PLACE}_ts{CREATED}").as_bytes()));
         }
         let migration = repair_with(&image, "2.3.22", Some(&backup));
-        assert!(!migration.has_errors(), "{:?}", migration.findings());
+        assert!(!migration.has_errors(), "{:?}", migration.findings);
         // A rollback has no backup to plan with, so nothing that needs the backup is staged.
-        assert_eq!(migration.staged_count() > 0, has_history);
+        assert_eq!(migration.staged_count > 0, has_history);
         let repaired = apply(&migration, &image);
         assert_eq!(errors(&repaired, "2.3.22"), Vec::<String>::new());
         assert!(repair(&repaired, "2.3.22").is_empty());

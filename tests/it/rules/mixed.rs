@@ -42,7 +42,7 @@ fn with_keys(keys: impl IntoIterator<Item = (String, Vec<u8>)>) -> Metadata {
 }
 
 fn errors(migration: &Migration) -> Vec<&Finding> {
-    let findings = migration.findings().iter();
+    let findings = migration.findings.iter();
     findings
         .filter(|it| it.severity == Severity::Error)
         .collect()
@@ -100,9 +100,9 @@ fn the_commit_names_only_ranges_with_keys() {
     let migration = with_keys(keys).migrate(Database);
     assert_eq!(errors(&migration), Vec::<&Finding>::new());
     assert!(
-        migration.removals().len() < 10,
+        migration.removals.len() < 10,
         "{}",
-        migration.removals().len()
+        migration.removals.len()
     );
 }
 
@@ -259,7 +259,7 @@ fn a_2_1_load_state_of_a_2_2_collection_is_named() {
         };
         mixed.put("queryCoord-collectionMeta/9", &state);
         let migration = mixed.migrate(form);
-        let findings = migration.findings().iter();
+        let findings = migration.findings.iter();
         let found: Vec<_> = findings.filter(|it| it.code == "not-loaded").collect();
         assert_eq!(found.len(), 1, "{found:?}");
         let parts = [
@@ -405,7 +405,7 @@ fn objects_altered_in_both_layouts_are_contradictions() {
         let migration = with_keys(keys).migrate(Database);
         let found = errors(&migration);
         let found = found.iter().find(|it| it.code == code);
-        let found = found.unwrap_or_else(|| panic!("{case}: {:?}", migration.findings()));
+        let found = found.unwrap_or_else(|| panic!("{case}: {:?}", migration.findings));
         for part in parts {
             assert!(found.message.contains(part), "{case}: {}", found.message);
         }

@@ -158,7 +158,7 @@ fn repaired_official_output_equals_a_migration() {
             ("2.3.22", "out-database"),
         ] {
             let migration = repair(&official, target);
-            assert!(!migration.has_errors(), "{:?}", migration.findings());
+            assert!(!migration.has_errors(), "{:?}", migration.findings);
             let repaired = apply(&migration, &official);
             let wanted = image_of(read_dump(&format!("{name}/{wanted}.jsonl")));
             assert_eq!(
@@ -191,7 +191,7 @@ fn a_repair_leaves_correct_metadata_unchanged() {
                 "{name} for {target}: {:?}",
                 codes(&migration)
             );
-            assert_eq!(migration.findings(), [], "{name} for {target}");
+            assert_eq!(migration.findings, [], "{name} for {target}");
         }
     }
 }
@@ -240,10 +240,10 @@ pub(super) fn writes(complete: &Migration) -> (usize, Vec<Write>) {
     let delete = |range: &KeyRange| (range.start.clone(), None);
     let mut writes: Vec<Write> = complete.staged().map(|it| put(&it)).collect();
     let staged = writes.len();
-    writes.extend(complete.removals().iter().map(delete));
-    writes.extend(complete.history().iter().rev().map(put));
-    writes.extend(complete.rewrites().iter().rev().map(put));
-    writes.extend(complete.leftovers().iter().rev().map(delete));
+    writes.extend(complete.removals.iter().map(delete));
+    writes.extend(complete.history.iter().rev().map(put));
+    writes.extend(complete.rewrites.iter().rev().map(put));
+    writes.extend(complete.leftovers.iter().rev().map(delete));
     (staged, writes)
 }
 
@@ -442,7 +442,7 @@ fn record_of(image: &Image) -> v2_2::etcd::CollectionInfo {
 fn assert_refused(name: &str, image: &Image, target: &str, (code, words): (&str, &[&str])) {
     let migration = repair(image, target);
     let errors: Vec<_> = migration
-        .findings()
+        .findings
         .iter()
         .filter(|finding| finding.severity == Severity::Error)
         .collect();
@@ -547,11 +547,7 @@ fn a_child_missing_from_the_record_is_an_error() {
                 assert_refused(name, &image, target, ("two-records", &words));
             } else {
                 let migration = repair(&image, target);
-                assert!(
-                    !migration.has_errors(),
-                    "{name}: {:?}",
-                    migration.findings()
-                );
+                assert!(!migration.has_errors(), "{name}: {:?}", migration.findings);
             }
         }
     }
@@ -684,11 +680,7 @@ fn the_name_of_a_moved_collection_must_be_free() {
             assert_refused(name, &image, "2.2.16", ("name-taken", &words));
         } else {
             let migration = repair(&image, "2.2.16");
-            assert!(
-                !migration.has_errors(),
-                "{name}: {:?}",
-                migration.findings()
-            );
+            assert!(!migration.has_errors(), "{name}: {:?}", migration.findings);
         }
     }
 }
@@ -787,8 +779,8 @@ fn segment_indexes_without_build_get_unique_ids() {
         segment_index_of_2_2(53, 0, &["IVF"]),
     ]);
     let migration = repair(&image, "2.2.16");
-    assert!(!migration.has_errors(), "{:?}", migration.findings());
-    let found = migration.findings();
+    assert!(!migration.has_errors(), "{:?}", migration.findings);
+    let found = &migration.findings;
     assert_eq!(found.len(), 1, "{found:?}");
     for part in ["\"collection_1\" (1)", "2 get separate", "1 are skipped"] {
         assert!(found[0].message.contains(part), "{}", found[0].message);

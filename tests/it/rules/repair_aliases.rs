@@ -51,9 +51,9 @@ fn has_legacy(image: &Image) -> bool {
 }
 
 fn message(migration: &Migration, severity: Severity, code: &str) -> String {
-    let mut found = migration.findings().iter();
+    let mut found = migration.findings.iter();
     let found = found.find(|it| it.code == code && it.key.contains("collection-alias"));
-    let found = found.unwrap_or_else(|| panic!("{code}: {:?}", migration.findings()));
+    let found = found.unwrap_or_else(|| panic!("{code}: {:?}", migration.findings));
     assert_eq!(found.severity, severity, "{code}");
     found.message.clone()
 }
@@ -74,7 +74,7 @@ fn an_alias_that_only_2_1_has_is_carried_over() {
             assert!(
                 !migration.has_errors(),
                 "{target}: {:?}",
-                migration.findings()
+                migration.findings
             );
             message(&migration, Severity::Warning, "legacy-alias");
             let repaired = apply(&migration, &image);

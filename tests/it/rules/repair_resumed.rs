@@ -247,7 +247,7 @@ pub(super) fn assert_resumes(
 ) {
     let plan = |image: &Image, what: &str| {
         let migration = repair_with(image, target, schemas);
-        let found = migration.findings();
+        let found = &migration.findings;
         assert!(
             !migration.has_errors(),
             "{name}, {target}, {what}: {found:?}"
@@ -257,7 +257,7 @@ pub(super) fn assert_resumes(
     let whole = plan(before, "all of it");
     let wanted = apply(&whole, before);
     let again = plan(&wanted, "the end");
-    assert!(again.is_empty(), "{name}, {target}: {:?}", again.findings());
+    assert!(again.is_empty(), "{name}, {target}: {:?}", again.findings);
     assert_eq!(
         errors(&wanted, target),
         Vec::<String>::new(),
@@ -342,7 +342,7 @@ fn a_resumed_restoration_ends_the_same_or_is_refused() {
             assert!(
                 rest.has_errors() || apply(&rest, &image) == wanted,
                 "{how:?}, {target}, write {number}: {:?}",
-                rest.findings()
+                rest.findings
             );
         }
     }

@@ -86,7 +86,7 @@ fn t14_an_unexpected_log_path_keeps_the_record() {
         assert_eq!(after[RECORD], before.entries[RECORD]);
         assert!(!after.keys().any(|key| key.contains("log/")));
         assert!(has(&migration, Severity::Warning, "segment-inline", RECORD));
-        let findings = migration.findings().iter();
+        let findings = migration.findings.iter();
         let inline = findings.filter(|finding| finding.code == "segment-inline");
         let messages: Vec<_> = inline.map(|finding| &finding.message).collect();
         assert!(

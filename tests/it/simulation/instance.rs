@@ -266,7 +266,10 @@ impl Case {
         let path = self.folder.join("backup.mmb");
         MigrateOptions {
             source_version: Some("2.1.4".parse().unwrap()),
-            task: self.task,
+            transform: Options {
+                task: self.task,
+                ..options::transform(self.form)
+            },
             backup: Some(BackupTarget {
                 options: WriteOptions {
                     level: 1,

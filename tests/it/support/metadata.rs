@@ -183,7 +183,7 @@ pub(crate) fn migrate_to(
 
 /// Findings as `(severity, code, key relative to the meta root)`.
 pub(crate) fn codes(migration: &Migration) -> Vec<(Severity, String, String)> {
-    let shortened = migration.findings().iter().map(|finding| {
+    let shortened = migration.findings.iter().map(|finding| {
         let key = finding.key.strip_prefix("by-dev/meta/");
         let key = key.unwrap_or(&finding.key).to_owned();
         (finding.severity, finding.code.clone(), key)

@@ -71,7 +71,7 @@ impl Case {
         );
         entries.iter().for_each(|entry| source.push(entry));
         let migration = source.finish();
-        assert!(!migration.has_errors(), "{:?}", migration.findings());
+        assert!(!migration.has_errors(), "{:?}", migration.findings);
         let after = migration
             .apply(
                 entries

@@ -7,7 +7,7 @@ use meta_migrate::{
     BackupTarget, Limits, MigrateOptions, RestoreCommand, RestoreOptions, VerifyOptions, Waits,
 };
 use milvus_meta::keys::MetaRoot;
-use milvus_meta::transform::{CollectionForm, OnBrokenRecord, SegmentForm, Task};
+use milvus_meta::transform::{CollectionForm, OnBrokenRecord, Options, SegmentForm, Task};
 
 use super::metadata::target_of;
 
@@ -22,16 +22,22 @@ pub(crate) fn backup_target(path: PathBuf) -> BackupTarget {
 }
 
 /// A migration to the oldest release that reads the form.
-pub(crate) fn migrate(root: MetaRoot, form: CollectionForm, backup: PathBuf) -> MigrateOptions {
-    MigrateOptions {
-        root,
-        source_version: None,
-        target_version: target_of(form).parse().unwrap(),
-        form,
+pub(crate) fn transform(form: CollectionForm) -> Options {
+    Options {
         task: Task::Migration,
+        form,
         segment_form: SegmentForm::Auto,
         on_broken_record: OnBrokenRecord::Fail,
+        target: target_of(form).parse().unwrap(),
         schemas: None,
+    }
+}
+
+pub(crate) fn migrate(root: MetaRoot, form: CollectionForm, backup: PathBuf) -> MigrateOptions {
+    MigrateOptions {
+        transform: transform(form),
+        root,
+        source_version: None,
         approved_plan: None,
         backup: Some(backup_target(backup)),
         waits: Waits::default(),

@@ -47,7 +47,7 @@ impl<S: Store> Run<'_, S> {
         let prepared = self.prepared()?;
         let revision = prepared.revision;
         let removals = removal_ops(&prepared.migration);
-        let history: Vec<Op> = prepared.migration.history().iter().map(to_op).collect();
+        let history: Vec<Op> = prepared.migration.history.iter().map(to_op).collect();
         let limits = &self.options.limits;
         let bytes: usize = removals.iter().chain(&history).map(Op::bytes).sum();
         let room_for_journal = removals.len() + history.len() < limits.txn_ops_max;
@@ -58,7 +58,8 @@ impl<S: Store> Run<'_, S> {
                 ops.extend(history.iter().cloned());
             }
             // Every source key that the commit depends on must be unchanged since it was read.
-            let compares = source_compares(&self.options.root, self.options.task, revision);
+            let compares =
+                source_compares(&self.options.root, self.options.transform.task, revision);
             let next = self.journal_in(Phase::Committed)?;
             // Set before the request, because the run may be dropped while etcd does not answer.
             let before = std::mem::replace(&mut self.written, WriteState::InDoubt);
@@ -98,7 +99,7 @@ impl<S: Store> Run<'_, S> {
                 let staged = prepared.is_rest.then(|| prepared.migration.staged());
                 let staged = staged.into_iter().flatten();
                 let staged: Vec<Op> = staged.map(|put| to_op(&put)).collect();
-                let history = prepared.migration.history().iter();
+                let history = prepared.migration.history.iter();
                 // Newest snapshot first, one at a time: an older one must never be the newest.
                 let history = history.rev().map(to_op);
                 (
@@ -119,7 +120,7 @@ impl<S: Store> Run<'_, S> {
     pub(super) async fn rewrite(&mut self) -> Result<(), EngineErrorKind> {
         let (ops, read_at) = match &self.prepared {
             Some(prepared) => {
-                let rewrites = prepared.migration.rewrites().iter();
+                let rewrites = prepared.migration.rewrites.iter();
                 // Plain keys last: they show what an interrupted repair has not rewritten yet.
                 (rewrites.rev().map(to_op).collect(), prepared.revision)
             }
@@ -146,7 +147,7 @@ impl<S: Store> Run<'_, S> {
         let observer = &*self.environment.observer;
         observer.phase_started("rewrite", u64::try_from(ops.len()).ok());
         let writes = ops.into_iter().map(Write::over).collect();
-        let limits = match self.options.task {
+        let limits = match self.options.transform.task {
             Task::Migration => self.options.limits,
             Task::Repair => self.options.limits.one_by_one(),
         };
@@ -210,7 +211,7 @@ impl<S: Store> Run<'_, S> {
         let limits = self.options.limits;
         let known = match &self.prepared {
             // A repair names every key that it deletes.
-            Some(prepared) if self.options.task == Task::Repair => {
+            Some(prepared) if self.options.transform.task == Task::Repair => {
                 Some((prepared.deletes.clone(), prepared.revision))
             }
             Some(prepared) if self.nobody_else_wrote(prepared).await? => {
@@ -227,7 +228,7 @@ impl<S: Store> Run<'_, S> {
         let planned = self.prepared.as_ref().map(|prepared| prepared.plan.delete);
         let total = planned.and_then(|planned| planned.checked_sub(self.own.deleted));
         observer.phase_started("clean up", total);
-        let limits = match self.options.task {
+        let limits = match self.options.transform.task {
             Task::Migration => limits.for_deletes(),
             // In the planned order.
             Task::Repair => limits.one_by_one(),

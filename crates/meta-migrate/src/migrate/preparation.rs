@@ -74,18 +74,17 @@ impl<S: Store> Run<'_, S> {
         // A resumed run makes a new backup: 2.1 may have been started since and have written data
         // that the plan does not show. If nothing changed, the existing file is reused.
         let wanted = self.options.backup.as_ref();
-        let options = self.options.transform_options();
+        let options = &self.options.transform;
         let quota = QuotaCheck::ask(self.store, self.options.limits.retry_timeout);
-        let mut reading = read_source(self.etcd(), &filter, &options, wanted).await?;
+        let mut reading = read_source(self.etcd(), &filter, options, wanted).await?;
         self.seconds.read = reading.read_seconds;
         self.seconds.transform = reading.transform_seconds;
         let is_repair = options.task == Task::Repair;
-        if !is_repair
-            && let Some(report) = self.check_layout(&mut reading, staged, &options).await?
+        if !is_repair && let Some(report) = self.check_layout(&mut reading, staged, options).await?
         {
             return Ok(Some(report));
         }
-        let plan = self.planned(&filter, &reading, &options).await?;
+        let plan = self.planned(&filter, &reading, options).await?;
         if is_repair && !staged && reading.migration.is_empty() {
             return Ok(Some(unchanged(
                 MigrateOutcome::NothingToRepair,

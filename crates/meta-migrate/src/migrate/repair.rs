@@ -31,10 +31,10 @@ impl<S: Store> Run<'_, S> {
     /// is 2.2 metadata, so the plan is computed from the current keys.
     pub(super) async fn prepare_rest(&mut self) -> Result<(), EngineErrorKind> {
         let root = &self.options.root;
-        let options = self.options.transform_options();
+        let options = &self.options.transform;
         let filter = Filter::all(root);
-        let reading = read_source(self.etcd(), &filter, &options, None).await?;
-        let plan = self.planned(&filter, &reading, &options).await?;
+        let reading = read_source(self.etcd(), &filter, options, None).await?;
+        let plan = self.planned(&filter, &reading, options).await?;
         self.begin_plan(reading, plan, true);
         Ok(())
     }

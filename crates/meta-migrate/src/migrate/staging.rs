@@ -54,10 +54,10 @@ impl<S: Store> Run<'_, S> {
             run: self.environment.run.id.clone(),
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             source_version: options.source_version.as_ref().map(ToString::to_string),
-            target_version: Some(options.target_version.to_string()),
-            collection_form: options.form.to_string(),
-            segment_form: options.segment_form.to_string(),
-            on_broken_record: options.on_broken_record.to_string(),
+            target_version: Some(options.transform.target.to_string()),
+            collection_form: options.transform.form.to_string(),
+            segment_form: options.transform.segment_form.to_string(),
+            on_broken_record: options.transform.on_broken_record.to_string(),
             plan_digest: prepared.plan.digest.clone(),
             cluster_id: prepared.cluster_id.clone(),
             capture_revision: prepared.revision,
@@ -72,7 +72,7 @@ impl<S: Store> Run<'_, S> {
             keys_expected: prepared.keys_that_stay(),
             started_at: now.clone(),
             updated_at: now,
-            ..Journal::empty(&options.root, options.task, Phase::Staging)
+            ..Journal::empty(&options.root, options.transform.task, Phase::Staging)
         };
         let before = std::mem::replace(&mut self.written, WriteState::Staged);
         let outcome = self.advance(journal).await;
@@ -144,7 +144,7 @@ impl<S: Store> Run<'_, S> {
             None
         };
         let observer = &*self.environment.observer;
-        observer.phase_started("stage", Some(prepared.migration.staged_count()));
+        observer.phase_started("stage", Some(prepared.migration.staged_count));
         let written = match found {
             Some(found) => {
                 let ops = chosen(migration, found.missing);
@@ -254,7 +254,7 @@ impl<S: Store> Run<'_, S> {
         if self.is_read_back && self.nobody_else_wrote(prepared).await? {
             return Ok(());
         }
-        observer.phase_started("check", Some(prepared.migration.staged_count()));
+        observer.phase_started("check", Some(prepared.migration.staged_count));
         let collected = self.collect_staged(&prepared.migration).await?;
         observer.phase_finished();
         let report = collected.report();

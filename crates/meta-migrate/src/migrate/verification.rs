@@ -32,7 +32,7 @@ impl<S: Store> Run<'_, S> {
         let observer = &*self.environment.observer;
         observer.phase_started("verify", None);
         // A repair is compared with all of its backup.
-        let report = if self.prepared.is_some() && self.options.task == Task::Migration {
+        let report = if self.prepared.is_some() && self.options.transform.task == Task::Migration {
             self.compare_with_plan().await
         } else {
             self.compare_with_record().await
@@ -59,18 +59,12 @@ impl<S: Store> Run<'_, S> {
             );
             backup = None;
         }
+        let transform = &self.options.transform;
         let expectation = Expectation {
             backup: backup.map(|backup| backup.path.clone().into()),
             // The journal does not record the schemas that were passed to a repair.
-            options: self
-                .options
-                .schemas
-                .is_some()
-                .then(|| self.options.transform_options()),
-            context: context_of(
-                &self.options.transform_options(),
-                self.journal_store.journal(),
-            ),
+            options: transform.schemas.is_some().then(|| transform.clone()),
+            context: context_of(transform, self.journal_store.journal()),
             backup_is_optional: true,
         };
         let mut report = verify_against(self.etcd(), expectation).await?;
@@ -150,9 +144,9 @@ impl<S: Store> Run<'_, S> {
         let migration = Arc::clone(&prepared.migration);
         let expected = feed(move |sink| {
             let mut puts: Vec<_> = migration
-                .rewrites()
+                .rewrites
                 .iter()
-                .chain(migration.history())
+                .chain(&migration.history)
                 .collect();
             puts.sort_by(|left, right| left.key.cmp(&right.key));
             puts.into_iter()
@@ -180,7 +174,7 @@ impl<S: Store> Run<'_, S> {
     async fn expect_gone(&self, collector: &mut Collector) -> Result<u64, EngineErrorKind> {
         const SHOWN: i64 = 1000;
         let prepared = self.prepared()?;
-        let removals = prepared.migration.removals().to_vec();
+        let removals = prepared.migration.removals.clone();
         let unread = removals.len();
         let committed = self.journal_store.committed_revision();
         let mut newer = Vec::new();

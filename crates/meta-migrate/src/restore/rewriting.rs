@@ -172,13 +172,13 @@ impl Rewriting {
 
 impl Repaired {
     fn of(migration: &Migration, root: &MetaRoot) -> Self {
-        let later = migration.history().iter().chain(migration.rewrites());
+        let later = migration.history.iter().chain(&migration.rewrites);
         let puts = migration.staged().chain(later.cloned());
-        let findings = migration.findings().iter();
+        let findings = migration.findings.iter();
         let lost = findings.filter(|finding| finding.code == "schema-lost");
         Self {
             puts: puts.map(|put| (put.key, put.value)).collect(),
-            digest: migration.digest().to_owned(),
+            digest: migration.digest.clone(),
             lost: lost
                 .filter_map(|finding| collection_of(root, finding.key.as_bytes()))
                 .collect(),

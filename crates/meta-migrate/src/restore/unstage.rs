@@ -88,7 +88,7 @@ async fn look_once<S: Store>(
     let filter = journal_store.source_filter(etcd.root);
     let reading = read_source(etcd, &filter, &options, None).await?;
     let read_at = reading.read_revision.revision;
-    let now = reading.migration.digest().to_owned();
+    let now = reading.migration.digest.clone();
     let ranges = staged_family_ranges(etcd.root);
     let present = key_count::in_ranges(etcd, &ranges, read_at).await?;
     etcd.observer.phase_started("compare", Some(present));

@@ -7,20 +7,6 @@ use super::{Migration, Put, SegmentRewrite, ranges};
 use crate::entry::Entry;
 use crate::keys::KeyRange;
 
-impl Migration {
-    /// Returns the complete result, in ascending order, from the source entries in ascending order:
-    /// the contents of etcd after the migration. Other entries are passed on unchanged.
-    pub fn apply<'m, E>(
-        &'m self,
-        entries: impl Iterator<Item = Result<Entry, E>> + 'm,
-    ) -> impl Iterator<Item = Result<Entry, E>> + 'm
-    where
-        E: 'm,
-    {
-        apply(self, entries)
-    }
-}
-
 /// The changes of a migration to existing entries.
 #[derive(Debug)]
 pub struct Overlay<'m> {
@@ -32,7 +18,7 @@ impl Migration {
     /// Returns the changes to existing entries, without the new keys.
     #[must_use]
     pub fn overlay(&self) -> Overlay<'_> {
-        let deleted = self.removals().iter().chain(self.leftovers());
+        let deleted = self.removals.iter().chain(&self.leftovers);
         Overlay {
             migration: self,
             deleted: ranges::sorted(deleted.cloned()),
@@ -41,7 +27,42 @@ impl Migration {
 
     /// Returns the new keys in ascending order.
     pub fn new_keys(&self) -> impl Iterator<Item = Put> + '_ {
-        merged(self.staged(), self.history().iter().cloned())
+        merged(self.staged(), self.history.iter().cloned())
+    }
+
+    /// Returns the complete result, in ascending order, from the source entries in ascending order:
+    /// the contents of etcd after the migration. Other entries are passed on unchanged.
+    pub fn apply<'m, E: 'm>(
+        &'m self,
+        entries: impl Iterator<Item = Result<Entry, E>> + 'm,
+    ) -> impl Iterator<Item = Result<Entry, E>> + 'm {
+        let mut source = entries.peekable();
+        let mut new = self.new_keys().peekable();
+        let overlay = self.overlay();
+        iter::from_fn(move || {
+            loop {
+                let next_new = match (source.peek(), new.peek()) {
+                    (Some(Ok(entry)), Some(put)) => put.key <= entry.key,
+                    (Some(Err(_)), _) => false,
+                    (None, Some(_)) => true,
+                    (_, None) => false,
+                };
+                if next_new {
+                    let put = new.next()?;
+                    // The key is already staged by an interrupted run.
+                    source.next_if(|entry| entry.as_ref().is_ok_and(|entry| entry.key == put.key));
+                    return Some(Ok(Entry::new(put.key, put.value)));
+                }
+                match source.next()? {
+                    Ok(entry) => {
+                        if let Some(entry) = overlay.apply(entry) {
+                            return Some(Ok(entry));
+                        }
+                    }
+                    Err(error) => return Some(Err(error)),
+                }
+            }
+        })
     }
 }
 
@@ -52,7 +73,7 @@ impl Overlay<'_> {
         if covered(&self.deleted, &entry.key) {
             return None;
         }
-        let rewrites = self.migration.rewrites();
+        let rewrites = &self.migration.rewrites;
         let position = rewrites.binary_search_by(|put| put.key.as_slice().cmp(&entry.key));
         if let Some(put) = position.ok().and_then(|position| rewrites.get(position)) {
             entry.value = put.value.clone().into();
@@ -61,39 +82,6 @@ impl Overlay<'_> {
         }
         Some(entry)
     }
-}
-
-fn apply<'m, E: 'm>(
-    migration: &'m Migration,
-    entries: impl Iterator<Item = Result<Entry, E>> + 'm,
-) -> impl Iterator<Item = Result<Entry, E>> + 'm {
-    let mut source = entries.peekable();
-    let mut new = migration.new_keys().peekable();
-    let overlay = migration.overlay();
-    iter::from_fn(move || {
-        loop {
-            let next_new = match (source.peek(), new.peek()) {
-                (Some(Ok(entry)), Some(put)) => put.key <= entry.key,
-                (Some(Err(_)), _) => false,
-                (None, Some(_)) => true,
-                (_, None) => false,
-            };
-            if next_new {
-                let put = new.next()?;
-                // The key is already staged by an interrupted run.
-                source.next_if(|entry| entry.as_ref().is_ok_and(|entry| entry.key == put.key));
-                return Some(Ok(Entry::new(put.key, put.value)));
-            }
-            match source.next()? {
-                Ok(entry) => {
-                    if let Some(entry) = overlay.apply(entry) {
-                        return Some(Ok(entry));
-                    }
-                }
-                Err(error) => return Some(Err(error)),
-            }
-        }
-    })
 }
 
 /// Returns whether one of the sorted, disjoint ranges contains the key.

@@ -18,35 +18,40 @@ use crate::keys::{Family, KeyRange, MetaRoot};
 /// The changes of a migration or repair. Pure data: the same input gives the same bytes.
 #[derive(Debug)]
 pub struct Migration {
-    pub(super) task: Task,
+    /// The task.
+    pub task: Task,
     pub(super) root: MetaRoot,
-    form: CollectionForm,
-    segment_form: SegmentForm,
-    findings: Vec<Finding>,
+    /// The form in which collections are written.
+    pub form: CollectionForm,
+    /// Where segment logs are stored.
+    pub segment_form: SegmentForm,
+    /// All findings, most severe first.
+    pub findings: Vec<Finding>,
     /// New keys other than segment indexes and segment logs, relative to the meta root.
     pub(super) small: NewKeys,
     pub(super) segments: SegmentIndexes,
     pub(super) logs: SegmentLogs,
-    history: Vec<Put>,
-    rewrites: Vec<Put>,
-    removals: Vec<KeyRange>,
-    leftovers: Vec<KeyRange>,
+    /// The snapshots added to an old family (T2), in ascending order. They are written in or
+    /// immediately after the commit.
+    pub history: Vec<Put>,
+    /// The new values of existing collection records and snapshots, in ascending order.
+    pub rewrites: Vec<Put>,
+    /// The ranges that 2.2 must not see, in ascending order; the commit deletes them.
+    pub removals: Vec<KeyRange>,
+    /// The old families that 2.2 does not read, in ascending order; the cleanup deletes them.
+    pub leftovers: Vec<KeyRange>,
     /// Source keys read, by family.
     pub(super) read: BTreeMap<Family, u64>,
     /// Deleted source keys of the collection families, by family.
     pub(super) removed: BTreeMap<Family, u64>,
     /// Milvus objects before and after the migration, by kind.
     pub(super) objects: Vec<ObjectPlan>,
-    measure: Measure,
-}
-
-/// Values computed by encoding everything once.
-#[derive(Debug, Default)]
-struct Measure {
     /// SHA-256, in hexadecimal, of everything that is written and deleted.
-    digest: String,
-    staged_count: u64,
-    staged_bytes: u64,
+    pub digest: String,
+    /// The number of keys in [`Self::staged`].
+    pub staged_count: u64,
+    /// The bytes of keys and values in [`Self::staged`].
+    pub staged_bytes: u64,
     largest_staged: Option<Put>,
 }
 
@@ -92,7 +97,10 @@ impl Migration {
             read,
             removed: BTreeMap::new(),
             objects: Vec::new(),
-            measure: Measure::default(),
+            digest: String::new(),
+            staged_count: 0,
+            staged_bytes: 0,
+            largest_staged: None,
         }
     }
 
@@ -162,44 +170,20 @@ impl Migration {
         self.removals = ranges::sorted(deleted);
     }
 
-    /// Returns all findings, most severe first.
-    #[must_use]
-    pub fn findings(&self) -> &[Finding] {
-        &self.findings
-    }
-
     /// Returns whether the metadata cannot be migrated in its current state.
     #[must_use]
     pub fn has_errors(&self) -> bool {
         self.findings.iter().any(Finding::is_error)
     }
 
-    /// Returns the task.
-    #[must_use]
-    pub fn task(&self) -> Task {
-        self.task
-    }
-
     /// Returns whether nothing is written or deleted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.staged_count() == 0
+        self.staged_count == 0
             && self.history.is_empty()
             && self.rewrites.is_empty()
             && self.removals.is_empty()
             && self.leftovers.is_empty()
-    }
-
-    /// Returns the form in which collections are written.
-    #[must_use]
-    pub fn form(&self) -> CollectionForm {
-        self.form
-    }
-
-    /// Returns where segment logs are stored.
-    #[must_use]
-    pub fn segment_form(&self) -> SegmentForm {
-        self.segment_form
     }
 
     /// Returns all new keys in ascending order, all in families that 2.1 does not read. Values are
@@ -213,37 +197,12 @@ impl Migration {
         merged(merged(small, large), self.segments.puts(&self.root))
     }
 
-    /// Returns the number of keys in [`Self::staged`].
-    #[must_use]
-    pub fn staged_count(&self) -> u64 {
-        self.measure.staged_count
-    }
-
-    /// Returns the bytes of keys and values in [`Self::staged`].
-    #[must_use]
-    pub fn staged_bytes(&self) -> u64 {
-        self.measure.staged_bytes
-    }
-
     /// Returns the largest of all puts, staged or not; a server that accepts it accepts all others.
     #[must_use]
     pub fn largest(&self) -> Option<Put> {
         let old = self.history.iter().chain(&self.rewrites);
-        let all = old.chain(&self.measure.largest_staged);
+        let all = old.chain(&self.largest_staged);
         all.max_by_key(|put| bytes_of(put)).cloned()
-    }
-
-    /// Returns the snapshots added to an old family (T2), in ascending order. They are written in
-    /// or immediately after the commit.
-    #[must_use]
-    pub fn history(&self) -> &[Put] {
-        &self.history
-    }
-
-    /// Returns the new values of existing collection records and snapshots, in ascending order.
-    #[must_use]
-    pub fn rewrites(&self) -> &[Put] {
-        &self.rewrites
     }
 
     /// Returns the new value of a segment record whose logs get separate keys (T14).
@@ -267,26 +226,7 @@ impl Migration {
         &self.logs.roots
     }
 
-    /// Returns the ranges that 2.2 must not see, in ascending order; the commit deletes them.
-    #[must_use]
-    pub fn removals(&self) -> &[KeyRange] {
-        &self.removals
-    }
-
-    /// Returns the old families that 2.2 does not read, in ascending order; the cleanup deletes
-    /// them.
-    #[must_use]
-    pub fn leftovers(&self) -> &[KeyRange] {
-        &self.leftovers
-    }
-
-    /// Returns the SHA-256, in hexadecimal, of everything that is written and deleted.
-    #[must_use]
-    pub fn digest(&self) -> &str {
-        &self.measure.digest
-    }
-
-    /// Sets the measure by encoding everything once.
+    /// Sets the digest and the numbers of staged keys and bytes by encoding everything once.
     fn measured(mut self) -> Self {
         let (mut staged_count, mut staged_bytes, mut largest_staged) = (0_u64, 0, None);
         let mut hash = Sha256::new();
@@ -329,12 +269,10 @@ impl Migration {
             part(&range.end);
         }
         let digest = hash.finalize();
-        self.measure = Measure {
-            digest: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
-            staged_count,
-            staged_bytes,
-            largest_staged,
-        };
+        self.digest = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.staged_count = staged_count;
+        self.staged_bytes = staged_bytes;
+        self.largest_staged = largest_staged;
         self
     }
 }

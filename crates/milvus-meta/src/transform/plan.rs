@@ -23,8 +23,8 @@ pub struct FamilyPlan {
     pub delete: u64,
 }
 
-/// A complete plan.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A complete plan. The default is a plan without changes.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PlanReport {
     /// The layout found.
     pub layout: Layout,
@@ -57,28 +57,6 @@ pub struct PlanReport {
     pub findings: Vec<Finding>,
 }
 
-impl PlanReport {
-    /// Returns a plan without changes.
-    #[must_use]
-    pub fn unchanged(layout: Layout, findings: Vec<Finding>) -> Self {
-        Self {
-            layout,
-            revision: 0,
-            collection_form: String::new(),
-            segment_form: String::new(),
-            storage_roots: Vec::new(),
-            objects: Vec::new(),
-            families: Vec::new(),
-            put: 0,
-            rewrite: 0,
-            delete: 0,
-            bytes_put: 0,
-            digest: String::new(),
-            findings,
-        }
-    }
-}
-
 impl Migration {
     /// Returns the plan as data, with the layout and revision of the source.
     #[must_use]
@@ -91,8 +69,8 @@ impl Migration {
             sizes.sum::<u64>()
         };
         let segments = self.logs.rewritten_bytes(&self.root);
-        let old = bytes(self.history()) + bytes(self.rewrites()) + segments;
-        let mut bytes_put = self.staged_bytes() + old;
+        let old = bytes(&self.history) + bytes(&self.rewrites) + segments;
+        let mut bytes_put = self.staged_bytes + old;
         let is_done = layout == Layout::V2_2 && self.task == Task::Migration;
         if is_done {
             // The metadata is already migrated.
@@ -109,18 +87,18 @@ impl Migration {
         PlanReport {
             layout,
             revision,
-            collection_form: self.form().name().to_owned(),
-            segment_form: self.segment_form().to_string(),
+            collection_form: self.form.name().to_owned(),
+            segment_form: self.segment_form.to_string(),
             storage_roots: self.storage_roots().to_vec(),
             objects,
             put: total(|family| family.put),
             rewrite: total(|family| family.rewrite),
             delete: total(|family| family.delete),
             bytes_put,
-            digest: self.digest().to_owned(),
+            digest: self.digest.clone(),
             findings: match is_done {
                 true => Vec::new(),
-                false => self.findings().to_vec(),
+                false => self.findings.clone(),
             },
             families,
         }
@@ -140,10 +118,10 @@ impl Migration {
             table.entry(family).or_default().put += count;
         }
         table.entry(Family::Segment).or_default().rewrite += self.segment_rewrites();
-        for put in self.history() {
+        for put in &self.history {
             table.entry(family_of(&self.root, put)).or_default().put += 1;
         }
-        for put in self.rewrites() {
+        for put in &self.rewrites {
             table.entry(family_of(&self.root, put)).or_default().rewrite += 1;
         }
         for (family, count) in &self.removed {
