@@ -112,7 +112,7 @@ fn text(done: &RollingReport, style: Style) -> String {
         done.image,
         done.deployments.join(", ")
     );
-    if done.is_helms {
+    if done.is_helm_managed {
         text.push_str(&format!("{} {NOTICE}\n", style.strong("Important:")));
     }
     text

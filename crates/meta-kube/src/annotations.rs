@@ -1,6 +1,6 @@
-//! The annotations of a workload, set by the patch that stops it: count and image outlive the upgrade state.
+//! The annotations that the stop patch sets: replica count and image survive a deleted upgrade state.
 //!
-//! The annotations apply only while the workload has 0 replicas; they are removed when a release runs again.
+//! They apply only while the workload has 0 replicas, and are removed when a release runs again.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::{Value, json};
@@ -9,11 +9,11 @@ use super::condition::replicas;
 use super::state::{SavedResource, Workload};
 use crate::object::ResourceExt;
 
-/// The count of a Deployment before it was stopped.
+/// The replica count of a Deployment before the stop.
 pub(crate) const REPLICAS: &str = "meta-migration/replicas";
-/// The image that it had before the upgrade.
+/// The image of a Deployment before the upgrade.
 pub(crate) const IMAGE: &str = "meta-migration/image";
-/// What a custom resource said before it was stopped.
+/// The fields of a custom resource before the stop.
 pub(crate) const RESOURCE: &str = "meta-migration/before";
 
 pub(crate) fn on_deployment(workload: &Workload) -> Value {
@@ -21,7 +21,7 @@ pub(crate) fn on_deployment(workload: &Workload) -> Value {
 }
 
 pub(crate) fn on_resource(saved: &SavedResource) -> Value {
-    // A map with text keys cannot fail to become JSON.
+    // A map with text keys always serializes.
     json!({RESOURCE: serde_json::to_string(saved).unwrap_or_default()})
 }
 
@@ -33,7 +33,7 @@ pub(crate) fn is_annotated(deployment: &Deployment) -> bool {
     deployment.annotations().contains_key(REPLICAS)
 }
 
-/// The count and the image that a stopped Deployment had.
+/// The replica count and image of a stopped Deployment.
 pub(crate) fn of_deployment(deployment: &Deployment) -> Option<(i32, String)> {
     let annotations = deployment.annotations();
     let count = annotations
@@ -62,11 +62,7 @@ mod tests {
         let notes = on_deployment(&example().workloads[0]);
         let reported = Some((3, "milvusdb/milvus:v2.1.4".to_owned()));
         assert_eq!(of_deployment(&deployment(0, &notes)), reported);
-        assert_eq!(
-            of_deployment(&deployment(2, &notes)),
-            None,
-            "it was started since"
-        );
+        assert_eq!(of_deployment(&deployment(2, &notes)), None, "started since");
         assert_eq!(of_deployment(&deployment(0, &json!({}))), None);
         let broken = json!({REPLICAS: "many", IMAGE: "i"});
         assert_eq!(of_deployment(&deployment(0, &broken)), None);
@@ -99,6 +95,6 @@ mod tests {
         stopped["metadata"]["annotations"] = on_resource(&saved);
         assert_eq!(saved_on(&read(&stopped)), Some(saved));
         stopped["spec"]["components"]["standalone"]["replicas"] = json!(1);
-        assert_eq!(saved_on(&read(&stopped)), None, "it was started since");
+        assert_eq!(saved_on(&read(&stopped)), None, "started since");
     }
 }

@@ -1,4 +1,4 @@
-//! Why a command ended before its end.
+//! Reasons why a command ended early.
 
 use super::client::ClientError;
 use milvus_meta::finding::Finding;
@@ -8,7 +8,7 @@ use milvus_meta::finding::Finding;
 pub enum Cause {
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// This holder renews the Lease.
+    /// Another process holds the Lease and renews it.
     #[error("another orchestrator is running for this instance: {0}")]
     Held(String),
     #[error(
@@ -43,14 +43,14 @@ pub enum Refusal {
     /// An option does not fit the saved upgrade state.
     #[error("{0}")]
     Usage(String),
-    /// Something has to be fixed before an upgrade that stopped Milvus can be resumed.
+    /// An upgrade that stopped Milvus cannot be resumed until this is fixed.
     #[error("{0}")]
     Halted(String),
 }
 
 impl Refusal {
     /// Whether a retry may succeed, because only starting or ending pods block.
-    pub(crate) fn passes(&self) -> bool {
+    pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::Blocked(findings) => findings.iter().all(|one| one.code == "not-at-rest"),
             Self::Refused(_) | Self::Usage(_) | Self::Halted(_) => false,

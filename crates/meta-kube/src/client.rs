@@ -1,6 +1,6 @@
-//! The client of the API server: get, list, create, patch, delete, logs, each within a time limit.
+//! The API client: get, list, create, patch, delete and logs, each with a timeout.
 //!
-//! What does not exist is `None`, deleting what does not exist succeeds. Nothing here decides.
+//! A missing object is `None`, and deleting one succeeds. No decisions are made here.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ mod request;
 
 pub use error::ClientError;
 
-/// An object of a namespace, of a kind that is known.
+/// A namespaced object of a known kind.
 pub(crate) trait Object:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>
     + Clone
@@ -41,12 +41,12 @@ impl<K> Object for K where
 {
 }
 
-/// A namespace of a cluster.
+/// A client for one namespace of a cluster.
 #[derive(Clone)]
 pub struct Client {
     inner: kube::Client,
     namespace: String,
-    /// Its address, and the kubeconfig that has it.
+    /// The address of the API server, and the kubeconfig that contains it.
     server: Arc<str>,
 }
 
@@ -68,7 +68,7 @@ async fn configuration(
 }
 
 impl Client {
-    /// Connects; `source` says where the configuration comes from.
+    /// Connects to a cluster; `source` says where the configuration comes from.
     pub async fn connect(access: &Access, source: String) -> Result<Self, ClientError> {
         let config = configuration(access).await;
         let connected = config.and_then(|config| {
@@ -96,7 +96,7 @@ impl Client {
         Api::namespaced(self.inner.clone(), &self.namespace)
     }
 
-    /// Gets an object; `None` if there is none of that name, or the server does not know the kind.
+    /// Gets an object; `None` if it does not exist, or the server does not know the kind.
     pub(crate) async fn get<K: Object>(&self, name: &str) -> Result<Option<K>, ClientError> {
         let api: Api<K> = self.api();
         let action = format!("get {} {name}", kind::<K>());
@@ -106,7 +106,7 @@ impl Client {
         }
     }
 
-    /// Lists objects; none where the server does not know the kind.
+    /// Lists objects; none if the server does not know the kind.
     pub(crate) async fn list<K: Object>(&self, selector: &str) -> Result<Vec<K>, ClientError> {
         let api: Api<K> = self.api();
         let parameters = ListParams::default().labels(selector);
@@ -117,14 +117,14 @@ impl Client {
         }
     }
 
-    /// Makes an object; another program's of the same name is a conflict.
+    /// Creates an object. If another program created one of the same name, that is a conflict.
     pub(crate) async fn create<K: Object>(&self, object: &K) -> Result<K, ClientError> {
         let api: Api<K> = self.api();
         let action = format!("create {} {}", kind::<K>(), object.name_any());
         self.once(&action, api.create(&posting(), object)).await
     }
 
-    /// Makes an object from its manifest, unless there is one of its name.
+    /// Creates an object from its manifest, unless one of its name exists.
     pub(crate) async fn create_unless_exists<K: Object>(
         &self,
         manifest: Value,
@@ -149,7 +149,7 @@ impl Client {
             .await
     }
 
-    /// Sends a strategic merge patch, or a merge patch, which is what custom resources have.
+    /// Sends a strategic merge patch, or a merge patch for custom resources.
     pub(crate) async fn patch<K: Object>(
         &self,
         name: &str,
@@ -162,11 +162,11 @@ impl Client {
             .await
     }
 
-    /// Deletes an object with what belongs to it; one that is not there is fine.
+    /// Deletes an object and its dependents; a missing one is no error.
     pub(crate) async fn delete<K: Object>(&self, name: &str) -> Result<(), ClientError> {
         let api: Api<K> = self.api();
         let action = format!("delete {} {name}", kind::<K>());
-        // Otherwise the API orphans a Job's pods.
+        // Otherwise the API server orphans a Job's pods.
         let how = DeleteParams::background();
         match self.retry(&action, || api.delete(name, &how)).await {
             Ok(_) => Ok(()),
@@ -176,7 +176,7 @@ impl Client {
     }
 }
 
-/// What was found; nothing without the right to see it.
+/// Returns the default instead of an error without the right to read.
 pub(crate) fn if_allowed<T: Default>(found: Result<T, ClientError>) -> Result<T, ClientError> {
     match found {
         Err(error) if error.is_forbidden() => Ok(T::default()),

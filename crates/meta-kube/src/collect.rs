@@ -1,4 +1,4 @@
-//! Collects the facts that are checked before an upgrade; changes nothing.
+//! Collects the facts for the checks before an upgrade; changes nothing.
 
 use std::collections::BTreeMap;
 
@@ -20,25 +20,26 @@ use super::state::TlsSecret;
 use super::{LABEL_APP_INSTANCE, LABEL_INSTANCE, config_name};
 use crate::object::{Milvus, ResourceExt};
 
-/// Files that Milvus reads, the later winning.
+/// Configuration files of Milvus, in order of increasing precedence.
 const FILES: [&str; 3] = ["default.yaml", "milvus.yaml", "user.yaml"];
 
-/// By which a cluster says which of its storage classes is the default one.
+/// Annotations that mark the default storage class.
 const DEFAULT_CLASS: [&str; 2] = [
     "storageclass.kubernetes.io/is-default-class",
     "storageclass.beta.kubernetes.io/is-default-class",
 ];
 
-/// By which OpenShift says that it assigns the users of pods, and from which range.
+/// The annotation with the range of user ids that OpenShift assigns to the namespace's pods.
 const USER_RANGE: &str = "openshift.io/sa.scc.uid-range";
 
-/// Looks at an instance. What may not be seen is noted and taken for empty: missing rights are reported all at once.
+/// Reads an instance. Objects that may not be read are recorded and count as missing, so that all
+/// missing rights are reported at once.
 struct Collector<'a> {
     client: &'a Client,
     facts: Facts,
 }
 
-/// Collects the facts. What may not be seen is among them.
+/// Collects the facts, including which objects may not be read.
 pub(crate) async fn facts(client: &Client, options: &UpgradeOptions) -> Result<Facts, ClientError> {
     let facts = Facts {
         instance: options.instance.clone(),
@@ -48,7 +49,8 @@ pub(crate) async fn facts(client: &Client, options: &UpgradeOptions) -> Result<F
     let mut collector = Collector { client, facts };
     let secret = options.tls_secret.as_deref();
     collector.deployments(&options.selector()).await?;
-    let operator_managed = collector.facts.resource.is_some() || collector.facts.is_operators;
+    let operator_managed =
+        collector.facts.resource.is_some() || collector.facts.is_operator_managed;
     collector.facts.missing_rights = missing_rights(client, operator_managed, secret).await?;
     collector.helm().await?;
     collector.configuration().await?;
@@ -91,15 +93,15 @@ impl Collector<'_> {
     async fn deployments(&mut self, selector: &str) -> Result<(), ClientError> {
         let found: Vec<Deployment> = self.list("Deployments", selector).await?;
         self.facts.workloads = discovery::workloads(&found);
-        self.facts.is_operators = found.iter().any(discovery::is_operators);
+        self.facts.is_operator_managed = found.iter().any(discovery::is_operator_managed);
         self.facts.deployments = found;
         let resource = self.client.get::<Milvus>(&self.facts.instance).await;
         self.facts.resource = if_allowed(resource)?;
         Ok(())
     }
 
-    /// Helm's own record, or the chart's labels where that may not be read. Helm keeps it in Secrets, unless it is
-    /// configured to use `ConfigMaps`.
+    /// Reads Helm's release record, or the chart's labels if the record may not be read. Helm
+    /// stores it in Secrets, unless it is configured to use `ConfigMaps`.
     async fn helm(&mut self) -> Result<(), ClientError> {
         let selector = format!("owner=helm,name={}", self.facts.instance);
         let secrets: Vec<Secret> = self.list("Helm's record (Secrets)", &selector).await?;
@@ -114,7 +116,7 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// What the custom resource says, or the files that Milvus mounts and its environment.
+    /// Reads the configuration of Milvus: the custom resource, or the mounted files and the environment.
     async fn configuration(&mut self) -> Result<(), ClientError> {
         let facts = &self.facts;
         if let Some(resource) = &facts.resource {
@@ -157,7 +159,7 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// Reads the environment of a container as far as no Secret holds it.
+    /// Reads the environment of a container, except for values from Secrets.
     async fn environment(&mut self, container: &Container) -> Result<(), ClientError> {
         let mut hidden = Vec::new();
         for source in container.env_from.iter().flatten() {
@@ -211,7 +213,7 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// Who else changes the instance.
+    /// Reads other controllers of the instance.
     async fn controllers(&mut self) -> Result<(), ClientError> {
         if self.facts.resource.is_some() {
             self.facts.upgrades = self.list("MilvusUpgrades", "").await?;
@@ -266,7 +268,7 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// Looks which certificates a Secret holds; their content goes nowhere.
+    /// Reads which certificates a Secret contains, not their content.
     async fn tls_secret(&mut self, name: Option<&str>) -> Result<(), ClientError> {
         let Some(name) = name else { return Ok(()) };
         let Some(secret) = self.get::<Secret>("Secrets", name).await? else {
@@ -286,7 +288,8 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// The Jobs of this and earlier upgrades, and the versions of the one that made the newest backup.
+    /// Reads the Jobs of this and earlier upgrades, and the versions of the upgrade with the newest
+    /// backup.
     async fn earlier_upgrades(&mut self) -> Result<(), ClientError> {
         let selector = format!("{LABEL_INSTANCE}={}", self.facts.instance);
         self.facts.jobs = if_allowed(self.client.list(&selector).await)?;
@@ -299,7 +302,8 @@ impl Collector<'_> {
     }
 }
 
-/// Which instances there are, where `instance` is none of them; empty where it is one, and where that is unknown.
+/// Lists the instances of the namespace if `instance` is not one of them; else, or if that is
+/// unknown, empty.
 pub(crate) async fn other_instances(client: &Client, instance: &str) -> String {
     let found = client.list::<Deployment>("").await;
     match found.map(|all| discovery::instances(&all)) {
@@ -310,7 +314,7 @@ pub(crate) async fn other_instances(client: &Client, instance: &str) -> String {
     }
 }
 
-/// The rights that an upgrade needs and we do not have.
+/// Returns the rights that an upgrade needs and the user does not have.
 pub(crate) async fn missing_rights(
     client: &Client,
     operator_managed: bool,
@@ -366,7 +370,7 @@ fn mounted_maps(deployment: &Deployment) -> impl Iterator<Item = &str> {
     volumes.filter_map(|volume| Some(volume.config_map.as_ref()?.name.as_str()))
 }
 
-/// The client Service of the etcd that came with the chart; the headless one has no address.
+/// The client Service of the etcd that the chart installed; the headless Service has no address.
 async fn etcd_service(client: &Client, instance: &str) -> Result<Option<String>, ClientError> {
     let selector = format!("{LABEL_APP_INSTANCE}={instance},app.kubernetes.io/name=etcd");
     let services: Vec<Service> = client.list(&selector).await?;

@@ -1,4 +1,4 @@
-//! What an object says about the world: pure predicates, which give the reason when they do not hold.
+//! Predicates on Kubernetes objects: pure functions that return the reason if they do not hold.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
@@ -9,23 +9,22 @@ use k8s_openapi::api::core::v1::{
 use super::state::Workload;
 use crate::object::ResourceExt;
 
-/// What keeps a condition from holding, in words.
-pub(crate) type Lack = String;
+/// Why a condition does not hold.
+pub(crate) type Unmet = String;
 
-/// Whether a Deployment runs as many healthy pods of `image` in `container` as it wants.
+/// Whether a Deployment runs its desired number of healthy pods of `image` in `container`.
 ///
-/// `replicas` is what was asked for. An autoscaler may want another number by now, which is its right;
-/// none where some were asked for is not health.
-/// `generation` is that of the object that our own write returned; a status of an earlier one tells
-/// nothing. The Deployment's own conditions are not asked: Available holds with 0 of 0, Progressing may
-/// say `NewReplicaSetAvailable` with 0 of 2.
+/// `replicas` is the number that we set. An autoscaler may have changed it since, but not to 0.
+/// `generation` is that of the object that our own write returned; the status of an earlier
+/// generation is ignored. The Deployment's own conditions are not used: Available holds with 0 of 0
+/// pods, and Progressing may say `NewReplicaSetAvailable` with 0 of 2.
 pub(crate) fn healthy(
     deployment: &Deployment,
     container: &str,
     image: &str,
     replicas: i32,
     generation: i64,
-) -> Result<(), Lack> {
+) -> Result<(), Unmet> {
     let spec = deployment.spec.as_ref().ok_or("it has no spec")?;
     let status = deployment.status.clone().unwrap_or_default();
     if status.observed_generation.unwrap_or(0) < generation {
@@ -41,33 +40,33 @@ pub(crate) fn healthy(
             "container {container} has image {found}, not {image}"
         ));
     }
-    counted(wanted, "exist", status.replicas)?;
-    counted(wanted, "are updated", status.updated_replicas)?;
-    counted(wanted, "are ready", status.ready_replicas)?;
-    counted(wanted, "are available", status.available_replicas)
+    check_count(wanted, "exist", status.replicas)?;
+    check_count(wanted, "are updated", status.updated_replicas)?;
+    check_count(wanted, "are ready", status.ready_replicas)?;
+    check_count(wanted, "are available", status.available_replicas)
 }
 
-/// Whether a number of a status is the wanted one; a number that is absent is 0.
-fn counted(wanted: i32, what: &str, count: Option<i32>) -> Result<(), Lack> {
+/// Compares a count of the status with the desired one; an absent count is 0.
+fn check_count(wanted: i32, what: &str, count: Option<i32>) -> Result<(), Unmet> {
     match count.unwrap_or(0) {
         count if count == wanted => Ok(()),
         count => Err(format!("{count} of {wanted} pods {what}")),
     }
 }
 
-/// What keeps a Deployment and its pods from being healthy, with the reason of a pod; `None` where nothing does.
+/// Why a Deployment and its pods are not healthy, with the reason of a pod; `None` if they are.
 pub(crate) fn unhealthy(
     deployment: &Deployment,
     pods: &[Pod],
     workload: &Workload,
     image: &str,
     generation: i64,
-) -> Option<Lack> {
+) -> Option<Unmet> {
     let (container, count) = (workload.container.as_str(), workload.replicas);
-    if let Err(lack) = healthy(deployment, container, image, count, generation) {
+    if let Err(unmet) = healthy(deployment, container, image, count, generation) {
         return Some(match pods.iter().find_map(problem) {
-            Some(reason) => format!("{lack} ({reason})"),
-            None => lack,
+            Some(reason) => format!("{unmet} ({reason})"),
+            None => unmet,
         });
     }
     let runs = |pod: &&Pod| {
@@ -79,7 +78,7 @@ pub(crate) fn unhealthy(
     Some(format!("pod {} has another image", old.name_any()))
 }
 
-/// How many pods a Deployment shall have.
+/// The desired number of pods of a Deployment.
 pub(crate) fn replicas(deployment: &Deployment) -> i32 {
     let spec = deployment.spec.as_ref();
     spec.and_then(|spec| spec.replicas).unwrap_or(1)
@@ -91,8 +90,8 @@ pub(crate) fn is_paused(deployment: &Deployment) -> bool {
     spec.is_some_and(|spec| spec.paused == Some(true))
 }
 
-/// Whether nothing is being rolled out.
-pub(crate) fn at_rest(deployment: &Deployment) -> Result<(), Lack> {
+/// Whether no rollout is in progress.
+pub(crate) fn rollout_complete(deployment: &Deployment) -> Result<(), Unmet> {
     let status = deployment.status.clone().unwrap_or_default();
     let spec = deployment.spec.as_ref().ok_or("it has no spec")?;
     if is_paused(deployment) {
@@ -106,10 +105,10 @@ pub(crate) fn at_rest(deployment: &Deployment) -> Result<(), Lack> {
         return Err("its controller has not processed the last change yet".to_owned());
     }
     let wanted = spec.replicas.unwrap_or(1);
-    counted(wanted, "are updated", status.updated_replicas)?;
-    counted(wanted, "are ready", status.ready_replicas)?;
+    check_count(wanted, "are updated", status.updated_replicas)?;
+    check_count(wanted, "are ready", status.ready_replicas)?;
     if status.replicas.unwrap_or(0) != wanted {
-        return Err("old pods are still there".to_owned());
+        return Err("old pods still exist".to_owned());
     }
     Ok(())
 }
@@ -152,7 +151,7 @@ pub(crate) fn job_state(job: &Job) -> JobState {
     }
 }
 
-/// The names of the Jobs that have ended.
+/// The names of finished Jobs.
 pub(crate) fn finished(jobs: &[Job]) -> Vec<&str> {
     let ended = jobs
         .iter()
@@ -162,8 +161,11 @@ pub(crate) fn finished(jobs: &[Job]) -> Vec<&str> {
         .collect()
 }
 
-/// How the container of a pod ended; `None` while it runs, or when nobody saw it end.
-pub(crate) fn ended<'p>(pod: &'p Pod, container: &str) -> Option<&'p ContainerStateTerminated> {
+/// How the container of a pod ended; `None` while it runs or if that is unknown.
+pub(crate) fn terminated<'p>(
+    pod: &'p Pod,
+    container: &str,
+) -> Option<&'p ContainerStateTerminated> {
     status_of(pod, container)?
         .state
         .as_ref()?
@@ -186,7 +188,7 @@ fn status_of<'p>(pod: &'p Pod, container: &str) -> Option<&'p ContainerStatus> {
     statuses.iter().find(|status| status.name == container)
 }
 
-/// What keeps a pod from running or from being ready, as the user would look for it.
+/// Why a pod does not run or is not ready, in the terms that a user would search for.
 pub(crate) fn problem(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
     if status.reason.as_deref() == Some("Evicted") {
@@ -209,7 +211,7 @@ pub(crate) fn problem(pod: &Pod) -> Option<String> {
                 return reported(format!("image {} cannot be pulled", container.image));
             }
             "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
-                return reported(format!("container {} cannot be made", container.name));
+                return reported(format!("container {} cannot be created", container.name));
             }
             "CrashLoopBackOff" => {
                 let last = container.last_state.as_ref();
@@ -230,14 +232,14 @@ pub(crate) fn problem(pod: &Pod) -> Option<String> {
     let mut conditions = status.conditions.iter().flatten();
     let unplaced = conditions.find(|one| one.type_ == "PodScheduled" && one.status == "False")?;
     let why = unplaced.message.as_deref().unwrap_or("no reason given");
-    Some(format!("no node takes the pod: {why}"))
+    Some(format!("the pod cannot be scheduled: {why}"))
 }
 
 fn colon(message: &str) -> &'static str {
     if message.is_empty() { "" } else { ": " }
 }
 
-/// What keeps a claim from ever being used.
+/// Why a claim can never be used.
 pub(crate) fn claim_defect(claim: &PersistentVolumeClaim) -> Option<String> {
     let name = claim.name_any();
     if claim.metadata.deletion_timestamp.is_some() {
@@ -250,7 +252,7 @@ fn claim_phase(claim: &PersistentVolumeClaim) -> Option<&str> {
     claim.status.as_ref()?.phase.as_deref()
 }
 
-/// What keeps a claim from being used now, though a pod waits for it.
+/// Why a claim that a pod waits for cannot be used now.
 pub(crate) fn claim_problem(claim: &PersistentVolumeClaim) -> Option<String> {
     let name = claim.name_any();
     let unbound = || {
@@ -262,8 +264,8 @@ pub(crate) fn claim_problem(claim: &PersistentVolumeClaim) -> Option<String> {
     claim_defect(claim).or_else(|| (!is_bound).then(unbound))
 }
 
-/// What an exit code of our program means.
-pub(crate) fn meaning(code: i32) -> &'static str {
+/// The meaning of our program's exit code.
+pub(crate) fn exit_code_meaning(code: i32) -> &'static str {
     match code {
         0 => "done",
         1 => "failed, and nothing was changed in etcd",
@@ -272,15 +274,15 @@ pub(crate) fn meaning(code: i32) -> &'static str {
         4 => "the metadata cannot be migrated as it is; nothing was changed",
         5 => "stopped part-way",
         6 => "verification found differences",
-        126 | 127 => "the image does not hold the program",
+        126 | 127 => "the image does not contain the program",
         130 | 143 => "ended by a signal",
-        137 => "killed: out of memory, or the node went away",
-        _ => "an exit code that the program does not have",
+        137 => "killed: out of memory, or the node was lost",
+        _ => "unknown exit code",
     }
 }
 
-/// Whether trying again by itself makes sense: the program did not decide to fail, something stopped it.
-pub(crate) fn is_worth_another_attempt(code: Option<i32>) -> bool {
+/// Whether an automatic retry makes sense: the program did not decide to fail, something stopped it.
+pub(crate) fn is_retriable(code: Option<i32>) -> bool {
     code.is_none_or(|code| matches!(code, 130 | 137 | 143))
 }
 

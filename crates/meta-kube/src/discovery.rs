@@ -1,4 +1,4 @@
-//! What an instance consists of, read off the objects of its namespace: pure.
+//! Finds the parts of an instance among the objects of its namespace: pure functions.
 
 use std::collections::BTreeSet;
 
@@ -18,13 +18,12 @@ pub(crate) mod helm;
 
 const LABEL_APP_NAME: &str = "app.kubernetes.io/name";
 const LABEL_APP_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
-/// The chart's label for the component.
+/// The component label of the chart.
 const LABEL_COMPONENT: &str = "component";
-/// The operator's label for the component.
+/// The component label of the Milvus Operator.
 const LABEL_APP_COMPONENT: &str = "app.kubernetes.io/component";
 
-/// The components of Milvus, in the order in which they are started: coordinators first, who serves
-/// last.
+/// The components of Milvus in start order: coordinators first, proxies last.
 pub(crate) const COMPONENTS: [&str; 10] = [
     "rootcoord",
     "datacoord",
@@ -41,11 +40,11 @@ pub(crate) const COMPONENTS: [&str; 10] = [
 /// The Milvus Deployments among those of an instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Workloads {
-    /// Understood, in the order in which they are started.
+    /// The Milvus Deployments, in start order.
     pub found: Vec<Workload>,
-    /// Why Deployments that look like Milvus are not understood: nothing may be scaled.
+    /// Why Deployments that look like Milvus cannot be scaled.
     pub ambiguous: Vec<String>,
-    /// Left alone: Attu and others.
+    /// Deployments that are not Milvus, such as Attu.
     pub others: Vec<String>,
 }
 
@@ -53,8 +52,8 @@ fn label<'d>(deployment: &'d Deployment, key: &str) -> Option<&'d str> {
     deployment.labels().get(key).map(String::as_str)
 }
 
-/// Whether an operator, not Helm, made the Deployment.
-pub(crate) fn is_operators(deployment: &Deployment) -> bool {
+/// Whether the Milvus Operator, not Helm, created the Deployment.
+pub(crate) fn is_operator_managed(deployment: &Deployment) -> bool {
     let mut owners = deployment.owner_references().iter();
     label(deployment, LABEL_APP_MANAGED_BY) == Some("milvus-operator")
         || owners.any(|owner| owner.kind == "Milvus")
@@ -62,9 +61,8 @@ pub(crate) fn is_operators(deployment: &Deployment) -> bool {
 
 /// Sorts the Deployments that a selector found.
 ///
-/// Milvus is recognised by an allowed component, not by what it is not: Attu carries the same labels.
-/// The chart's name in `app.kubernetes.io/name` may have been replaced, so the arguments
-/// `milvus run <component>` count, too.
+/// Milvus is recognised by a known component, because Attu carries the same labels. A chart may
+/// have replaced `app.kubernetes.io/name`, so the arguments `milvus run <component>` count, too.
 pub(crate) fn workloads(deployments: &[Deployment]) -> Workloads {
     let mut sorted = Workloads::default();
     let mut milvus = Vec::new();
@@ -103,7 +101,7 @@ fn component(deployment: &Deployment) -> Option<&'static str> {
     let ran = containers(deployment).iter().find_map(ran_component);
     let is_named_milvus = label(deployment, LABEL_APP_NAME) == Some("milvus");
     let claimed = match labelled {
-        // A label without the chart's name is not enough: other charts use it too.
+        // A component label without the chart's name is not enough: other charts use it too.
         Some(labelled) if is_named_milvus || ran.is_some() => Some(labelled),
         Some(_) => None,
         None => ran,
@@ -127,7 +125,7 @@ fn ran_component(container: &Container) -> Option<&'static str> {
     })
 }
 
-/// The container of a Deployment that runs Milvus: by its name, else by its arguments or image.
+/// The container of a Deployment that runs Milvus: by name, else by its arguments or image.
 fn milvus_container<'d>(
     component: &str,
     deployment: &'d Deployment,
@@ -160,7 +158,7 @@ fn workload(component: &str, deployment: &Deployment, images: &[&str]) -> Result
             container.image.clone().unwrap_or_default(),
         )
     };
-    // What an upgrade stopped is what it was before.
+    // A Deployment that an upgrade stopped counts as it was before.
     let (replicas, image) = annotations::of_deployment(deployment).unwrap_or_else(live);
     Ok(Workload {
         name: deployment.name_any(),
@@ -172,7 +170,7 @@ fn workload(component: &str, deployment: &Deployment, images: &[&str]) -> Result
     })
 }
 
-/// What Jobs take over from a Milvus pod.
+/// The settings that Jobs take over from a Milvus pod.
 pub(crate) fn shape(deployment: &Deployment) -> PodShape {
     let spec = deployment.spec.as_ref();
     let Some(pod) = spec.and_then(|spec| spec.template.spec.clone()) else {
@@ -192,7 +190,7 @@ pub(crate) fn shape(deployment: &Deployment) -> PodShape {
     }
 }
 
-/// A part of an object as JSON; `None` for an empty one.
+/// A part of an object as JSON; `None` if it is empty.
 fn value(part: impl Serialize) -> Option<Value> {
     let value = serde_json::to_value(part).ok()?;
     Some(value).filter(|value| *value != json!({}))
@@ -205,7 +203,7 @@ pub(crate) fn instances(deployments: &[Deployment]) -> Vec<String> {
     sorted.into_iter().map(str::to_owned).collect()
 }
 
-/// Which instances a namespace has instead of the one that was not found, as the end of a sentence.
+/// Lists the instances of the namespace, to append to the message that one was not found.
 pub(crate) fn other_instances(namespace: &str, instances: &[String]) -> String {
     if instances.is_empty() {
         return format!(
@@ -220,7 +218,7 @@ pub(crate) fn pod_selector(deployment: &Deployment) -> Option<String> {
     (!selector.selects_all()).then(|| selector.to_string())
 }
 
-/// Repository and tag of an image, without its digest.
+/// The repository and tag of an image, without its digest.
 pub(crate) fn image_parts(image: &str) -> (&str, Option<&str>) {
     let name = image.split('@').next().unwrap_or(image);
     match name.rsplit_once(':') {
@@ -230,7 +228,7 @@ pub(crate) fn image_parts(image: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// The version in an image's tag, as far as it is one.
+/// The version in an image's tag, if it is one.
 pub(crate) fn image_version(image: &str) -> Option<Release> {
     image_parts(image).1?.parse().ok()
 }

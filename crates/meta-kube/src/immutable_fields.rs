@@ -6,22 +6,22 @@ use milvus_meta::release::Release;
 
 /// An option that differs from the saved upgrade state.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Difference {
+pub(crate) struct ChangedOption {
     pub option: &'static str,
-    /// What is given, and what is saved.
+    /// The given and the saved value.
     pub text: String,
     /// Why it cannot change any more.
     pub why: &'static str,
 }
 
-impl Difference {
-    /// Whether it says that another upgrade is meant.
-    pub(crate) fn is_of_the_upgrade(&self) -> bool {
+impl ChangedOption {
+    /// Whether the options describe another upgrade.
+    pub(crate) fn means_another_upgrade(&self) -> bool {
         [RELEASES, METADATA].contains(&self.why)
     }
 }
 
-/// The option that may change while no release runs well.
+/// The option that may change as long as no release is healthy.
 pub(crate) const IMAGE: &str = "--image";
 const RELEASES: &str = "the metadata is migrated between two releases";
 const METADATA: &str = "an operation stays with the metadata that it began with";
@@ -30,12 +30,14 @@ const MIGRATED: &str = "it only matters until the metadata is migrated";
 const VOLUME: &str = "an operation stays with the volume that it began with";
 
 impl UpgradeState {
-    /// Which options differ from what is saved; where it is still open what is done with broken records,
-    /// that option is none of them.
-    pub(crate) fn differences(&self, options: &UpgradeOptions) -> Vec<Difference> {
+    /// Returns the options that differ from the saved state. `--on-broken-record` is not included
+    /// while it can still change.
+    pub(crate) fn changed_options(&self, options: &UpgradeOptions) -> Vec<ChangedOption> {
         let text = |release: &Option<Release>| release.as_ref().map(ToString::to_string);
         let word = |skip: bool| if skip { "skip" } else { "fail" }.to_owned();
-        let skip = options.skip_broken.filter(|_| !self.stage.row().plan_open);
+        let skip = options
+            .skip_broken
+            .filter(|_| !self.stage.row().plan_can_change);
         let endpoints = options.endpoints.as_ref().map(|list| list.join(","));
         let class = self
             .storage_class
@@ -57,7 +59,7 @@ impl UpgradeState {
         ];
         let differs = |(option, given, saved, why): (_, Option<String>, &str, _)| {
             let given = given.filter(|given| given != saved)?;
-            Some(Difference {
+            Some(ChangedOption {
                 option,
                 text: format!("{option} {given}, but the saved upgrade state has {saved}"),
                 why,
@@ -88,14 +90,14 @@ mod tests {
             skip_broken: Some(false),
             ..UpgradeOptions::default()
         };
-        assert_eq!(state.differences(&same), []);
+        assert_eq!(state.changed_options(&same), []);
         let other = UpgradeOptions {
             target: Some("2.2.9".parse().unwrap()),
             storage_class: given("fast"),
             ..same
         };
         let reported: Vec<String> = state
-            .differences(&other)
+            .changed_options(&other)
             .iter()
             .map(|one| one.text.clone())
             .collect();

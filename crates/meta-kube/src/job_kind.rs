@@ -1,4 +1,4 @@
-//! What the Jobs of an upgrade do.
+//! The kinds of Jobs in an upgrade.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,26 +6,26 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum JobKind {
-    /// What is in etcd.
+    /// Reports what is in etcd.
     Status,
     Plan,
     Backup,
     Migrate,
-    /// The comparison with the expected result.
+    /// Compares the new layout with the expected result.
     Verify,
-    /// The comparison of the new layout with itself, where the backup is lost.
+    /// Checks the new layout without the backup, which is lost.
     VerifyAlone,
     Rollback,
-    /// Whether a rollback is possible.
+    /// Checks whether a rollback is possible.
     Preview,
-    /// A backup of what the new release wrote.
+    /// Backs up what the new release wrote.
     Save,
-    /// The backups in the volume, each read to its end.
+    /// Lists the backups in the volume, reading each to its end.
     List,
 }
 
 impl JobKind {
-    /// The name in labels and names of objects.
+    /// The name in labels and object names.
     pub fn name(self) -> &'static str {
         match self {
             Self::Status => "status",
@@ -41,12 +41,12 @@ impl JobKind {
         }
     }
 
-    /// Whether a finished Job counts for a later attempt; any other is repeated.
+    /// Whether the result of a finished Job counts for later attempts; other kinds run again.
     pub(crate) fn leaves_result(self) -> bool {
         self.writes() || self == Self::Backup
     }
 
-    /// Whether it writes to etcd, so that it must not be cut short.
+    /// Whether it writes to etcd and must not be interrupted.
     pub(crate) fn writes(self) -> bool {
         matches!(self, Self::Migrate | Self::Rollback)
     }

@@ -1,4 +1,4 @@
-//! Runs one Job to its end, shows its log, and says why it failed.
+//! Runs a Job to its end, shows its log, and reports why it failed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use tokio::time::Instant;
 
 use crate::client::{Client, ClientError};
-use crate::condition::{JobState, ended, has_started, job_state, phase};
+use crate::condition::{JobState, has_started, job_state, phase, terminated};
 use crate::job_kind::JobKind;
 use crate::manifest;
 use crate::object::ResourceExt;
@@ -24,26 +24,26 @@ pub(crate) use failure::JobFailure;
 use failure::failed;
 pub(crate) use output::report;
 
-/// How long a problem lasts before it is reported.
+/// How long a problem must last before it is reported.
 const REPORT_AFTER: Duration = Duration::from_secs(5);
-/// What a pod does that has a node and no problem, and does not run yet.
+/// The likely state of a pod that has a node and no problem, but does not run yet.
 const SLOW: &str = "its images are being pulled, or its volumes mounted";
-/// A Job that writes may take so many times the limit, once it runs.
+/// Factor of the timeout for a Job that writes, once it runs.
 const WRITING_FACTOR: u32 = 8;
 
 pub(crate) struct Runner<'a> {
     pub client: &'a Client,
-    /// Who sees the log.
+    /// Receives the log lines.
     pub observer: &'a dyn ProgressObserver,
-    /// The longest that is waited for a pod to start, and for a step that only reads to end.
+    /// Timeout for a pod to start, and for a read-only step to end.
     pub limit: Duration,
 }
 
-/// What was seen of a Job so far.
+/// Progress of a Job so far.
 struct Watch {
     begun: Instant,
     started: Option<Instant>,
-    /// Since when something keeps it from starting.
+    /// Since when a problem has kept the Job from starting.
     problem: Option<Instant>,
     reported: String,
     shown: BTreeMap<String, usize>,
@@ -91,8 +91,8 @@ impl Runner<'_> {
         }
     }
 
-    /// Ends a Job that an earlier process left: deletes one whose pod did not start, which could otherwise start
-    /// during a later stage, and waits for one that runs.
+    /// Ends a Job of an earlier process: waits for it if it runs, or deletes it if its pod did not
+    /// start, because it could otherwise start during a later stage.
     pub(crate) async fn finish(&self, name: &str) -> Result<(), JobFailure> {
         let begun = Instant::now();
         let limit = self.limit * WRITING_FACTOR;
@@ -163,7 +163,7 @@ impl Runner<'_> {
         let (reported, timeout) = self.start_problem(state, name, pods).await?;
         let since = watch.problem.unwrap_or_else(Instant::now);
         watch.problem = reported.as_ref().map(|_| since);
-        // Each Job is without a pod for a moment.
+        // Every Job is without a pod for a moment.
         let (message, after) = match reported.as_deref() {
             Some(problem) => (problem, since + REPORT_AFTER),
             None => (SLOW, watch.begun + REPORT_AFTER * 2),
@@ -229,9 +229,7 @@ impl Runner<'_> {
             match self.pods(name).await {
                 Ok(pods) if pods.is_empty() => return JobFailure::deleted(why, false),
                 Ok(_) | Err(_) if begun.elapsed() >= self.limit => {
-                    return JobFailure::StillRunning(format!(
-                        "{why}; and its pod does not go away"
-                    ));
+                    return JobFailure::StillRunning(format!("{why}; and its pod is not deleted"));
                 }
                 Ok(_) | Err(_) => tokio::time::sleep(POLL_INTERVAL).await,
             }
@@ -243,11 +241,11 @@ fn is_over(pod: &Pod) -> bool {
     matches!(phase(pod), Some("Succeeded" | "Failed"))
 }
 
-/// Everything that the pods printed; termination messages last, as they are complete.
+/// The output of the pods. Termination messages are last, because they are complete.
 fn output_of(pods: &[Pod], watch: &Watch) -> String {
     let messages = pods
         .iter()
-        .filter_map(|pod| ended(pod, CONTAINER)?.message.clone());
+        .filter_map(|pod| terminated(pod, CONTAINER)?.message.clone());
     let logs = watch.logs.values().cloned();
     logs.chain(messages).map(|text| text + "\n").collect()
 }

@@ -1,4 +1,4 @@
-//! The Lease that keeps a second orchestrator out.
+//! The Lease that prevents a second orchestrator.
 
 use std::time::Duration;
 
@@ -15,25 +15,25 @@ use super::client::{Client, ClientError, if_allowed};
 use super::{lease_name, manifest};
 use crate::object::ResourceExt;
 
-/// After so many seconds without renewal the holder counts as dead.
+/// A holder that does not renew for this time counts as dead.
 const DURATION_S: i32 = 15;
 const EXPIRES_AFTER: Duration = Duration::from_secs(DURATION_S.unsigned_abs() as u64);
 const RENEW_EVERY: Duration = Duration::from_secs(4);
-/// How often another program's is inspected.
+/// How often the Lease of another holder is checked.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// Tries to take a free one while others come in between, or the server does not answer.
+/// Attempts at acquiring a free Lease, on conflicts and transient errors.
 const TRIES: u32 = 20;
 
-/// When the Lease was last renewed; `None` once it was seen in other hands.
+/// When the Lease was last renewed; `None` after another holder was seen.
 type Renewed = Option<Instant>;
 
-/// Whether the Lease is ours. Not renewed for a while, another program may have it: nothing may be changed then.
+/// Whether the Lease is ours. Without a recent renewal another program may hold it, and nothing may be changed.
 fn is_ours(renewed: Renewed) -> bool {
     renewed.is_some_and(|renewed| renewed.elapsed() <= EXPIRES_AFTER - RENEW_EVERY)
 }
 
-/// Holds the Lease and renews it, until dropped.
-pub(crate) struct Held {
+/// A Lease that is held and renewed until dropped.
+pub(crate) struct HeldLease {
     renewed: watch::Receiver<Renewed>,
     renewing: JoinHandle<()>,
     client: Client,
@@ -41,9 +41,9 @@ pub(crate) struct Held {
     identity: String,
 }
 
-impl Held {
-    /// Takes the Lease. A holder that shows no sign of life for 15 s is succeeded; whether it
-    /// does is watched here, as its clock may not be ours.
+impl HeldLease {
+    /// Acquires the Lease. A holder that does not renew for 15 s is replaced; the time is measured
+    /// here, because its clock may differ.
     pub(crate) async fn acquire(
         client: &Client,
         instance: &str,
@@ -67,7 +67,10 @@ impl Held {
                             tokio::time::sleep(POLL_INTERVAL).await;
                             continue;
                         }
-                        tracing::warn!(holder, "its holder is not alive: acquiring the Lease");
+                        tracing::warn!(
+                            holder,
+                            "the holder no longer renews the Lease: acquiring it"
+                        );
                     }
                     Some(_) => return Err(Cause::Held(holder)),
                     None => {
@@ -111,8 +114,8 @@ impl Held {
         }
     }
 
-    /// Whether it is ours for sure; a doubt ends when the server answers again, and may last up to `limit`.
-    pub(crate) async fn is_sure(&self, limit: Duration) -> bool {
+    /// Whether the Lease is ours. If it was not renewed recently, waits up to `limit` for the next renewal.
+    pub(crate) async fn is_held(&self, limit: Duration) -> bool {
         let begun = Instant::now();
         loop {
             let renewed = *self.renewed.borrow();
@@ -126,7 +129,7 @@ impl Held {
         }
     }
 
-    /// Gives it back, so that the next command need not wait.
+    /// Releases the Lease, so that the next command need not wait.
     pub(crate) async fn release(self) {
         self.renewing.abort();
         let found: Result<Option<Lease>, _> = self.client.get(&self.name).await;
@@ -138,18 +141,18 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for HeldLease {
     fn drop(&mut self) {
         self.renewing.abort();
     }
 }
 
-/// A process that is at work.
+/// A running orchestrator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Orchestrator {
     /// Host, process and a number.
     pub holder: String,
-    /// Seconds since its last sign of life.
+    /// Seconds since the last renewal.
     pub seconds_ago: Option<i64>,
 }
 
@@ -160,7 +163,7 @@ impl Orchestrator {
     }
 }
 
-/// Who holds the Lease of an instance; `None` if it is free, and without the right to see it.
+/// Returns the holder of an instance's Lease; `None` if it is free, or without the right to read it.
 pub(crate) async fn orchestrator(
     client: &Client,
     instance: &str,
@@ -200,8 +203,8 @@ fn lease(instance: &str, holder: &str, resource_version: Option<String>) -> Leas
     }
 }
 
-/// Renews until the Lease is in other hands. While the server cannot be asked it is in doubt: when it
-/// answers again, the Lease itself says whether another one acquired it meanwhile.
+/// Renews the Lease until another holder is seen. Failed requests are retried: once the server
+/// answers again, the Lease shows whether another program acquired it.
 async fn renew(
     client: Client,
     instance: String,
@@ -211,14 +214,14 @@ async fn renew(
     let lease = |version| lease(&instance, &identity, version);
     loop {
         tokio::time::sleep(RENEW_EVERY).await;
-        // Another program counts from the write, which is not before this.
+        // Taken before the request: another program counts from the write, which is later.
         let now = Instant::now();
         let found: Result<Option<Lease>, _> = client.get(&lease_name(&instance)).await;
         let written = match found {
             Ok(Some(found)) if holder(&found).as_ref() == Some(&identity) => {
                 client.replace(&lease(found.resource_version())).await
             }
-            // A Lease that was deleted is acquired again, unless another one may have had it meanwhile.
+            // A deleted Lease is acquired again, unless it may have expired and had another holder since.
             Ok(None) if is_ours(*renewal.borrow()) => {
                 tracing::warn!("the Lease was deleted: acquiring it again");
                 client.create(&lease(None)).await
@@ -246,7 +249,7 @@ mod tests {
         tokio::time::advance(Duration::from_secs(12)).await;
         assert!(
             !is_ours(renewed),
-            "before anybody may take it, which is after 15 s"
+            "in doubt before another holder may acquire it, after 15 s"
         );
         assert!(is_ours(Some(Instant::now())));
         assert!(!is_ours(None));

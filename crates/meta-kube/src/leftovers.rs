@@ -1,4 +1,4 @@
-//! What earlier upgrades left in the namespace, found by its labels.
+//! Objects that earlier upgrades left in the namespace, found by their labels.
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -11,7 +11,7 @@ use super::preflight::{Facts, running};
 use super::{BACKUP_FOLDER, LABEL_OPERATION, LABEL_STEP};
 use crate::object::ResourceExt;
 
-/// The backup that the newest finished backup Job wrote, as a path in a Job.
+/// The path, in a Job, of the backup that the newest finished backup Job wrote.
 pub(crate) fn last_backup(jobs: &[Job]) -> Option<String> {
     let operation = last_operation(jobs)?;
     Some(format!("{BACKUP_FOLDER}/{operation}.mmb"))
@@ -29,7 +29,7 @@ pub(crate) fn last_operation(jobs: &[Job]) -> Option<String> {
     newest.labels().get(LABEL_OPERATION).cloned()
 }
 
-/// The versions of an upgrade, from the configuration of its Jobs: the old release and the new one.
+/// The old and the new release of an upgrade, from the configuration of its Jobs.
 pub(crate) fn versions(config: &ConfigMap) -> Option<(String, String)> {
     let text = config.data.as_ref()?.get("migrate.yaml")?;
     let file: Value = serde_saphyr::from_str(text).ok()?;
@@ -37,7 +37,7 @@ pub(crate) fn versions(config: &ConfigMap) -> Option<(String, String)> {
     version("sourceVersion").zip(version("targetVersion"))
 }
 
-/// The command that rolls back with what an upgrade without saved state left.
+/// The command that rolls back an upgrade whose saved state was deleted.
 pub(crate) fn rollback_command(facts: &Facts, options: &UpgradeOptions) -> String {
     let unknown = || ("OLD-VERSION".to_owned(), "NEW-VERSION".to_owned());
     let (old, new) = facts.last_versions.clone().unwrap_or_else(unknown);
@@ -47,7 +47,7 @@ pub(crate) fn rollback_command(facts: &Facts, options: &UpgradeOptions) -> Strin
     )
 }
 
-/// What earlier upgrades left, where no upgrade state is saved; `None` where they left nothing.
+/// Describes what earlier upgrades left if no upgrade state is saved; `None` if they left nothing.
 pub(crate) fn leftovers(facts: &Facts, options: &UpgradeOptions) -> Option<String> {
     let names: Vec<String> = facts.jobs.iter().map(ResourceExt::name_any).collect();
     let claim =

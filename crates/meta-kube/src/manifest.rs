@@ -1,4 +1,4 @@
-//! The objects that we make, and the patches that we send: pure builders.
+//! Builds the objects that we create and the patches that we send: pure functions.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub(crate) mod arguments;
 pub(crate) mod job;
 pub(crate) mod job_config;
 
-/// The labels of everything that serves an instance.
+/// The labels of all objects that belong to an instance.
 pub(crate) fn labels(instance: &str) -> BTreeMap<String, String> {
     BTreeMap::from([
         (LABEL_MANAGED_BY.to_owned(), TOOL.to_owned()),
@@ -56,7 +56,7 @@ pub(crate) fn config_map(state: &UpgradeState) -> ConfigMap {
     }
 }
 
-/// The claim for backups. Without a storage class the cluster's default is meant.
+/// The backup claim. Without a storage class the cluster's default applies.
 pub(crate) fn claim(state: &UpgradeState) -> Value {
     without_nulls(json!({
         "apiVersion": "v1",
@@ -84,15 +84,14 @@ pub(crate) fn stop_patch(workload: &Workload) -> Value {
 
 /// Sets image and replicas in one patch.
 ///
-/// The container is one that was found in the Deployment: a strategic merge with an unknown name would
-/// add a container.
+/// The container must exist in the Deployment: a strategic merge with an unknown name would add one.
 pub(crate) fn start_patch(workload: &Workload, image: &str) -> Value {
     let container = json!({"name": workload.container, "image": image});
     let template = json!({"spec": {"containers": [container]}});
     json!({"spec": {"replicas": workload.replicas, "template": template}})
 }
 
-/// A manifest without the members that were left open.
+/// Removes members that are null.
 fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(members) => {

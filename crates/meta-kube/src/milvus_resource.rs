@@ -1,14 +1,14 @@
-//! Instances that an operator manages: everything goes through their custom resource, purely decided.
+//! Instances managed by the Milvus Operator: pure functions on their custom resource.
 //!
-//! The Milvus Operator reverts other changes within a minute or so. So counts and
-//! images are changed where it takes them from.
+//! The Milvus Operator reverts changes of its Deployments within about a minute, so counts and
+//! images are changed in the custom resource.
 
 use serde_json::{Map, Value, json};
 
 use k8s_openapi::api::apps::v1::Deployment;
 
 use super::annotations;
-use super::condition::{Lack, containers};
+use super::condition::{Unmet, containers};
 use super::discovery::configuration::is_cluster;
 use super::object::{Milvus, MilvusUpgrade, ResourceExt, text};
 use super::state::{SavedComponent, SavedResource};
@@ -16,7 +16,7 @@ use super::state::{SavedComponent, SavedResource};
 /// The annotation that pauses the Milvus Operator for an instance.
 pub(crate) const PAUSE: &str = "milvus.io/pause-reconcile";
 
-/// The components of a cluster as the resource names them.
+/// The components of a cluster, named as in the resource.
 const CLUSTER: [&str; 8] = [
     "rootCoord",
     "dataCoord",
@@ -28,14 +28,14 @@ const CLUSTER: [&str; 8] = [
     "proxy",
 ];
 
-/// Whether nothing follows the state of a `MilvusUpgrade`.
+/// Whether the state of a `MilvusUpgrade` is final.
 fn is_over(MilvusUpgrade { content, .. }: &MilvusUpgrade) -> bool {
     let asks_back = text(content, "/spec/operation") == "rollback";
     match text(content, "/status/state") {
         "RollbackedSucceeded" | "RollbackFailed" => true,
-        // Changed to a rollback afterwards, it begins again.
+        // If it is changed to a rollback afterwards, it starts again.
         "Succeeded" => !asks_back,
-        // The Milvus Operator rolls back by itself unless configured otherwise.
+        // The Milvus Operator rolls back automatically unless configured otherwise.
         "UpdateMetaFailed" => {
             content.pointer("/spec/rollbackIfFailed") == Some(&json!(false)) && !asks_back
         }
@@ -48,7 +48,7 @@ fn components(resource: &Milvus) -> Option<&Map<String, Value>> {
     components.and_then(Value::as_object)
 }
 
-/// The components whose counts stop the instance.
+/// The components that are scaled to 0 to stop the instance.
 fn stopped_components(resource: &Milvus) -> Vec<String> {
     if !is_cluster(&resource.content["spec"]) {
         return vec!["standalone".to_owned()];
@@ -63,7 +63,7 @@ fn stopped_components(resource: &Milvus) -> Vec<String> {
     names
 }
 
-/// Remembers counts and images, present or absent.
+/// Saves counts and images, present or absent.
 pub(crate) fn save(resource: &Milvus) -> SavedResource {
     let all = components(resource);
     let saved = |name: String| {
@@ -88,8 +88,8 @@ pub(crate) fn save(resource: &Milvus) -> SavedResource {
     }
 }
 
-/// What was saved with the counts of now; images stay as they were. A component at 0 is not taken: that
-/// may be our own stop of an earlier try.
+/// Returns the saved resource with current counts and unchanged images. A component at 0 is
+/// ignored, because that may come from our own earlier attempt to stop it.
 pub(crate) fn with_current_counts(saved: &SavedResource, live: &Milvus) -> SavedResource {
     let mut counted = saved.clone();
     for (name, mut now) in save(live).components {
@@ -113,7 +113,7 @@ fn group_counts(component: &SavedComponent) -> impl Iterator<Item = i64> {
     groups.filter_map(|group| group["replicas"].as_i64())
 }
 
-/// Why an instance cannot be upgraded through its resource as it is; empty where it can.
+/// Why an instance cannot be upgraded through its resource; empty if it can.
 pub(crate) fn refusals(resource: &Milvus, upgrades: &[MilvusUpgrade]) -> Vec<String> {
     let mut reasons = Vec::new();
     let saved = save(resource);
@@ -152,13 +152,13 @@ pub(crate) fn refusals(resource: &Milvus, upgrades: &[MilvusUpgrade]) -> Vec<Str
     reasons
 }
 
-/// Whether the Milvus Operator is reported to leave an instance as it is.
+/// Whether the Milvus Operator is paused for this instance.
 pub(crate) fn is_paused(resource: &Milvus) -> bool {
     let pause = resource.annotations().get(PAUSE);
     pause.is_some_and(|pause| pause == "true")
 }
 
-/// A merge patch that sets every count to 0 and notes what was before.
+/// A merge patch that sets every count to 0 and saves the previous state as an annotation.
 pub(crate) fn stop_patch(saved: &SavedResource) -> Value {
     let mut components = Map::new();
     for (name, component) in &saved.components {
@@ -188,7 +188,7 @@ pub(crate) fn start_patch(saved: &SavedResource, image: Option<&str>) -> Value {
             components.insert(name.clone(), Value::Null);
             continue;
         }
-        // null removes what was missing before.
+        // null removes what was absent before.
         let mut change = json!({"replicas": component.replicas});
         if let Some(groups) = &component.groups {
             change["groups"] = groups.clone();
@@ -209,8 +209,9 @@ fn condition<'r>(resource: &'r Milvus, name: &str) -> Option<&'r Value> {
     conditions.find(|condition| condition["type"] == name)
 }
 
-/// Whether the Milvus Operator has seen the last change; those of the time do not say so at all.
-fn processed(resource: &Milvus) -> Result<(), Lack> {
+/// Whether the Milvus Operator has processed the last change; versions without `observedGeneration`
+/// count as yes.
+fn processed(resource: &Milvus) -> Result<(), Unmet> {
     let observed = resource.content.pointer("/status/observedGeneration");
     match observed.and_then(Value::as_i64) {
         Some(observed) if observed < resource.metadata.generation.unwrap_or(0) => {
@@ -220,9 +221,9 @@ fn processed(resource: &Milvus) -> Result<(), Lack> {
     }
 }
 
-/// Whether the Milvus Operator says that it stopped everything. Its status `Stopped` is not asked: it is set
-/// as soon as the counts are 0.
-pub(crate) fn stopped(resource: &Milvus) -> Result<(), Lack> {
+/// Whether the Milvus Operator reports that all pods ended. Its status `Stopped` is not used: it is
+/// set as soon as the counts are 0.
+pub(crate) fn stopped(resource: &Milvus) -> Result<(), Unmet> {
     processed(resource)?;
     let Some(ready) = condition(resource, "MilvusReady") else {
         return Err("condition MilvusReady is missing".to_owned());
@@ -235,8 +236,8 @@ pub(crate) fn stopped(resource: &Milvus) -> Result<(), Lack> {
     }
 }
 
-/// Whether the Milvus Operator says that everything runs as wanted.
-pub(crate) fn healthy(resource: &Milvus) -> Result<(), Lack> {
+/// Whether the Milvus Operator reports that everything is healthy.
+pub(crate) fn healthy(resource: &Milvus) -> Result<(), Unmet> {
     processed(resource)?;
     for (name, may_be_absent) in [("MilvusUpdated", true), ("MilvusReady", false)] {
         match condition(resource, name) {
@@ -263,7 +264,7 @@ pub(crate) fn is_stopped(saved: &SavedResource) -> bool {
     all.all(|one| one.replicas == Some(0))
 }
 
-/// What a stopped custom resource said.
+/// The saved state in the annotation of a stopped custom resource.
 pub(crate) fn saved_on(resource: &Milvus) -> Option<SavedResource> {
     let text = resource.annotations().get(annotations::RESOURCE)?;
     if !is_stopped(&save(resource)) {
@@ -272,8 +273,8 @@ pub(crate) fn saved_on(resource: &Milvus) -> Option<SavedResource> {
     serde_json::from_str(text).ok()
 }
 
-/// Whether what stands stopped was given another image since it was noted: an upgrade does that only on
-/// metadata that it compared with the backup.
+/// Whether a stopped workload has another image than its annotation says. An upgrade sets the image
+/// only after it compared the metadata with the backup.
 pub(crate) fn was_restarted(deployments: &[Deployment], resource: Option<&Milvus>) -> bool {
     let has = |deployment: &Deployment, image: &str| {
         let mut all = containers(deployment).iter();

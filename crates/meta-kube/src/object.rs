@@ -1,4 +1,4 @@
-//! What every object has: name, labels, annotations, and selectors of them; custom resources. No request.
+//! Metadata and selectors of objects, and custom resources.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 pub(crate) use kube::ResourceExt;
@@ -7,7 +7,7 @@ pub(crate) use kube::core::Selector;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Declares a custom resource of a namespace: typed metadata, and the rest as its controller defines it.
+/// Declares a namespaced custom resource with typed metadata; the rest is JSON.
 macro_rules! custom_resource {
     ($kind:ident, $plural:literal, $group:literal, $version:literal) => {
         #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -44,7 +44,7 @@ custom_resource!(Milvus, "milvuses", "milvus.io", "v1beta1");
 custom_resource!(MilvusUpgrade, "milvusupgrades", "milvus.io", "v1beta1");
 custom_resource!(ScaledObject, "scaledobjects", "keda.sh", "v1alpha1");
 
-/// The text at a place of an object's content; empty where there is none.
+/// The text at a JSON pointer; empty if missing.
 pub(crate) fn text<'v>(content: &'v Value, pointer: &str) -> &'v str {
     let found = content.pointer(pointer).and_then(Value::as_str);
     found.unwrap_or_default()

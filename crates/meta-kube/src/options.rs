@@ -1,4 +1,4 @@
-//! What the user asks for: each option of the command line is declared here, once.
+//! The options of an upgrade. Each command-line option is declared here, once.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -43,14 +43,13 @@ pub struct Policy {
     pub rollback_on_failure: bool,
     /// With -o rollback: also undo what the new release wrote since the migration; it is saved first
     #[arg(long)]
-    #[serde(default)]
     pub accept_loss: bool,
     /// After a failure before the commit, leave Milvus stopped instead of starting the old release
     #[arg(long)]
     pub stay_down: bool,
 }
 
-/// Which cluster, and as whom.
+/// The cluster and the credentials.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Access {
     /// Namespace of the instance [default: that of the kubeconfig's context, or of the pod]
@@ -64,7 +63,7 @@ pub struct Access {
     pub kubeconfig: Option<PathBuf>,
 }
 
-/// Everything that a command line says about an upgrade. What is `None` or empty was not given.
+/// The options of an upgrade; `None` or empty if not given.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Versions and metadata")]
 pub struct UpgradeOptions {
@@ -122,7 +121,7 @@ pub struct UpgradeOptions {
     pub pods: PodOptions,
     #[arg(skip)]
     pub instance: String,
-    /// A selector other than the instance's label.
+    /// A selector to use instead of the instance's label.
     #[arg(skip)]
     pub selector: Option<String>,
     /// The timeout of each wait.
@@ -137,23 +136,23 @@ pub struct UpgradeOptions {
     /// Remove Jobs and configuration after success.
     #[arg(skip)]
     pub clean_up: bool,
-    /// Who works: host, process and a number.
+    /// Identity in the Lease: host, process and a number.
     #[arg(skip)]
     pub identity: String,
-    /// A new operation's id: eight hexadecimal digits.
+    /// Id of a new operation: eight hexadecimal digits.
     #[arg(skip)]
     pub operation: String,
-    /// Now, RFC 3339.
+    /// The current time, RFC 3339.
     #[arg(skip)]
     pub now: String,
-    /// The words of the command line, for the next one.
+    /// The given options, to repeat in the next command.
     #[arg(skip)]
     pub repeated: RepeatedOptions,
 }
 
 const VOLUME: &str = "Backup volume";
 
-/// What the Jobs' pods are given besides, or instead of, what the Milvus pods have.
+/// Settings of the Jobs' pods that extend or replace those of the Milvus pods.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Pods of the Jobs [default: as the Milvus pods]")]
 pub struct PodOptions {
@@ -182,9 +181,9 @@ pub struct PodOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PodUser {
-    /// This user and group, also the group of the volume.
+    /// This user and group, which is also the group of the volume.
     Id(i64),
-    /// The user that the namespace assigns: the pods name none.
+    /// The user that the namespace assigns: the pods set none.
     Namespace,
 }
 
@@ -197,7 +196,7 @@ impl fmt::Display for PodUser {
     }
 }
 
-/// The severity of an error with this code: a warning where it is accepted.
+/// The severity of an error with this code: a warning if it is accepted.
 pub(crate) fn severity(accepted: &[String], code: &str) -> Severity {
     if accepted.iter().any(|one| one == code) {
         Severity::Warning
@@ -206,30 +205,30 @@ pub(crate) fn severity(accepted: &[String], code: &str) -> Severity {
     }
 }
 
-/// What the next command has to repeat, as words of a shell, each with a blank before it.
+/// The options to repeat in the next command, quoted for a shell, each with a leading space.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RepeatedOptions {
-    /// Which cluster and instance: `-i`, `-n` and what else was given.
+    /// The cluster and instance: `-i`, `-n` and related options.
     pub place: String,
-    /// Everything else but the versions and the new image.
+    /// All other options except the versions and the new image.
     pub aim: String,
 }
 
 impl UpgradeOptions {
-    /// The image of the new release: the one that is given, else the default one.
+    /// The image of the new release: as given, else the default.
     pub(crate) fn new_image(&self) -> Option<String> {
         let target = self.target.as_ref();
         let default = || target.map(|release| format!("milvusdb/milvus:v{release}"));
         self.image.clone().or_else(default)
     }
 
-    /// A command with everything that was given.
+    /// The command `name` with all given options.
     pub fn command(&self, name: &str) -> String {
         let RepeatedOptions { place, aim } = &self.repeated;
         format!("meta-migration {name}{place}{}{aim}", self.versions())
     }
 
-    /// The versions and the image as words of a shell, each with a blank before it.
+    /// The versions and the image, quoted for a shell, each with a leading space.
     pub(crate) fn versions(&self) -> String {
         let given = [
             ("-s", self.source.as_ref().map(ToString::to_string)),
@@ -242,13 +241,13 @@ impl UpgradeOptions {
             .collect()
     }
 
-    /// The selector that finds the Deployments: the one given, or the instance's label.
+    /// The selector of the Deployments: as given, else the instance's label.
     pub(crate) fn selector(&self) -> String {
         let given = self.selector.clone();
         given.unwrap_or_else(|| format!("{LABEL_APP_INSTANCE}={}", self.instance))
     }
 
-    /// The claim for backups: the one given, or the one that is created.
+    /// The backup claim: as given, else the created one.
     pub(crate) fn claim_name(&self) -> String {
         let given = self.claim.clone();
         given.unwrap_or_else(|| claim_name(&self.instance))

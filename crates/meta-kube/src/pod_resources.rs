@@ -1,7 +1,7 @@
-//! What the containers of a Job request and may use, within what the namespace allows: pure.
+//! The resource requests and limits of a Job's containers, within what the namespace allows.
 //!
-//! A pod of a Job has one container, and in the probe an init container with the same amounts: what holds for a
-//! container holds for the pod.
+//! A Job's pod has one container, and in the probe an init container with the same amounts, so what
+//! holds for a container holds for the pod.
 
 use std::collections::BTreeMap;
 
@@ -11,15 +11,16 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use super::options::PodOptions;
 use super::quantity::{at_most, is_less, number};
 
-/// What a container requests, where nothing else is given.
+/// The default requests of a container.
 const REQUESTS: [(&str, &str); 2] = [("cpu", "100m"), ("memory", "256Mi")];
-/// The limits of a container, where the namespace requires some.
+/// The limits of a container if the namespace requires some.
 const LIMITS: [(&str, &str); 2] = [("cpu", "1"), ("memory", "1Gi")];
 
 pub(crate) type Amounts = BTreeMap<String, String>;
 
-/// The requests and limits that differ from the defaults, so that the namespace accepts the pods; what is given stays.
-pub(crate) fn fitting(
+/// Returns requests and limits that the namespace accepts, as far as they differ from the defaults.
+/// Given amounts are not changed.
+pub(crate) fn accepted_resources(
     ranges: &[LimitRange],
     quotas: &[ResourceQuota],
     given: &PodOptions,
@@ -59,15 +60,15 @@ fn fitting_request(
     usual: &str,
     limit: Option<String>,
 ) -> String {
-    let ratio = |item: &&LimitRangeItem| of(item.max_limit_request_ratio.as_ref(), name);
+    let ratio = |item: &&LimitRangeItem| amount_of(item.max_limit_request_ratio.as_ref(), name);
     match limit {
-        // No ratio is below 1.
+        // A ratio is at least 1.
         Some(limit) if items.iter().any(|item| ratio(item).is_some()) => limit,
         limit => items
             .iter()
             .fold(limited(usual.to_owned(), limit), |request, item| {
-                let raised = at_least(request, of(item.min.as_ref(), name));
-                limited(raised, of(item.max.as_ref(), name))
+                let raised = at_least(request, amount_of(item.min.as_ref(), name));
+                limited(raised, amount_of(item.max.as_ref(), name))
             }),
     }
 }
@@ -85,27 +86,30 @@ fn limited(amount: String, most: Option<String>) -> String {
 /// A limit within all ranges and ratios, never below the request.
 fn fitting_limit(items: &[&LimitRangeItem], name: &str, request: &str, limit: String) -> String {
     let limit = items.iter().fold(limit, |limit, item| {
-        let ratio = of(item.max_limit_request_ratio.as_ref(), name);
+        let ratio = amount_of(item.max_limit_request_ratio.as_ref(), name);
         let ratio = ratio.and_then(|ratio| Some(number(&ratio)? * number(request)?));
         let ratio = ratio.map(|most| at_most(most, name));
-        limited(limited(limit, of(item.max.as_ref(), name)), ratio)
+        limited(limited(limit, amount_of(item.max.as_ref(), name)), ratio)
     });
-    let least = items.iter().map(|item| of(item.min.as_ref(), name));
+    let least = items.iter().map(|item| amount_of(item.min.as_ref(), name));
     let least = least.chain([Some(request.to_owned())]);
     least.fold(limit, at_least)
 }
 
-/// The limit that a container without one gets: the default of the first range that has one, else its maximum.
+/// The limit of a container without one: the default of the first range that has one, else its maximum.
 fn default_limit(items: &[&LimitRangeItem], name: &str) -> Option<String> {
     let containers = items.iter().filter(|item| is_for_containers(item));
-    let mut defaults = containers
-        .filter_map(|item| of(item.default.as_ref(), name).or_else(|| of(item.max.as_ref(), name)));
+    let mut defaults = containers.filter_map(|item| {
+        amount_of(item.default.as_ref(), name).or_else(|| amount_of(item.max.as_ref(), name))
+    });
     defaults.next()
 }
 
-/// Whether pods without a limit are refused: a quota counts limits, or a range compares them and sets none.
+/// Whether pods without a limit are rejected: a quota counts limits, or a range checks them and
+/// sets no default.
 fn limit_is_required(items: &[&LimitRangeItem], quotas: &[ResourceQuota], name: &str) -> bool {
-    let has = |amounts: &Option<BTreeMap<String, Quantity>>| of(amounts.as_ref(), name).is_some();
+    let has =
+        |amounts: &Option<BTreeMap<String, Quantity>>| amount_of(amounts.as_ref(), name).is_some();
     let compares = |item: &&LimitRangeItem| has(&item.max) || has(&item.max_limit_request_ratio);
     let key = format!("limits.{name}");
     let counts = |quota: &ResourceQuota| {
@@ -115,17 +119,17 @@ fn limit_is_required(items: &[&LimitRangeItem], quotas: &[ResourceQuota], name: 
     items.iter().any(compares) || quotas.iter().any(counts)
 }
 
-/// The requests and limits that the API server counts for a pod of a Job.
-pub(crate) fn of_a_pod(
+/// The requests and limits that the API server counts for a Job's pod.
+pub(crate) fn effective_resources(
     ranges: &[LimitRange],
     quotas: &[ResourceQuota],
     given: &PodOptions,
 ) -> (Amounts, Amounts) {
-    let (mut requests, mut limits) = fitting(ranges, quotas, given);
+    let (mut requests, mut limits) = accepted_resources(ranges, quotas, given);
     requests.extend(given.requests.clone());
     limits.extend(given.limits.clone());
     requests = with_usual_requests(&requests, &limits);
-    // What the API server takes where a container says nothing: the limit, then the defaults of the ranges.
+    // If a container sets nothing, the API server uses the limit, then the defaults of the ranges.
     add_missing(&mut requests, limits.clone());
     for (_, item) in items(ranges).filter(|(_, item)| is_for_containers(item)) {
         let defaults = [&item.default_request, &item.default, &item.max, &item.min];
@@ -140,7 +144,7 @@ pub(crate) fn of_a_pod(
     (requests, limits)
 }
 
-/// The requests of a container: where none is given the usual one, or the limit if that is lower.
+/// The requests of a container: as given, else the default, or the limit if that is lower.
 pub(crate) fn with_usual_requests(requests: &Amounts, limits: &Amounts) -> Amounts {
     let mut all = requests.clone();
     let request = |(name, usual): (&str, &str)| {
@@ -157,7 +161,7 @@ fn add_missing(amounts: &mut Amounts, defaults: impl IntoIterator<Item = (String
     }
 }
 
-/// The parts of limit ranges that apply to pods and containers, with the names of the ranges.
+/// The items of limit ranges for pods and containers, with the names of the ranges.
 pub(crate) fn items(ranges: &[LimitRange]) -> impl Iterator<Item = (&str, &LimitRangeItem)> {
     ranges.iter().flat_map(|range| {
         let name = range.metadata.name.as_deref().unwrap_or_default();
@@ -172,7 +176,10 @@ fn is_for_containers(item: &LimitRangeItem) -> bool {
     item.type_ == "Container"
 }
 
-pub(crate) fn of(amounts: Option<&BTreeMap<String, Quantity>>, name: &str) -> Option<String> {
+pub(crate) fn amount_of(
+    amounts: Option<&BTreeMap<String, Quantity>>,
+    name: &str,
+) -> Option<String> {
     amounts?.get(name).map(|amount| amount.0.clone())
 }
 
@@ -202,7 +209,7 @@ mod tests {
     }
 
     fn fits(ranges: &[LimitRange], quotas: &[ResourceQuota]) -> (Amounts, Amounts) {
-        fitting(ranges, quotas, &PodOptions::default())
+        accepted_resources(ranges, quotas, &PodOptions::default())
     }
 
     #[test]
@@ -219,7 +226,7 @@ mod tests {
             fits(&most, &[]),
             (amounts(&[("memory", "128Mi")]), none.clone())
         );
-        // The range gives a limit below what is requested.
+        // The default limit of the range is below the request.
         let default = range(json!({"default": {"memory": "128Mi"}}));
         assert_eq!(fits(&default, &[]), (none, amounts(&[("memory", "256Mi")])));
     }
@@ -245,17 +252,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_stays_and_the_limit_follows_it() {
+    fn given_requests_stay_and_raise_the_limit() {
         let default = range(json!({"default": {"memory": "512Mi"}}));
         let mut given = PodOptions {
             requests: vec![("memory".to_owned(), "1Gi".to_owned())],
             ..PodOptions::default()
         };
-        let (requests, limits) = of_a_pod(&default, &[], &given);
+        let (requests, limits) = effective_resources(&default, &[], &given);
         assert_eq!(requests["memory"], "1Gi");
         assert_eq!(limits["memory"], "1Gi");
         given.limits = vec![("memory".to_owned(), "2Gi".to_owned())];
-        assert_eq!(of_a_pod(&default, &[], &given).1["memory"], "2Gi");
+        assert_eq!(
+            effective_resources(&default, &[], &given).1["memory"],
+            "2Gi"
+        );
     }
 
     #[test]
@@ -265,7 +275,10 @@ mod tests {
                 limits: vec![("memory".to_owned(), limit.to_owned())],
                 ..PodOptions::default()
             };
-            of_a_pod(ranges, &[], &given).0.remove("memory").unwrap()
+            effective_resources(ranges, &[], &given)
+                .0
+                .remove("memory")
+                .unwrap()
         };
         assert_eq!(request(&[], "4Gi"), "256Mi");
         assert_eq!(request(&[], "128Mi"), "128Mi");

@@ -1,4 +1,4 @@
-//! What an operator checks by hand before an upgrade, decided on facts that were collected before.
+//! The checks before an upgrade, on facts that were collected before.
 
 use std::collections::BTreeMap;
 
@@ -35,46 +35,47 @@ pub use report::{PreflightReport, UpgradePath, WorkloadReport};
 pub(crate) struct Facts {
     pub instance: String,
     pub namespace: String,
-    /// Its Deployments, sorted.
+    /// The Milvus Deployments, in start order.
     pub workloads: Workloads,
     pub deployments: Vec<Deployment>,
-    /// The custom resource, if an operator manages the instance.
+    /// The custom resource, if the Milvus Operator manages the instance.
     pub resource: Option<Milvus>,
-    /// Whether its Deployments have the marks of the Milvus Operator.
-    pub is_operators: bool,
-    /// The operator's own upgrades.
+    /// Whether the Deployments carry the labels or owners of the Milvus Operator.
+    pub is_operator_managed: bool,
+    /// The `MilvusUpgrade` resources of the Milvus Operator.
     pub upgrades: Vec<MilvusUpgrade>,
-    /// What Helm says, or why that cannot be read.
+    /// The Helm release, or why its record cannot be read.
     pub helm: Option<super::discovery::helm::HelmRelease>,
     pub helm_problem: Option<String>,
     pub configured: Configured,
-    /// What could not be read of the configuration.
+    /// Which part of the configuration could not be read.
     pub configured_problem: Option<String>,
     pub autoscalers: Vec<HorizontalPodAutoscaler>,
     pub scaled_objects: Vec<ScaledObject>,
     pub missing_rights: Vec<Right>,
-    /// The pods of each Deployment of Milvus, by its name.
+    /// The pods of each Milvus Deployment, by its name.
     pub pods: BTreeMap<String, Vec<PodFact>>,
     pub storage: Storage,
     /// The range of user ids that the namespace assigns to its pods (OpenShift).
     pub user_range: Option<String>,
-    /// Where the instance was not found: the instances of the namespace.
+    /// The instances of the namespace, if this one was not found.
     pub instances: Vec<String>,
-    /// Who works on the instance: the holder of its Lease.
+    /// The holder of the instance's Lease.
     pub active_orchestrator: Option<String>,
-    /// The certificates of the Secret that was given; `None` too where it is missing.
+    /// The certificates in the given Secret; also `None` if it is missing.
     pub tls: Option<TlsSecret>,
-    /// The Deployments of the saved upgrade state as they are, by name; `None` for one that is missing.
+    /// The UIDs of the Deployments in the saved upgrade state, by name; `None` for a missing one.
     pub saved: BTreeMap<String, Option<String>>,
     pub limit_ranges: Vec<LimitRange>,
     pub quotas: Vec<ResourceQuota>,
     /// The Jobs of this and earlier upgrades of the instance.
     pub jobs: Vec<Job>,
-    /// The old and the new release of the upgrade that made the newest backup, where its configuration is left.
+    /// The old and the new release of the upgrade with the newest backup, if its configuration
+    /// still exists.
     pub last_versions: Option<(String, String)>,
-    /// What a Job found in etcd, where one looked.
+    /// The status that a Job reported, if one ran.
     pub metadata: Option<StatusReport>,
-    /// What could not be read because the right for it is missing.
+    /// Objects that could not be read because a right is missing.
     pub unseen: Vec<String>,
 }
 
@@ -90,16 +91,16 @@ impl Facts {
         !missing.any(|right| resources.contains(&right.resource))
     }
 
-    /// The workloads that run; all of them where none does. The Milvus Operator keeps empty Deployments with any
-    /// image beside the running ones.
+    /// The workloads with replicas; all of them if none has any. The Milvus Operator keeps
+    /// Deployments without replicas, with any image, next to the serving ones.
     pub(crate) fn serving(&self) -> impl Iterator<Item = &Workload> {
         let all = &self.workloads.found;
         let serves = all.iter().any(|one| one.replicas > 0);
         all.iter().filter(move |one| one.replicas > 0 || !serves)
     }
 
-    /// Whether the platform, not the pod, names the user of a pod. What admitted the pods of Milvus
-    /// decides; without pods the namespace does.
+    /// Whether the platform assigns the users of pods. The constraint that admitted the Milvus pods
+    /// decides; without pods, the namespace does.
     pub(crate) fn assigns_users(&self) -> bool {
         let mut constraints = self
             .pods
@@ -111,14 +112,15 @@ impl Facts {
         })
     }
 
-    /// Where Milvus keeps its files; `None` where that is not set in what could be read, and not all could.
+    /// Where Milvus keeps its files; `None` if that is not set and a part of the configuration
+    /// could not be read.
     pub(crate) fn storage_root(&self) -> Option<StorageRoot> {
         let hidden =
             self.configured_problem.is_some() || self.unseen.iter().any(|one| one == "ConfigMaps");
         Some(self.configured.storage_root()).filter(|root| root.is_set || !hidden)
     }
 
-    /// Which instances there are, where nothing of this one was found; empty elsewhere.
+    /// Lists the instances of the namespace if this one was not found; else empty.
     pub(crate) fn other_instances(&self) -> String {
         if self.workloads.found.is_empty() && self.resource.is_none() {
             other_instances(&self.namespace, &self.instances)
@@ -133,24 +135,24 @@ pub struct PodFact {
     pub name: String,
     pub image: String,
     pub ready: bool,
-    /// The security context constraints that admitted it (OpenShift).
+    /// The security context constraint that admitted it (OpenShift).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scc: Option<String>,
 }
 
-/// Where backups would go.
+/// The storage for backups.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Storage {
     pub claim: String,
     pub exists: bool,
-    /// What keeps a claim that is there from being used.
+    /// Why an existing claim cannot be used.
     pub problem: Option<String>,
-    /// The storage classes; `None` without the right to see them.
+    /// The storage classes; `None` without the right to list them.
     pub classes: Option<Vec<String>>,
     pub default_class: Option<String>,
 }
 
-/// Where the metadata is: what is given wins, then what is configured, then the defaults of Milvus.
+/// The location of the metadata: as given, else as configured, else the default of Milvus.
 pub(crate) fn target(facts: &Facts, options: &UpgradeOptions) -> EtcdTarget {
     let configured = &facts.configured;
     let endpoints = options.endpoints.as_ref().or(configured.endpoints.as_ref());

@@ -1,22 +1,22 @@
-//! The side that watches a command in progress.
+//! The interface between a running command and its user.
 
 use std::pin::Pin;
 
 use super::job_kind::JobKind;
 use milvus_meta::finding::Finding;
 
-/// An answer that is waited for.
+/// A future answer of the user interface.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Who watches an upgrade, and may end it.
+/// Observes an upgrade, and may end it.
 pub trait ProgressObserver: Sync {
-    /// A stage begins, or something is worth knowing.
+    /// Reports the start of a stage, or a notice.
     fn message(&self, line: &str);
     fn log(&self, kind: JobKind, line: &str);
-    /// What does not block, worst first.
+    /// Reports findings that do not block, the worst first.
     fn findings(&self, findings: &[Finding]);
-    /// Whether the steps may be done.
+    /// Asks whether to perform the steps.
     fn confirm<'a>(&'a self, steps: &'a str) -> Answer<'a, bool>;
-    /// Ends when the command shall end.
+    /// Resolves when the command must stop.
     fn stopped(&self) -> Answer<'_, ()>;
 }

@@ -1,15 +1,15 @@
-//! Quantities of Kubernetes: `100m`, `256Mi`, `1e3`.
+//! Kubernetes quantities: `100m`, `256Mi`, `1e3`.
 
 const MI: f64 = 1_048_576.0;
 
-/// The number of a unit among those that grow, or shrink, by the same factor: 1 for the first.
+/// The position of `unit` in `units`, counted from 1.
 fn power(units: &str, unit: &str) -> Option<i32> {
     let mut powers = (1..).zip(units.chars());
     let found = powers.find(|(_, one)| unit.chars().eq([*one]));
     found.map(|(power, _)| power)
 }
 
-/// Reads a quantity; `None` for what Kubernetes would not accept.
+/// Parses a quantity; `None` if Kubernetes would reject it.
 pub fn number(text: &str) -> Option<f64> {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let is_digit = |one: char| one.is_ascii_digit() || one == '.';
@@ -27,20 +27,20 @@ pub fn number(text: &str) -> Option<f64> {
         let exponent = suffix.strip_prefix(['e', 'E'])?;
         (exponent.parse::<i16>().ok()?.into(), 1.0)
     };
-    // Parsing is exact where multiplication with a fraction is not.
+    // Parsing is exact, multiplication with a fraction is not.
     let number: f64 = format!("{digits}e{exponent}").parse().ok()?;
     let sign = if text.starts_with('-') { -1.0 } else { 1.0 };
     Some(sign * number * factor)
 }
 
-/// Whether one quantity is less than another; one that cannot be read is not.
+/// Whether one quantity is less than another; `false` if either is invalid.
 pub(crate) fn is_less(one: &str, other: &str) -> bool {
     let (one, other) = (number(one), number(other));
     one.zip(other).is_some_and(|(one, other)| one < other)
 }
 
-/// A number as a quantity of a resource, in its usual unit.
-pub(crate) fn written(number: f64, resource: &str) -> String {
+/// Formats a number as a quantity, in the usual unit of the resource.
+pub(crate) fn formatted(number: f64, resource: &str) -> String {
     let name = resource.rsplit(['.', '/']).next().unwrap_or(resource);
     match name {
         "cpu" if number.fract() != 0.0 => format!("{}m", (number * 1e3).round()),
@@ -56,13 +56,13 @@ pub(crate) fn written(number: f64, resource: &str) -> String {
     }
 }
 
-/// The largest quantity in the usual unit that is not above a number.
+/// Formats the largest quantity in the usual unit that does not exceed a number.
 pub(crate) fn at_most(number: f64, resource: &str) -> String {
     let unit = if resource == "cpu" { 1e-3 } else { MI };
     let whole = (number / unit).floor() * unit;
-    // Below one unit it is exact.
+    // Below one unit, the exact number.
     if whole > 0.0 {
-        written(whole, resource)
+        formatted(whole, resource)
     } else {
         number.to_string()
     }
@@ -137,8 +137,8 @@ mod tests {
 
     #[test]
     fn written_quantities_round_up_or_down_to_the_unit() {
-        assert_eq!(written(0.25, "cpu"), "250m");
-        assert_eq!(written(1.5 * MI, "limits.memory"), "2Mi");
+        assert_eq!(formatted(0.25, "cpu"), "250m");
+        assert_eq!(formatted(1.5 * MI, "limits.memory"), "2Mi");
         assert_eq!(at_most(1.5 * MI, "memory"), "1Mi");
         assert_eq!(at_most(1024.0 * MI, "memory"), "1Gi");
         assert_eq!(at_most(0.2504, "cpu"), "250m");

@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 use super::cause::{Cause, Refusal};
 use super::client::{Client, ClientError};
 use super::collect;
-use super::condition::{at_rest, unhealthy};
+use super::condition::{rollout_complete, unhealthy};
 use super::discovery::image_version;
-use super::lease::Held;
+use super::lease::HeldLease;
 use super::manifest;
 use super::object::Patch;
 use super::options::UpgradeOptions;
-use super::preflight::rolling_update::{ACCEPTABLE, blockers, standby_lack};
+use super::preflight::rolling_update::{ACCEPTABLE, blockers, standby_problem};
 use super::preflight::{Facts, check, no_instance, running};
 use super::progress::ProgressObserver;
 use super::state::Workload;
@@ -23,7 +23,7 @@ use super::wait::{retry_on_conflict, wait_until};
 use milvus_meta::finding::Finding;
 use milvus_meta::release::Release;
 
-/// How long a new coordinator has to be ready before the old one goes.
+/// How long a new coordinator must be ready before the old one is stopped.
 const COORDINATOR_READY_S: i32 = 30;
 
 #[derive(Debug, Serialize)]
@@ -33,26 +33,26 @@ pub struct RollingReport {
     pub image: String,
     /// The Deployments, in the order of their update.
     pub deployments: Vec<String>,
-    /// Whether Helm installed it: then it does not know of the image.
-    pub is_helms: bool,
+    /// Whether Helm installed the instance: then its values still have the old image.
+    pub is_helm_managed: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum RollingError {
-    #[error("not healthy within {} s: {lack}; {updated} Deployments have the new image, the rest the old one", limit.as_secs())]
+    #[error("not healthy within {} s: {reason}; {updated} Deployments have the new image, the rest the old one", limit.as_secs())]
     Unhealthy {
         workload: String,
-        lack: String,
-        /// Deployments before it.
+        reason: String,
+        /// Number of Deployments updated before.
         updated: usize,
         limit: Duration,
     },
-    /// Another process works on the instance.
+    /// Another process may hold the Lease.
     #[error(
         "the Lease was lost: another orchestrator may be running; {patched} Deployments have the new image"
     )]
     LeaseLost { patched: usize },
-    /// It was refused, was stopped, or the server failed.
+    /// The command was refused or stopped, or a request failed.
     #[error(transparent)]
     Ended(Cause),
 }
@@ -63,8 +63,8 @@ impl<E: Into<Cause>> From<E> for RollingError {
     }
 }
 
-/// Why the releases that run cannot be updated so. A tag without a release may mean anything, 2.1 too:
-/// then `source` has to be given. A Deployment with `image` is what an earlier run left.
+/// Why the running releases cannot be updated this way. An image without a release in its tag may
+/// even be 2.1, so it requires `source`. A Deployment with `image` was updated by an earlier run.
 fn unfit_sources(facts: &Facts, source: Option<&Release>, image: &str) -> Vec<String> {
     let mut reasons = Vec::new();
     let others = facts
@@ -91,18 +91,18 @@ fn unfit_sources(facts: &Facts, source: Option<&Release>, image: &str) -> Vec<St
     reasons
 }
 
-/// What other controllers do to the instance; an error blocks unless it is accepted.
+/// Findings about other controllers; an error blocks unless it is accepted.
 fn findings(facts: &Facts, options: &UpgradeOptions) -> Vec<Finding> {
     let mut findings = check(facts, options);
     findings.retain(|finding| ACCEPTABLE.contains(&finding.code.as_str()));
     findings
 }
 
-/// Why an instance cannot be updated so to this target now; empty where it can.
+/// Why an instance cannot be updated to this target now; empty if it can.
 fn refusals(facts: &Facts, options: &UpgradeOptions, target: &Release, image: &str) -> Vec<String> {
     let mut reasons = blockers(facts);
     reasons.extend(unfit_sources(facts, options.source.as_ref(), image));
-    reasons.extend(standby_lack(facts));
+    reasons.extend(standby_problem(facts));
     if facts.workloads.found.is_empty() {
         reasons.push(no_instance(facts));
     }
@@ -117,11 +117,11 @@ fn refusals(facts: &Facts, options: &UpgradeOptions, target: &Release, image: &s
         reasons.push(format!("image {image} is not {target}"));
     }
     for workload in &facts.workloads.found {
-        // One with the new image already is what an earlier run left: it is waited for.
+        // One that already has the new image was updated by an earlier run: the update waits for it.
         if workload.image != image
-            && let Some(Err(lack)) = facts.deployment(&workload.name).map(at_rest)
+            && let Some(Err(reason)) = facts.deployment(&workload.name).map(rollout_complete)
         {
-            reasons.push(format!("Deployment {}: {lack}", workload.name));
+            reasons.push(format!("Deployment {}: {reason}", workload.name));
         }
     }
     let others = findings(facts, options);
@@ -130,7 +130,7 @@ fn refusals(facts: &Facts, options: &UpgradeOptions, target: &Release, image: &s
     reasons
 }
 
-/// What an update does, in steps.
+/// Describes the steps of an update.
 fn outline(facts: &Facts, image: &str) -> String {
     let mut text = format!(
         "Update {} in namespace {} to {}, one Deployment after the other, each until it is healthy:\n",
@@ -150,7 +150,7 @@ fn outline(facts: &Facts, image: &str) -> String {
 fn patch(workload: &Workload, target: &Release, image: &str) -> Value {
     let container = json!({"name": workload.container, "image": image});
     let mut spec = json!({
-        // Charts give coordinators Recreate, which stops the old one before the new one is there.
+        // Charts use Recreate for coordinators, which stops the old one before the new one runs.
         "strategy": {"type": "RollingUpdate"},
         "template": {"spec": {"containers": [container]}},
     });
@@ -163,10 +163,10 @@ fn patch(workload: &Workload, target: &Release, image: &str) -> Value {
     })
 }
 
-/// Updates an instance in a rolling way: observes, decides, acts, reports.
+/// Updates an instance one Deployment after the other.
 ///
 /// # Errors
-/// Why it ended; what was updated until then stays so.
+/// Why it ended early. Deployments that were updated until then stay updated.
 pub async fn rolling_update(
     client: &Client,
     options: &UpgradeOptions,
@@ -176,26 +176,26 @@ pub async fn rolling_update(
         let why = "a rolling update needs --target-version";
         return Err(Refusal::Refused(why.to_owned()).into());
     };
-    let held = Held::acquire(client, &options.instance, &options.identity).await?;
+    let lease = HeldLease::acquire(client, &options.instance, &options.identity).await?;
     let update = Update {
         client,
-        held: &held,
+        lease: &lease,
         options,
         target,
         image: &image,
         observer,
     };
     let ended = tokio::select! {
-        ended = update.work() => ended,
+        ended = update.run() => ended,
         () = observer.stopped() => Err(Cause::Stopped.into()),
     };
-    held.release().await;
+    lease.release().await;
     ended
 }
 
 struct Update<'a> {
     client: &'a Client,
-    held: &'a Held,
+    lease: &'a HeldLease,
     options: &'a UpgradeOptions,
     target: &'a Release,
     image: &'a str,
@@ -203,7 +203,7 @@ struct Update<'a> {
 }
 
 impl Update<'_> {
-    async fn work(&self) -> Result<RollingReport, RollingError> {
+    async fn run(&self) -> Result<RollingReport, RollingError> {
         let options = self.options;
         let facts = collect::facts(self.client, options).await?;
         let mut notable = findings(&facts, options);
@@ -226,44 +226,45 @@ impl Update<'_> {
             target_version: self.target.to_string(),
             image: self.image.to_owned(),
             deployments: workloads.into_iter().map(|one| one.name).collect(),
-            is_helms: facts.helm.is_some(),
+            is_helm_managed: facts.helm.is_some(),
         })
     }
 
-    /// Updates a Deployment and waits until it is healthy, as long as the Lease is ours; `updated` are those before it.
+    /// Updates a Deployment and waits until it is healthy, while we hold the Lease; `updated` is
+    /// the number of Deployments before it.
     async fn update(&self, workload: &Workload, updated: usize) -> Result<(), RollingError> {
         let limit = self.options.limit;
         self.observer
             .message(&format!("updating {}", workload.name));
         let change = async || {
-            if self.held.is_sure(limit).await {
+            if self.lease.is_held(limit).await {
                 Ok(self.change(workload).await)
             } else {
                 Err(RollingError::LeaseLost { patched: updated })
             }
         };
         let generation = retry_on_conflict(change).await??;
-        let lacks = async || {
-            if self.held.is_sure(limit).await {
-                Ok(self.lacks(workload, generation).await?)
+        let unmet = async || {
+            if self.lease.is_held(limit).await {
+                Ok(self.unmet(workload, generation).await?)
             } else {
                 let patched = updated + 1;
                 Err(RollingError::LeaseLost { patched })
             }
         };
-        let lacks = wait_until(self.observer, limit, lacks).await?;
-        if lacks.is_empty() {
+        let unmet = wait_until(self.observer, limit, unmet).await?;
+        if unmet.is_empty() {
             return Ok(());
         }
         Err(RollingError::Unhealthy {
             workload: workload.name.clone(),
-            lack: lacks.join("; "),
+            reason: unmet.join("; "),
             updated,
             limit,
         })
     }
 
-    /// Changes a Deployment as it was just read; gives its generation.
+    /// Patches a Deployment as it was just read; returns its generation.
     async fn change(&self, workload: &Workload) -> Result<i64, ClientError> {
         let live: Option<Deployment> = self.client.get(&workload.name).await?;
         let mut patch = patch(workload, self.target, self.image);
@@ -275,20 +276,20 @@ impl Update<'_> {
         Ok(written.metadata.generation.unwrap_or(0))
     }
 
-    async fn lacks(
+    async fn unmet(
         &self,
         workload: &Workload,
         generation: i64,
     ) -> Result<Vec<String>, ClientError> {
         let live: Option<Deployment> = self.client.get(&workload.name).await?;
-        let lack = match &live {
+        let reason = match &live {
             None => Some("it is missing".to_owned()),
             Some(live) => {
                 let pods = self.client.pods_of(Some(live)).await?;
                 unhealthy(live, &pods, workload, self.image, generation)
             }
         };
-        let named = lack.map(|lack| format!("Deployment {}: {lack}", workload.name));
+        let named = reason.map(|reason| format!("Deployment {}: {reason}", workload.name));
         Ok(named.into_iter().collect())
     }
 }
@@ -346,7 +347,7 @@ mod tests {
         let alone = facts(&["rootcoord"], "2.2.3");
         assert!(reasons(&alone, image).contains("enableActiveStandby"));
         let mut managed = facts(&["proxy"], "2.2.3");
-        managed.is_operators = true;
+        managed.is_operator_managed = true;
         assert!(reasons(&managed, image).contains("Milvus Operator"));
         let other = "milvusdb/milvus:v2.2.9";
         assert!(reasons(&facts(&["proxy"], "2.2.3"), other).contains("is not 2.2.16"));

@@ -1,7 +1,7 @@
-//! The stages of an upgrade and of a rollback: what follows what, whatever happens.
+//! The stages of an upgrade and of a rollback, and what follows each of them.
 //!
-//! A stage is saved before its work begins, and the work of every stage can be repeated. So a process
-//! killed in any stage is resumed by entering that stage again. Everything that distinguishes one stage
+//! A stage is saved before its action begins, and every action can be repeated, so a process that
+//! died in any stage resumes by entering that stage again. Everything that distinguishes one stage
 //! from another is a column of the [`table`].
 
 use serde::de::Error as _;
@@ -14,16 +14,16 @@ mod end;
 mod table;
 
 pub use end::{End, State, Unreached};
+pub(crate) use table::{Action, TABLE, is_for_old};
 pub use table::{Effect, Row};
-pub(crate) use table::{TABLE, Work, is_for_old};
-use table::{Then, TurnBack};
+use table::{Next, Rollback};
 
 /// One stage of an upgrade or a rollback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stage {
-    /// Its name in the saved upgrade state.
+    /// The stage's name in the saved upgrade state.
     pub id: &'static str,
-    /// Whether it leads back to the old release.
+    /// Whether the stage belongs to a rollback.
     back: bool,
 }
 
@@ -64,10 +64,10 @@ impl Stage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     Done,
-    /// Successfully, and this is what the metadata is.
+    /// Success; the metadata has this layout.
     Metadata(Layout),
     Failed,
-    /// Successfully, but another tool started Milvus meanwhile.
+    /// Success, but another tool started Milvus in the meantime.
     Restarted,
 }
 
@@ -77,7 +77,7 @@ impl Stage {
         found.unwrap_or(&table::UNKNOWN)
     }
 
-    /// The stage in words, as a thing being done.
+    /// The stage as a present participle: "stopping Milvus".
     pub fn name(self) -> &'static str {
         self.row().label
     }
@@ -86,7 +86,7 @@ impl Stage {
         self.row().end.is_some()
     }
 
-    /// Whether this stage leads back to 2.1.
+    /// Whether this stage belongs to a rollback.
     pub(crate) const fn is_rollback(self) -> bool {
         self.back
     }
@@ -107,8 +107,8 @@ impl<'de> Deserialize<'de> for Stage {
     }
 }
 
-/// What follows `stage`, whose work ended with `outcome`; `None` where the user has to decide. `before` is the layout
-/// that the probe found.
+/// Returns the stage after `stage` ended with `outcome`, or `None` if the user must decide.
+/// `before` is the layout that the probe found.
 pub(crate) fn next(
     stage: Stage,
     outcome: Outcome,
@@ -119,15 +119,15 @@ pub(crate) fn next(
     let then = match outcome {
         Outcome::Done => row.next,
         Outcome::Failed => row.failed,
-        Outcome::Restarted => Then::Go(row.stop_again),
+        Outcome::Restarted => Next::To(row.stop_again),
         Outcome::Metadata(layout) => return row.by_layout?(layout, before, policy),
     };
     match then {
-        Then::Go(following) => Some(following),
-        Then::RollBack => policy.rollback_on_failure.then_some(Stage::STOP_BACK),
+        Next::To(following) => Some(following),
+        Next::RollBack => policy.rollback_on_failure.then_some(Stage::STOP_BACK),
         // This upgrade has written nothing yet, but another tool may have.
-        Then::Diagnose => (is_old(before) && !policy.stay_down).then_some(Stage::DIAGNOSE),
-        Then::Halt => None,
+        Next::Diagnose => (is_old(before) && !policy.stay_down).then_some(Stage::DIAGNOSE),
+        Next::Halt => None,
     }
 }
 
@@ -136,14 +136,18 @@ fn is_old(before: Option<Layout>) -> bool {
     before.is_some_and(|layout| is_for_old(layout, before))
 }
 
-/// Where a rollback begins; `None` where there is nothing to roll back. `migrated` says whether the metadata
-/// may have been migrated, so that what comes before the migration is done again.
-pub(crate) fn turned_back(stage: Stage, before: Option<Layout>, migrated: bool) -> Option<Stage> {
-    match stage.row().turn_back {
-        TurnBack::To(begin) => Some(begin),
-        TurnBack::CheckUnlessMigrated if is_old(before) && !migrated => Some(Stage::CHECK_OLD),
-        TurnBack::CheckUnlessMigrated => Some(Stage::STOP_BACK),
-        TurnBack::No => None,
+/// Returns the first stage of a rollback, or `None` if there is nothing to roll back. `migrated`
+/// says whether the metadata may have been migrated, so that the stages before the migration are repeated.
+pub(crate) fn rollback_start(
+    stage: Stage,
+    before: Option<Layout>,
+    migrated: bool,
+) -> Option<Stage> {
+    match stage.row().rollback {
+        Rollback::At(begin) => Some(begin),
+        Rollback::CheckUnlessMigrated if is_old(before) && !migrated => Some(Stage::CHECK_OLD),
+        Rollback::CheckUnlessMigrated => Some(Stage::STOP_BACK),
+        Rollback::Never => None,
     }
 }
 

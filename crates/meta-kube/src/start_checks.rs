@@ -1,4 +1,4 @@
-//! Decides whether Milvus may be started as it is: pure.
+//! Decides whether Milvus may be started as it is.
 
 use k8s_openapi::api::apps::v1::Deployment;
 
@@ -9,7 +9,7 @@ use super::object::{Milvus, ResourceExt};
 use super::state::UpgradeState;
 use milvus_meta::layout::Layout;
 
-/// What is paused, with the command that resumes it: a new image or count would not be rolled out.
+/// Reports paused objects, with the command that resumes them: a new image or count would not be rolled out.
 pub(crate) fn paused<'a>(
     namespace: &str,
     deployments: impl Iterator<Item = &'a Deployment>,
@@ -39,7 +39,7 @@ pub(crate) fn paused<'a>(
     ))
 }
 
-/// Why the images that would be started cannot read the metadata: 2.2 (`new`) or 2.1.
+/// Why the images to be started cannot read the metadata: 2.2 if `new`, else 2.1.
 pub(crate) fn incompatible_image(state: &UpgradeState, new: bool) -> Option<String> {
     if state.layout_before == Some(Layout::Empty) {
         return None;
@@ -123,7 +123,7 @@ mod tests {
             "{said}"
         );
         assert_eq!(paused("data", [].iter(), Some(&resource("false"))), None);
-        // What the Milvus Operator rolls out can be paused, too.
+        // The Deployments of the Milvus Operator can be paused, too.
         assert!(paused("data", both.iter(), Some(&resource("false"))).is_some());
     }
 }

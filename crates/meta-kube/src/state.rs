@@ -1,7 +1,7 @@
-//! The state that is saved in the cluster before each step, and all that a restarted command knows.
+//! The upgrade state, saved in the cluster before each step. A restarted command knows nothing else.
 //!
-//! A state belongs to one operation and ends with it. The counts in it are taken while Milvus
-//! still runs, for the last time just before the stop; never as the zeros of our own stop.
+//! A state belongs to one operation. Its replica counts are read while Milvus still runs, for the
+//! last time just before the stop, so they never contain the zeros of our own stop.
 
 use std::collections::BTreeMap;
 
@@ -15,13 +15,13 @@ use super::{BACKUP_FOLDER, CLAIM_SIZE};
 use milvus_meta::layout::Layout;
 
 pub(crate) const STATE_VERSION: u32 = 1;
-/// Attempts at one step, without the user asking for more.
+/// Attempts at one step before the user must run the command again.
 pub const ATTEMPTS_MAX: u32 = 3;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Workload {
     pub name: String,
-    /// Its identity: another Deployment of the same name is not ours to touch.
+    /// Identifies the Deployment: another one of the same name must not be changed.
     pub uid: String,
     /// The component: `rootcoord`, `standalone`, …
     pub component: String,
@@ -29,7 +29,7 @@ pub struct Workload {
     pub container: String,
     /// The image before the upgrade.
     pub image: String,
-    /// The desired count before the upgrade.
+    /// The replica count before the upgrade.
     pub replicas: i32,
 }
 
@@ -48,15 +48,15 @@ pub struct EtcdTarget {
 /// Where Milvus is configured to keep the files of segments and indexes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StorageRoot {
-    /// Whether the files are in a folder, and not in object storage.
+    /// Whether the files are in a local folder instead of object storage.
     pub is_local: bool,
     pub path: String,
-    /// Whether it is configured, or the default of Milvus.
+    /// Whether the path is configured; else it is the default of Milvus.
     pub is_set: bool,
 }
 
 impl StorageRoot {
-    /// The key of its setting.
+    /// The configuration key of the path.
     pub(crate) fn key(&self) -> &'static str {
         if self.is_local {
             "localStorage.path"
@@ -66,63 +66,61 @@ impl StorageRoot {
     }
 }
 
-/// A Secret with certificates, and which of them it has.
+/// A Secret with certificates, and the keys that it has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TlsSecret {
     pub name: String,
-    /// Key of the certificates to trust.
+    /// Key of the CA certificate.
     pub ca: Option<String>,
-    /// Key of the client's certificate.
+    /// Key of the client certificate.
     pub cert: Option<String>,
-    /// Key of the certificate's private key.
+    /// Key of the client's private key.
     pub key: Option<String>,
 }
 
-/// What the Jobs' pods take over from a Milvus pod.
+/// The settings that the Jobs' pods take over from a Milvus pod.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default)]
 pub struct PodShape {
     pub pull_secrets: Vec<String>,
     pub node_selector: BTreeMap<String, String>,
     pub tolerations: Vec<Value>,
     pub node_affinity: Option<Value>,
-    /// The pod's security context, where Milvus has one.
+    /// The pod's security context, if Milvus has one.
     pub security: Option<Value>,
-    /// What each container requests, where it is not the default.
+    /// Resource requests of each container that differ from the default.
     pub requests: BTreeMap<String, String>,
     pub limits: BTreeMap<String, String>,
-    /// The user, where it is not the one of the security context.
+    /// The user, if it differs from the security context.
     pub user: Option<PodUser>,
-    /// The service account, for its pull secrets; its token is never mounted.
+    /// The service account, used for its pull secrets; its token is never mounted.
     pub service_account: Option<String>,
 }
 
-/// What the custom resource of an operator-managed instance said before the upgrade.
+/// The custom resource of an operator-managed instance as it was before the upgrade.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SavedResource {
-    /// Identity of the resource.
+    /// UID of the resource.
     pub uid: String,
-    /// `spec.components.image`, if it was there.
+    /// `spec.components.image`, if present.
     pub image: Option<String>,
-    /// What each component said that the upgrade changes; only what was there.
+    /// The fields of each component that the upgrade changes, if present.
     pub components: BTreeMap<String, SavedComponent>,
 }
 
-/// One component of the custom resource: which of its members are present.
+/// One component of the custom resource, with the fields that are present.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct SavedComponent {
     pub replicas: Option<i64>,
     pub image: Option<String>,
     pub groups: Option<Value>,
-    /// Whether the resource did not name it at all.
-    #[serde(default)]
+    /// Whether the resource does not contain the component.
     pub absent: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entered {
     pub stage: Stage,
-    /// When, RFC 3339.
+    /// Time, RFC 3339.
     pub at: String,
 }
 
@@ -131,7 +129,7 @@ pub struct UpgradeState {
     pub version: u32,
     /// Eight hexadecimal digits.
     pub operation: String,
-    /// When it began, RFC 3339.
+    /// Start time, RFC 3339.
     pub started_at: String,
     pub instance: String,
     pub stage: Stage,
@@ -141,53 +139,43 @@ pub struct UpgradeState {
     pub image: String,
     pub tool_image: String,
     pub etcd: EtcdTarget,
-    /// Where Milvus is configured to keep its files, where that is known.
-    #[serde(default)]
+    /// Where Milvus is configured to keep its files, if known.
     pub storage_root: Option<StorageRoot>,
-    /// The claim for backups.
+    /// The backup claim.
     pub claim: String,
-    /// The size of a claim that is made, if it was given.
-    #[serde(default)]
+    /// The size of a created claim, if given.
     pub claim_size: Option<String>,
-    /// Its storage class, if it was given.
-    #[serde(default)]
+    /// The storage class of a created claim, if given.
     pub storage_class: Option<String>,
-    /// The backup file, seen from a Job.
+    /// Path of the backup file in a Job.
     pub backup_file: String,
-    /// The label selector that finds Milvus' Deployments.
+    /// The label selector of Milvus' Deployments.
     pub selector: String,
-    /// The Deployments, as they were.
+    /// The Deployments as they were before the upgrade.
     pub workloads: Vec<Workload>,
-    /// The custom resource, where an operator manages the instance.
+    /// The custom resource, if the Milvus Operator manages the instance.
     pub resource: Option<SavedResource>,
     pub shape: PodShape,
     pub policy: Policy,
-    /// The timeout of each wait, in seconds; `None` in states of earlier versions.
-    #[serde(default)]
-    pub timeout_s: Option<u64>,
-    /// Whether records that cannot be migrated are left out.
-    #[serde(default)]
+    /// The timeout of each wait, in seconds.
+    pub timeout_s: u64,
+    /// Whether records that cannot be migrated are skipped.
     pub skip_broken: bool,
-    #[serde(default)]
     pub accepted: Vec<String>,
-    #[serde(default)]
     pub rollback_requested: bool,
-    /// Where what the new release wrote was saved before it was undone.
-    #[serde(default)]
+    /// The file with what the new release wrote before the rollback discarded it.
     pub saved: Option<String>,
-    /// What the probe found.
+    /// The layout that the probe found.
     pub layout_before: Option<Layout>,
-    /// Whether the migration found a 2.1 layout and the backup file holds it.
+    /// Whether the migration found a 2.1 layout and the backup file contains it.
     pub has_backup: bool,
-    /// Whether the 2.2 layout was compared with what the backup gives, before the new release ran on it.
-    #[serde(default)]
+    /// Whether the 2.2 layout was compared with the expected result before the new release ran on it.
     pub verified: bool,
-    /// The stages of this operation so far, in the order in which they were entered.
-    #[serde(default)]
+    /// The stages of this operation, in the order in which they were entered.
     pub history: Vec<Entered>,
-    /// The attempt in hand, by step.
+    /// The current attempt, by step.
     pub attempts: BTreeMap<JobKind, u32>,
-    /// Why it halted or went back, in one sentence.
+    /// Why it halted or rolled back, in one sentence.
     pub failure: Option<String>,
 }
 
@@ -204,11 +192,11 @@ impl UpgradeState {
 
     /// The state as text, readable with kubectl.
     pub(crate) fn render(&self) -> String {
-        // A map with text keys and no foreign types cannot fail to become JSON.
+        // A map with text keys always serializes.
         serde_json::to_string_pretty(self).unwrap_or_default()
     }
 
-    /// The file for what the new release wrote, seen from a Job.
+    /// The file for what the new release wrote, as a path in a Job.
     pub(crate) fn saved_file(&self) -> String {
         format!(
             "{BACKUP_FOLDER}/{}-{}.mmb",
@@ -216,42 +204,42 @@ impl UpgradeState {
         )
     }
 
-    /// The image of a Deployment with the new release, or with the one before.
+    /// The image of a Deployment with the new release, or with the old one.
     pub(crate) fn image_of<'s>(&'s self, workload: &'s Workload, new: bool) -> &'s str {
         if new { &self.image } else { &workload.image }
     }
 
-    /// Where the backup is, if there is one.
+    /// The backup's file and claim, if there is a backup.
     pub fn backup_place(&self) -> Option<String> {
         let (file, claim) = (&self.backup_file, &self.claim);
         self.has_backup
             .then(|| format!("{file} in volume claim {claim}"))
     }
 
-    /// The size of a claim that is made.
+    /// The size of a created claim.
     pub(crate) fn size(&self) -> &str {
         self.claim_size.as_deref().unwrap_or(CLAIM_SIZE)
     }
 
-    /// Whether the metadata may have been migrated: then what comes before the migration is done again.
+    /// Whether the metadata may have been migrated, so that the stages before the migration are repeated.
     pub(crate) fn may_be_migrated(&self) -> bool {
         self.has_backup || self.verified || self.attempt(JobKind::Migrate) > 0
     }
 
     pub(crate) fn apply(&mut self, effect: Effect) {
         match effect {
-            Effect::Verified => self.verified = true,
-            Effect::FailureOver => self.failure = None,
-            Effect::NothingSaved => self.saved = None,
-            Effect::LossAccepted => self.policy.accept_loss = true,
-            Effect::NoRollback => {
+            Effect::MarkVerified => self.verified = true,
+            Effect::ClearFailure => self.failure = None,
+            Effect::ForgetSavedCopy => self.saved = None,
+            Effect::AcceptLoss => self.policy.accept_loss = true,
+            Effect::CancelRollback => {
                 self.policy.accept_loss = false;
                 self.rollback_requested = false;
             }
         }
     }
 
-    /// The attempt in hand at a step; 0 before the first.
+    /// The current attempt at a step; 0 before the first.
     pub(crate) fn attempt(&self, step: JobKind) -> u32 {
         self.attempts.get(&step).copied().unwrap_or(0)
     }
@@ -298,7 +286,7 @@ pub(super) mod tests {
             resource: None,
             shape: PodShape::default(),
             policy: Policy::default(),
-            timeout_s: None,
+            timeout_s: 900,
             skip_broken: false,
             accepted: Vec::new(),
             rollback_requested: false,

@@ -1,6 +1,6 @@
-//! The upgrade, in four beats: observe, decide, act, report.
+//! The upgrade: observe, decide, act, report.
 //!
-//! [`upgrade`] is the one door; [`dry_run()`], [`status()`] and [`preflight()`] are those that change nothing.
+//! [`upgrade`] is the entry point; [`dry_run()`], [`status()`] and [`preflight()`] change nothing.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::cause::{Cause, Refusal};
 use super::client::Client;
 use super::collect;
 use super::driver::{Driver, saved_state};
-use super::lease::Held;
+use super::lease::HeldLease;
 use super::manifest;
 use super::options::{Intent, UpgradeOptions};
 use super::preflight::{Facts, missing_rights};
@@ -33,23 +33,23 @@ pub use status::{Status, status};
 
 use decide::{Decision, decide};
 
-/// How long pods on their way are waited for before an upgrade.
-const AT_REST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Maximum time to wait for starting or ending pods before an upgrade.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How an upgrade ended, and what there is now.
+/// The result of an upgrade, and the status after it.
 #[derive(Debug)]
 pub struct UpgradeReport {
-    /// Whether what was asked for was reached; if not, why.
+    /// Whether the goal was reached; if not, why.
     pub result: Result<(), Unreached>,
     pub status: Status,
 }
 
-/// Why the command ended, and the upgrade state as it was saved last.
+/// Why the command ended, and the upgrade state as it was last saved.
 #[derive(Debug, thiserror::Error)]
 #[error("{cause}")]
 pub struct UpgradeError {
     pub cause: Cause,
-    /// The state, where an upgrade is saved and may have been changed.
+    /// The state, if an upgrade is saved and may have been changed.
     pub state: Option<Box<UpgradeState>>,
 }
 
@@ -71,31 +71,31 @@ struct Observed {
 /// Upgrades an instance, rolls it back, or resumes either.
 ///
 /// # Errors
-/// Why the command ended before its end; the saved state says how far it came.
+/// Why the command ended early; the saved state has the progress.
 pub async fn upgrade(
     client: &Client,
     options: &UpgradeOptions,
     observer: &dyn ProgressObserver,
 ) -> Result<UpgradeReport, UpgradeError> {
-    let held = match Held::acquire(client, &options.instance, &options.identity).await {
-        Ok(held) => held,
+    let lease = match HeldLease::acquire(client, &options.instance, &options.identity).await {
+        Ok(lease) => lease,
         Err(error) => return Err(without_lease(client, error).await.into()),
     };
     let ended = tokio::select! {
-        ended = work(client, options, observer, &held) => ended,
+        ended = run(client, options, observer, &lease) => ended,
         () = observer.stopped() => Err(stopped(client, options).await),
     };
-    held.release().await;
+    lease.release().await;
     ended
 }
 
-async fn work(
+async fn run(
     client: &Client,
     options: &UpgradeOptions,
     observer: &dyn ProgressObserver,
-    held: &Held,
+    lease: &HeldLease,
 ) -> Result<UpgradeReport, UpgradeError> {
-    let (observed, decision) = match decide_at_rest(client, options, observer).await {
+    let (observed, decision) = match decide_when_settled(client, options, observer).await {
         Err(cause @ Cause::Refusal(Refusal::Halted(_))) => {
             let state = stopped(client, options).await.state;
             return Err(UpgradeError { cause, state });
@@ -127,7 +127,7 @@ async fn work(
     let mut driver = Driver {
         client,
         observer,
-        held,
+        lease,
         state,
         resource_version: observed.version,
         limit: options.limit,
@@ -147,15 +147,15 @@ async fn work(
     Ok(UpgradeReport { result, status })
 }
 
-/// Observes and decides, again while nothing but pods on their way keeps the upgrade from starting: a command
-/// that was killed a moment ago may have left some.
-async fn decide_at_rest(
+/// Observes and decides; repeats both while only starting or ending pods block the upgrade, which a
+/// command that was killed a moment ago may have left.
+async fn decide_when_settled(
     client: &Client,
     options: &UpgradeOptions,
     observer: &dyn ProgressObserver,
 ) -> Result<(Observed, Decision), Cause> {
     let begun = Instant::now();
-    let limit = AT_REST_TIMEOUT.min(options.limit);
+    let limit = SETTLE_TIMEOUT.min(options.limit);
     let mut reported = false;
     loop {
         let observed = observe(client, options).await?;
@@ -163,7 +163,7 @@ async fn decide_at_rest(
             Ok(decision) => return Ok((observed, decision)),
             Err(refusal) => refusal,
         };
-        if !refusal.passes() || begun.elapsed() >= limit {
+        if !refusal.is_transient() || begun.elapsed() >= limit {
             return Err(refusal.into());
         }
         if !reported {
@@ -174,7 +174,7 @@ async fn decide_at_rest(
     }
 }
 
-/// Observes everything that decides, once.
+/// Observes everything that the decision depends on, once.
 async fn observe(client: &Client, options: &UpgradeOptions) -> Result<Observed, Cause> {
     let (saved, version) = saved_state(client, &options.instance).await?.unzip();
     let continues =
@@ -198,7 +198,7 @@ async fn observe(client: &Client, options: &UpgradeOptions) -> Result<Observed, 
     })
 }
 
-/// What a command would do: the steps that follow, with every manifest; nothing is touched.
+/// Describes what a command would do: the next steps, with every manifest. Changes nothing.
 pub async fn dry_run(client: &Client, options: &UpgradeOptions) -> Result<String, UpgradeError> {
     let observed = observe(client, options).await?;
     let decision = decide(options, observed.saved.as_ref(), &observed.facts)?;
@@ -208,7 +208,7 @@ pub async fn dry_run(client: &Client, options: &UpgradeOptions) -> Result<String
     })
 }
 
-/// Why the Lease could not be acquired; without the rights, all that are missing.
+/// Why the Lease could not be acquired. If rights are missing, reports all of them.
 async fn without_lease(client: &Client, error: Cause) -> Cause {
     if let Cause::Client(refused) = &error
         && refused.is_forbidden()
@@ -220,7 +220,7 @@ async fn without_lease(client: &Client, error: Cause) -> Cause {
     error
 }
 
-/// The state as it was saved last says how far it came.
+/// The error of a stopped command, with the state as it was last saved.
 async fn stopped(client: &Client, options: &UpgradeOptions) -> UpgradeError {
     let found = saved_state(client, &options.instance).await.ok().flatten();
     UpgradeError {

@@ -1,4 +1,4 @@
-//! Waits for conditions, and repeats a change that conflicts with another client's.
+//! Waits for conditions, and retries changes that conflict with another client's.
 
 use std::time::Duration;
 
@@ -6,24 +6,24 @@ use tokio::time::Instant;
 
 use super::POLL_INTERVAL;
 use super::client::ClientError;
-use super::condition::Lack;
+use super::condition::Unmet;
 use super::progress::ProgressObserver;
 
-/// Tries of a change that conflicts with those of other clients.
+/// Attempts at a change that conflicts with other clients.
 const TRIES: u32 = 8;
 
-/// Waits until nothing is lacking any more; returns what still is at the time limit.
+/// Waits until no condition is unmet; returns those still unmet at the timeout.
 pub(crate) async fn wait_until<E>(
     observer: &dyn ProgressObserver,
     limit: Duration,
-    lacks: impl AsyncFn() -> Result<Vec<Lack>, E>,
-) -> Result<Vec<Lack>, E> {
+    unmet: impl AsyncFn() -> Result<Vec<Unmet>, E>,
+) -> Result<Vec<Unmet>, E> {
     let begun = Instant::now();
     let mut reported = String::new();
     loop {
-        let lacks = lacks().await?;
-        let Some(first) = lacks.first().filter(|_| begun.elapsed() < limit) else {
-            return Ok(lacks);
+        let unmet = unmet().await?;
+        let Some(first) = unmet.first().filter(|_| begun.elapsed() < limit) else {
+            return Ok(unmet);
         };
         if reported != *first {
             observer.message(&format!("waiting for: {first}"));
@@ -33,7 +33,8 @@ pub(crate) async fn wait_until<E>(
     }
 }
 
-/// Repeats the change of an object as it was just read, while other clients change it in between.
+/// Retries a change of an object while it conflicts with changes by other clients. `change` reads
+/// the object again each time.
 pub(crate) async fn retry_on_conflict<T, E>(
     mut change: impl AsyncFnMut() -> Result<Result<T, ClientError>, E>,
 ) -> Result<Result<T, ClientError>, E> {

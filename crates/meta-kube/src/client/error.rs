@@ -1,4 +1,4 @@
-//! What went wrong with a request, in one sentence.
+//! Errors of requests, each in one sentence.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,18 +13,18 @@ pub enum ClientError {
         #[source]
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The server refused, or could not be reached.
+    /// The server refused the request, or could not be reached.
     #[error("failed to {action}: {}", reason(cause, server))]
     Request {
         action: String,
         cause: Box<kube::Error>,
-        /// The server's address, and the kubeconfig that has it.
+        /// The address of the API server, and the kubeconfig that contains it.
         server: Arc<str>,
     },
     #[error("failed to {action}: no answer within {} s ({server})", REQUEST_TIMEOUT.as_secs())]
     TimedOut {
         action: String,
-        /// The server's address, and the kubeconfig that has it.
+        /// The address of the API server, and the kubeconfig that contains it.
         server: Arc<str>,
     },
 }
@@ -58,7 +58,7 @@ fn reason(error: &kube::Error, server: &str) -> String {
     format!("{text} ({server})")
 }
 
-/// Whether a quota refuses the object, with the same code as a missing right.
+/// Whether a quota rejects the object; the status code is the same as for a missing right.
 fn is_of_quota(status: &kube::core::Status) -> bool {
     status.message.contains(" exceeded quota: ")
 }
@@ -73,7 +73,7 @@ impl ClientError {
         None
     }
 
-    /// Whether another program changed or made the object first.
+    /// Whether another program changed or created the object first.
     pub(crate) fn is_conflict(&self) -> bool {
         self.status()
             .is_some_and(|status| status.is_conflict() || status.is_already_exists())

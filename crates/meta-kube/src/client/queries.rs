@@ -1,4 +1,4 @@
-//! What is asked of the API server besides objects by name or label: logs, events, rights, what is cluster-wide.
+//! Queries other than objects by name or label: logs, events, rights, and cluster-wide objects.
 
 use std::collections::BTreeMap;
 
@@ -16,11 +16,11 @@ use crate::CONTAINER;
 use crate::discovery::pod_selector;
 use crate::preflight::Right;
 
-/// The most that is read of a pod's log.
+/// Maximum size of a pod's log that is read.
 const LOG_BYTES_MAX: i64 = 8 << 20;
 
 impl Client {
-    /// Everything that a pod's program has written so far; empty where the log cannot be had.
+    /// The log of a pod's program so far; empty if it is not available.
     pub(crate) async fn log(&self, pod: &str) -> String {
         let api: Api<Pod> = self.api();
         let parameters = LogParams {
@@ -28,13 +28,13 @@ impl Client {
             limit_bytes: Some(LOG_BYTES_MAX),
             ..LogParams::default()
         };
-        // A node that is gone has no logs; the exit code is known without.
+        // The log is lost with its node; the exit code is known without it.
         self.once("read a log", api.logs(pod, &parameters))
             .await
             .unwrap_or_default()
     }
 
-    /// The pods of a Deployment; none of one that is missing.
+    /// The pods of a Deployment; none if it is missing.
     pub(crate) async fn pods_of(
         &self,
         deployment: Option<&Deployment>,
@@ -45,8 +45,8 @@ impl Client {
         }
     }
 
-    /// What the cluster last warned of about an object, in words; `None` where it did not, or where events
-    /// may not be seen.
+    /// The latest warning event of an object; `None` if there is none, or without the right to list
+    /// events.
     pub(crate) async fn warning(&self, kind: &str, name: &str) -> Option<String> {
         let api: Api<Event> = self.api();
         let fields = format!("involvedObject.kind={kind},involvedObject.name={name},type=Warning");
@@ -61,7 +61,7 @@ impl Client {
         Some(format!("{reason}: {}", newest.message.unwrap_or_default()))
     }
 
-    /// The storage classes of the cluster; `None` without the right to see them.
+    /// The storage classes of the cluster; `None` without the right to list them.
     pub(crate) async fn storage_classes(&self) -> Result<Option<Vec<StorageClass>>, ClientError> {
         let api: Api<StorageClass> = Api::all(self.inner.clone());
         let parameters = ListParams::default();

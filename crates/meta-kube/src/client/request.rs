@@ -1,4 +1,4 @@
-//! The time limit of a request, and further tries of those that may be sent twice.
+//! The timeout of a request, and retries of requests that may be sent twice.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use super::error::{ClientError, REQUEST_TIMEOUT};
 
 /// How long the server may be silent before that is reported.
 const REPORT_AFTER: Duration = Duration::from_secs(5);
-/// Tries of a request that did not reach the server.
+/// Attempts at a request that did not reach the server.
 const TRIES: u32 = 4;
-/// The pause before another try.
+/// Pause before a retry, multiplied by the number of attempts.
 const PAUSE: Duration = Duration::from_millis(500);
 
 async fn with_timeout<T>(
@@ -51,7 +51,7 @@ impl Client {
         with_timeout(&self.server, action, request).await
     }
 
-    /// Sends a request that may be sent twice.
+    /// Sends a request that may be sent twice, and retries it after transient errors.
     pub(super) async fn retry<T, F: Future<Output = Result<T, kube::Error>>>(
         &self,
         action: &str,

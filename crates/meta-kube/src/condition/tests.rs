@@ -1,4 +1,4 @@
-//! Objects as the API server gives them, and what they mean.
+//! Predicates on objects as the API server returns them.
 
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ fn deployment(change: impl FnOnce(&mut Value)) -> Deployment {
     serde_json::from_value(value).unwrap()
 }
 
-fn lack(change: impl FnOnce(&mut Value), replicas: i32) -> String {
+fn reason(change: impl FnOnce(&mut Value), replicas: i32) -> String {
     healthy(&deployment(change), "proxy", "m:2", replicas, 5)
         .err()
         .unwrap_or_default()
@@ -29,7 +29,7 @@ fn lack(change: impl FnOnce(&mut Value), replicas: i32) -> String {
 
 #[test]
 fn healthy_requires_all_counts_of_the_generation() {
-    assert_eq!(lack(|_| {}, 2), "");
+    assert_eq!(reason(|_| {}, 2), "");
     for (change, expected) in [
         ("observedGeneration", "has not processed"),
         ("replicas", "1 of 2 pods exist"),
@@ -37,10 +37,10 @@ fn healthy_requires_all_counts_of_the_generation() {
         ("readyReplicas", "1 of 2 pods are ready"),
         ("availableReplicas", "1 of 2 pods are available"),
     ] {
-        let reported = lack(|value| value["status"][change] = json!(1), 2);
+        let reported = reason(|value| value["status"][change] = json!(1), 2);
         assert!(reported.contains(expected), "{change}: {reported}");
     }
-    let reported = lack(|value| value["spec"]["replicas"] = json!(0), 2);
+    let reported = reason(|value| value["spec"]["replicas"] = json!(0), 2);
     assert!(reported.contains("scaled it to 0"), "{reported}");
 }
 
@@ -53,8 +53,8 @@ fn w24_a_count_changed_by_an_autoscaler_is_healthy() {
             "replicas": 3, "updatedReplicas": 3, "readyReplicas": 3, "availableReplicas": 3,
         });
     };
-    assert_eq!(lack(scaled, 2), "");
-    let reported = lack(|value| value["spec"]["replicas"] = json!(3), 2);
+    assert_eq!(reason(scaled, 2), "");
+    let reported = reason(|value| value["spec"]["replicas"] = json!(3), 2);
     assert!(reported.contains("2 of 3 pods"), "{reported}");
 }
 
@@ -64,12 +64,12 @@ fn w6_zero_of_zero_replicas_is_healthy() {
         value["spec"]["replicas"] = json!(0);
         value["status"] = json!({"observedGeneration": 5});
     };
-    assert_eq!(lack(none, 0), "");
+    assert_eq!(reason(none, 0), "");
 }
 
 #[test]
 fn w11_another_image_is_not_healthy() {
-    let reported = lack(
+    let reported = reason(
         |value| {
             value["spec"]["template"]["spec"]["containers"][0]["image"] = json!("m:1");
         },
@@ -80,7 +80,7 @@ fn w11_another_image_is_not_healthy() {
 
 #[test]
 fn w24_a_rollout_in_progress_is_not_at_rest() {
-    assert_eq!(at_rest(&deployment(|_| {})), Ok(()));
+    assert_eq!(rollout_complete(&deployment(|_| {})), Ok(()));
     for (change, expected) in [
         (json!({"observedGeneration": 4}), "not processed"),
         (
@@ -92,11 +92,11 @@ fn w24_a_rollout_in_progress_is_not_at_rest() {
             "old pods",
         ),
     ] {
-        let reported = at_rest(&deployment(|value| value["status"] = change)).unwrap_err();
+        let reported = rollout_complete(&deployment(|value| value["status"] = change)).unwrap_err();
         assert!(reported.contains(expected), "{reported}");
     }
     let paused = deployment(|value| value["spec"]["paused"] = json!(true));
-    assert!(at_rest(&paused).unwrap_err().contains("paused"));
+    assert!(rollout_complete(&paused).unwrap_err().contains("paused"));
 }
 
 fn job(conditions: &Value) -> Job {
@@ -150,24 +150,24 @@ fn w13_the_reason_of_a_pod_that_does_not_run_is_reported() {
         "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes",
     }]});
     let reported = problem(&pod(&unschedulable)).unwrap();
-    assert_eq!(reported, "no node takes the pod: 0/3 nodes");
+    assert_eq!(reported, "the pod cannot be scheduled: 0/3 nodes");
     let evicted = json!({"phase": "Failed", "reason": "Evicted", "message": "disk"});
     assert!(problem(&pod(&evicted)).unwrap().contains("evicted: disk"));
 }
 
 #[test]
 fn lost_pods_are_retried_and_decisions_are_not() {
-    assert!(is_worth_another_attempt(None));
-    assert!(is_worth_another_attempt(Some(137)));
+    assert!(is_retriable(None));
+    assert!(is_retriable(Some(137)));
     for code in 1..=6 {
-        assert!(!is_worth_another_attempt(Some(code)), "{code}");
+        assert!(!is_retriable(Some(code)), "{code}");
     }
     let status = json!({"containerStatuses": [{
         "name": "meta-migration", "image": "t", "imageID": "", "ready": false, "restartCount": 0,
         "state": {"terminated": {"exitCode": 4, "message": "why"}},
     }]});
     let pods = [pod(&status), pod(&json!({}))];
-    let ended = pods.each_ref().map(|pod| ended(pod, "meta-migration"));
+    let ended = pods.each_ref().map(|pod| terminated(pod, "meta-migration"));
     assert_eq!(ended[0].unwrap().message.as_deref(), Some("why"));
     assert_eq!(ended[1], None);
 }

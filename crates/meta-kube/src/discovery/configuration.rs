@@ -1,4 +1,5 @@
-//! Where Milvus is configured to keep its metadata and files: `milvus.yaml`, environment, custom resource.
+//! Reads where Milvus keeps its metadata and files: from `milvus.yaml`, the environment, or the
+//! custom resource.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -6,7 +7,7 @@ use serde_json::Value;
 use crate::object::{Milvus, ResourceExt};
 use crate::state::StorageRoot;
 
-/// What the configuration says; `None` where it says nothing.
+/// The configured values; `None` if not set.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Configured {
     /// Addresses, `host:port`.
@@ -32,7 +33,7 @@ pub(crate) struct Configured {
 }
 
 impl Configured {
-    /// Reads the text of a `milvus.yaml` or `user.yaml`, which wins over what was read before.
+    /// Reads a `milvus.yaml` or `user.yaml`, which overrides what was read before.
     pub(crate) fn read_yaml(&mut self, text: &str) -> Result<(), String> {
         let settings = meta_yaml::parse(text)
             .map_err(|error| format!("line {}: {}", error.line, error.message))?;
@@ -40,7 +41,7 @@ impl Configured {
             let values = match setting.value {
                 meta_yaml::Value::Text(text) => vec![text],
                 meta_yaml::Value::List(items) => items,
-                // Milvus takes it for an empty text.
+                // Milvus reads it as an empty text.
                 meta_yaml::Value::Null => Vec::new(),
                 meta_yaml::Value::Nested => continue,
             };
@@ -49,11 +50,11 @@ impl Configured {
         Ok(())
     }
 
-    /// Reads a variable of the environment of a Milvus container, which wins over its files.
+    /// Reads an environment variable of a Milvus container, which overrides its files.
     ///
-    /// Milvus 2.1 takes `ETCD_ENDPOINTS`, and every variable whose name contains `milvus`, with the key
-    /// behind the first dot; 2.2 takes any variable that is a key once case, a leading `milvus.` and the
-    /// characters `. / _` are dropped.
+    /// Milvus 2.1 reads `ETCD_ENDPOINTS`, and every variable whose name contains `milvus`, with the
+    /// key after the first dot. Milvus 2.2 reads any variable whose name is a key, ignoring case, a
+    /// leading `milvus.` and the characters `. / _`.
     pub(crate) fn read_variable(&mut self, name: &str, value: &str) {
         let lower = name.to_ascii_lowercase();
         let key = match lower.split_once('.') {
@@ -63,7 +64,7 @@ impl Configured {
         self.set(key, &[value.to_owned()]);
     }
 
-    /// Where the files are: as configured, else where Milvus keeps them by default.
+    /// Where the files are: as configured, else the default of Milvus.
     pub(crate) fn storage_root(&self) -> StorageRoot {
         let kind = self.storage_type.as_deref();
         let is_local = kind.is_some_and(|kind| kind.eq_ignore_ascii_case("local"));
@@ -112,7 +113,7 @@ impl Configured {
     }
 }
 
-/// Whether a variable of this name says something that is read here.
+/// Whether a variable of this name is read.
 pub(crate) fn is_setting(name: &str) -> bool {
     let mut configured = Configured::default();
     configured.read_variable(name, "x");
@@ -121,15 +122,15 @@ pub(crate) fn is_setting(name: &str) -> bool {
 
 /// Reads the custom resource of an operator-managed instance.
 ///
-/// The Milvus Operator gives every member a separate endpoint, and takes the resource's name as root path
-/// where nothing else is said.
+/// The Milvus Operator gives each etcd member a separate endpoint, and uses the resource's name as
+/// the default root path.
 pub(crate) fn from_resource(resource: &Milvus, namespace: &str) -> Configured {
     let (name, spec) = (resource.name_any(), &resource.content["spec"]);
     let mut configured = Configured {
         root_path: Some(name.clone()),
         ..Configured::default()
     };
-    // It has the settings of milvus.yaml, and JSON is YAML. What is no object says nothing.
+    // It has the keys of milvus.yaml, and JSON is YAML. Other values than objects are ignored.
     let _ = configured.read_yaml(&spec["config"].to_string());
     let dependencies = &spec["dependencies"];
     let given = dependencies["etcd"]["endpoints"].as_array();
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_charts_file_is_read() {
+    fn the_configuration_of_the_chart_is_read() {
         let configured = from_yaml(
             "etcd:\n  endpoints:\n    - prod-etcd:2379\n  rootPath: by-dev\n  metaSubPath: meta\n  \
              kvSubPath: kv\nmetastore:\n  type: etcd\nmessageQueue: pulsar\nrootCoord:\n  enableActiveStandby: true\n",

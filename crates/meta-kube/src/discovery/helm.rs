@@ -1,4 +1,4 @@
-//! The record that Helm keeps of a release, read without the helm program.
+//! Reads Helm's release record without the helm program.
 //!
 //! Helm 3 stores each revision in a separate Secret: key `release`, base64 around gzip around JSON.
 
@@ -15,33 +15,33 @@ use serde_json::Value;
 use crate::object::text;
 use milvus_meta::release::Release;
 
-/// Larger than any release that fits into a Secret of 1 MiB, and small enough for memory.
+/// Larger than any release in a Secret of 1 MiB, and small enough for memory.
 const RELEASE_BYTES_MAX: u64 = 64 << 20;
 const GZIP_MAGIC: [u8; 3] = [0x1f, 0x8b, 0x08];
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct HelmRelease {
     pub name: String,
-    /// The revision, counted from 1; 0 where only labels were readable.
+    /// The revision, counted from 1; 0 if only labels were readable.
     pub revision: u64,
-    /// `deployed`, `failed`, `pending-upgrade`, …; empty where only labels were readable.
+    /// `deployed`, `failed`, `pending-upgrade`, …; empty if only labels were readable.
     pub status: String,
-    /// `milvus-3.2.18`.
+    /// For example `milvus-3.2.18`.
     pub chart: String,
-    /// `2.1.4`.
+    /// For example `2.1.4`.
     pub app_version: String,
-    /// The image that its values say; `None` where they do not.
+    /// The image in the values; `None` if they have none.
     #[serde(default)]
     pub image: Option<String>,
-    /// The counts that its values say, by component.
+    /// The replica counts in the values, by component.
     #[serde(default)]
     pub replicas: BTreeMap<String, i64>,
-    /// The images that the values of all readable revisions say.
+    /// The images in the values of all readable revisions.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub images: BTreeMap<u64, String>,
 }
 
-/// The components whose counts the chart takes from its values, and the values' names for them.
+/// The components whose counts the chart takes from its values, with their names there.
 const COUNTED: [(&str, &str); 4] = [
     ("proxy", "proxy"),
     ("querynode", "queryNode"),
@@ -52,7 +52,7 @@ const COUNTED: [(&str, &str); 4] = [
 /// The newest chart of each Milvus release, newest release first; from the chart repository.
 const CHARTS: &str = include_str!("charts.tsv");
 
-/// The newest chart known here that is not newer than a release of Milvus, or the oldest.
+/// The newest known chart that is not newer than a release of Milvus, or else the oldest.
 pub(crate) fn chart_for(release: &Release) -> &'static str {
     let mut charts = CHARTS.lines().filter_map(|line| line.split_once('\t'));
     let fits = charts.clone().find(|(_, brings)| {
@@ -64,7 +64,7 @@ pub(crate) fn chart_for(release: &Release) -> &'static str {
 }
 
 impl HelmRelease {
-    /// Whether Helm is in the middle of something, or died in it.
+    /// Whether a Helm operation is in progress, or was interrupted.
     pub(crate) fn is_pending(&self) -> bool {
         self.status.starts_with("pending-") || self.status == "uninstalling"
     }
@@ -72,8 +72,8 @@ impl HelmRelease {
 
 /// The newest revision among the Secrets that Helm labels `owner=helm,name=<release>`.
 ///
-/// The highest revision counts, whatever its status: after a failed upgrade none may be `deployed`. An error says
-/// why it cannot be read.
+/// The highest revision counts, whatever its status: after a failed upgrade none may be `deployed`.
+/// The error says why the revision cannot be read.
 pub(crate) fn newest(secrets: &[Secret]) -> Result<Option<HelmRelease>, String> {
     newest_of(secrets.iter().map(|one| {
         let payload = one.data.as_ref().and_then(|data| data.get("release"));
@@ -81,7 +81,7 @@ pub(crate) fn newest(secrets: &[Secret]) -> Result<Option<HelmRelease>, String> 
     }))
 }
 
-/// The newest revision among `ConfigMaps`, where Helm is configured to keep its record there.
+/// The newest revision among `ConfigMaps`, if Helm is configured to use them.
 pub(crate) fn newest_of_maps(maps: &[ConfigMap]) -> Result<Option<HelmRelease>, String> {
     newest_of(maps.iter().map(|one| {
         let payload = one.data.as_ref().and_then(|data| data.get("release"));
@@ -99,7 +99,7 @@ fn newest_of<'r>(
         return Ok(None);
     };
     let mut release = decode(payload.ok_or("it has no key release")?)?;
-    // An older revision that cannot be read is none to roll back to.
+    // A rollback to an older revision that cannot be read is not possible.
     let revisions = records.filter_map(|(_, payload)| decode(payload?).ok());
     let images = revisions.filter_map(|one| Some((one.revision, one.image?)));
     release.images = images.collect();
@@ -145,7 +145,7 @@ pub(crate) fn decode(payload: &[u8]) -> Result<HelmRelease, String> {
     })
 }
 
-/// What the user's values say, else the chart's.
+/// A value that the user set, else the chart's default.
 fn value<'r>(release: &'r Value, pointer: &str) -> Option<&'r Value> {
     let own = release.pointer(&format!("/config{pointer}"));
     own.or_else(|| release.pointer(&format!("/chart/values{pointer}")))

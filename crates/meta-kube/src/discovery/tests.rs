@@ -1,4 +1,4 @@
-//! Deployments as charts and operators write them.
+//! Deployments as charts and the Milvus Operator create them.
 
 use serde_json::{Value, json};
 
@@ -73,8 +73,8 @@ fn w18_deployments_of_the_milvus_operator_are_recognized() {
     let containers =
         json!([{"name": "proxy", "image": "m", "args": ["/run.sh", "milvus", "run", "proxy"]}]);
     let proxy = deployment("mine-milvus-proxy", &labels, &containers);
-    assert!(is_operators(&proxy));
-    assert!(!is_operators(&chart("proxy", "milvus")));
+    assert!(is_operator_managed(&proxy));
+    assert!(!is_operator_managed(&chart("proxy", "milvus")));
     assert_eq!(components(&workloads(&[proxy])), ["proxy"]);
 }
 
@@ -156,7 +156,7 @@ fn pods_are_selected_by_labels_and_expressions() {
 }
 
 #[test]
-fn repository_and_tag_of_an_image_are_told_apart() {
+fn an_image_has_a_repository_and_a_tag() {
     for (image, expected) in [
         (
             "milvusdb/milvus:v2.1.4",

@@ -1,4 +1,4 @@
-//! Steps as Jobs: which attempt counts, and what an attempt needs.
+//! Runs steps as Jobs: decides which attempt counts, and prepares what an attempt needs.
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ use crate::stage::Stage;
 use crate::state::ATTEMPTS_MAX;
 use crate::{LABEL_INSTANCE, LABEL_STEP, config_name, job_name};
 
-/// The pause before etcd is tried again.
+/// Pause before a Job tries etcd again.
 const UNREACHED_PAUSE: Duration = Duration::from_secs(5);
 
 impl Driver<'_> {
-    /// Runs a step as a Job and returns its last report of this kind.
+    /// Runs a step as a Job and returns the last report of type `T` in its output.
     pub(super) async fn report<T: DeserializeOwned>(
         &mut self,
         step: JobKind,
@@ -30,14 +30,14 @@ impl Driver<'_> {
         Ok(report(&self.run(step).await?))
     }
 
-    /// Runs a step as a Job and returns what it printed.
+    /// Runs a step as a Job and returns its output.
     ///
-    /// What only reads is asked again each time. What writes is taken up where an earlier process left
-    /// it: a Job that runs is waited for, one that succeeded counts.
+    /// Read-only steps run again each time. For steps that write, a running Job of an earlier
+    /// process is awaited, and one that succeeded counts.
     pub(super) async fn run(&mut self, step: JobKind) -> Result<String, StageError> {
         self.prepare().await?;
         let mut attempt = self.state.attempt(step);
-        if attempt == 0 || self.is_used_up(step, attempt).await? {
+        if attempt == 0 || self.needs_new_attempt(step, attempt).await? {
             if attempt > 0 {
                 self.delete_job(step, attempt).await?;
             }
@@ -65,9 +65,12 @@ impl Driver<'_> {
                 }) => {
                     let since = unreached.get_or_insert_with(Instant::now);
                     let row = self.state.stage.row();
-                    // Milvus is stopped for this upgrade: etcd was there, and is waited for as the API server is.
-                    let waits =
-                        unreachable && !row.untouched && !row.runs && since.elapsed() < self.limit;
+                    // Milvus is stopped for this upgrade and etcd was reachable before: wait for it
+                    // as for the API server.
+                    let waits = unreachable
+                        && !row.untouched
+                        && !row.milvus_runs
+                        && since.elapsed() < self.limit;
                     if waits {
                         tokio::time::sleep(UNREACHED_PAUSE).await;
                     } else if !again || tries >= ATTEMPTS_MAX {
@@ -83,9 +86,9 @@ impl Driver<'_> {
         }
     }
 
-    /// Deletes the Job whose result is saved with the following stage. That of the backup stays: it names the
-    /// backup where the upgrade state is lost.
-    pub(super) async fn delete_saved(&self, stage: Stage) {
+    /// Deletes the Job whose result was saved with the next stage. The backup's Job stays: it names
+    /// the backup if the upgrade state is lost.
+    pub(super) async fn delete_finished_job(&self, stage: Stage) {
         if let Some(kind) = stage.row().job.filter(|kind| kind.writes()) {
             let attempt = self.state.attempt(kind).saturating_sub(1);
             // A remaining Job does no harm: the next one has another name.
@@ -95,7 +98,7 @@ impl Driver<'_> {
         }
     }
 
-    /// Deletes a Job that is of no use any more: each counts against a quota.
+    /// Deletes a Job that is no longer needed: each one counts against a quota.
     async fn delete_job(&self, step: JobKind, attempt: u32) -> Result<(), ClientError> {
         let name = job_name(step.name(), &self.state.operation, attempt);
         self.client.delete::<Job>(&name).await
@@ -109,8 +112,8 @@ impl Driver<'_> {
         }
     }
 
-    /// Leaves no Job of this instance that could still change the metadata, whichever operation made it:
-    /// what is found afterwards holds, and a release may be started on it.
+    /// Ends all Jobs of this instance that could still change the metadata, whichever operation
+    /// created them, so that the layout found afterwards cannot change.
     pub(super) async fn end_writers(&self) -> Result<(), StageError> {
         let selector = format!(
             "{LABEL_INSTANCE}={},{LABEL_STEP} in ({},{})",
@@ -133,8 +136,8 @@ impl Driver<'_> {
         Ok(attempt)
     }
 
-    /// Whether a recorded attempt is of no use any more.
-    async fn is_used_up(&self, step: JobKind, attempt: u32) -> Result<bool, StageError> {
+    /// Whether a recorded attempt cannot be used again.
+    async fn needs_new_attempt(&self, step: JobKind, attempt: u32) -> Result<bool, StageError> {
         if !step.leaves_result() {
             return Ok(true);
         }
@@ -143,7 +146,7 @@ impl Driver<'_> {
         Ok(found.is_some_and(|job| matches!(job_state(&job), JobState::Failed(_))))
     }
 
-    /// Makes what the Jobs need, as far as it is not there.
+    /// Creates what the Jobs need, if missing.
     async fn prepare(&self) -> Result<(), StageError> {
         let config = manifest::config_map(&self.state);
         let name = config_name(&self.state.operation);

@@ -1,6 +1,4 @@
-//! Stops and starts Milvus, and waits until it really stopped or really runs.
-
-use std::cell::RefCell;
+//! Stops and starts Milvus, and waits until all pods ended or are healthy.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
@@ -8,23 +6,22 @@ use serde_json::Value;
 
 use super::{Driver, StageError, fail};
 use crate::client::ClientError;
-use crate::condition::{Lack, container, image_of, missing_deployments, replicas, unhealthy};
+use crate::condition::{Unmet, container, image_of, missing_deployments, replicas, unhealthy};
 use crate::discovery::{self, image_version};
 use crate::object::{Milvus, Patch, ResourceExt};
-use crate::stage::Outcome;
 use crate::start_checks::{incompatible_image, paused};
 use crate::state::Workload;
 use crate::wait::{retry_on_conflict, wait_until};
 use crate::{LABEL_APP_INSTANCE, annotations, manifest, milvus_resource};
 
 impl Driver<'_> {
-    /// The Deployment of the saved state, and no other one of its name.
+    /// Returns the Deployment of the saved state; another one of the same name is an error.
     pub(super) async fn deployment(&self, workload: &Workload) -> Result<Deployment, StageError> {
         let found: Option<Deployment> = self.client.get(&workload.name).await?;
         let Some(found) = found else {
             return fail(missing_deployments(&[&workload.name]));
         };
-        // An operator may make its Deployments again.
+        // The Milvus Operator may recreate its Deployments.
         if found.uid().as_ref() != Some(&workload.uid) && self.state.resource.is_none() {
             return fail(format!(
                 "Deployment {} was recreated: run the same command again, which uses its saved count",
@@ -39,7 +36,7 @@ impl Driver<'_> {
         found.ok_or_else(|| StageError::Failed("the custom resource cannot be read".to_owned()))
     }
 
-    /// Changes the custom resource, if it is still as it was read.
+    /// Patches the custom resource if it was not changed since `read`.
     async fn patch_resource(&self, read: &Milvus, patch: Value) -> Result<(), ClientError> {
         let patch = manifest::if_unchanged(patch, read);
         let (name, patch) = (&self.state.instance, Patch::Merge(&patch));
@@ -47,21 +44,21 @@ impl Driver<'_> {
     }
 
     async fn change_resource(&self, patch: &Value) -> Result<(), StageError> {
-        unless_contended("the custom resource", async || {
+        retry_conflicts("the custom resource", async || {
             let live = self.resource().await?;
             Ok(self.patch_resource(&live, patch.clone()).await)
         })
         .await
     }
 
-    /// Changes a Deployment as it was just read.
+    /// Patches a Deployment, and retries on a conflict.
     async fn change_workload(
         &self,
         workload: &Workload,
         patch: impl Fn(&Deployment) -> Result<Option<Value>, StageError>,
     ) -> Result<(), StageError> {
         let name = &workload.name;
-        unless_contended(&format!("Deployment {name}"), async || {
+        retry_conflicts(&format!("Deployment {name}"), async || {
             let live = self.deployment(workload).await?;
             let Some(patch) = patch(&live)? else {
                 return Ok(Ok(()));
@@ -74,7 +71,7 @@ impl Driver<'_> {
         .await
     }
 
-    /// Scales what was recreated meanwhile to 0, with its saved count.
+    /// Scales recreated Deployments to 0, with their saved replica counts.
     pub(super) async fn stop_recreated(&self, recreated: &[Workload]) -> Result<(), StageError> {
         for workload in recreated {
             self.observer.message(&format!(
@@ -88,7 +85,7 @@ impl Driver<'_> {
         Ok(())
     }
 
-    /// Fails where a Deployment is missing, before the others are stopped.
+    /// Fails if a Deployment is missing, before the others are stopped.
     pub(super) async fn require_deployments(&self) -> Result<(), StageError> {
         if self.state.resource.is_none() {
             for workload in &self.state.workloads {
@@ -114,10 +111,11 @@ impl Driver<'_> {
         Ok(())
     }
 
-    /// Saves what an autoscaler or a user changed between the first count and the stop. A 0 is
-    /// not taken: it may be our own of an earlier try; neither is the count of what we stopped once.
+    /// Saves replica counts that an autoscaler or a user changed between the first count and the
+    /// stop. A count of 0 is ignored, because it may come from our own earlier attempt, and so is
+    /// the count of a Deployment that we stopped once.
     async fn update_counts(&mut self) -> Result<(), StageError> {
-        if !self.state.stage.row().counts {
+        if !self.state.stage.row().reads_counts {
             return Ok(());
         }
         let mut workloads = self.state.workloads.clone();
@@ -135,15 +133,15 @@ impl Driver<'_> {
         Ok(())
     }
 
-    /// Stops what an operator manages as it was just read and counted.
+    /// Stops an operator-managed instance, with the counts of the custom resource as it was just read.
     async fn stop_resource(&mut self) -> Result<(), StageError> {
-        unless_contended("the custom resource", async || {
+        retry_conflicts("the custom resource", async || {
             let live = self.resource().await?;
             let Some(saved) = self.state.resource.clone() else {
                 return Ok(Ok(()));
             };
             let mut counted = saved.clone();
-            if self.state.stage.row().counts {
+            if self.state.stage.row().reads_counts {
                 counted = milvus_resource::with_current_counts(&saved, &live);
             }
             if counted != saved {
@@ -157,7 +155,8 @@ impl Driver<'_> {
         .await
     }
 
-    /// Waits until no pod of Milvus is left: a Deployment's own numbers say 0 while containers still run.
+    /// Waits until no Milvus pod is left. The Deployment's status is not enough: it can say 0 while
+    /// containers still run.
     pub(super) async fn wait_for_no_pods(&self) -> Result<(), StageError> {
         self.wait_until("Milvus did not stop", async || {
             let mut left = Vec::new();
@@ -176,7 +175,7 @@ impl Driver<'_> {
                 left.dedup();
             }
             if !left.is_empty() {
-                return Ok(vec![some_of(&left)]);
+                return Ok(vec![pod_summary(&left)]);
             }
             if self.state.resource.is_none() {
                 return Ok(Vec::new());
@@ -187,26 +186,27 @@ impl Driver<'_> {
         .await
     }
 
-    /// Waits until nothing is lacking any more, while the Lease is ours.
+    /// Waits until no condition is unmet, while we hold the Lease.
     async fn wait_until(
         &self,
         late: &str,
-        lacks: impl AsyncFn() -> Result<Vec<Lack>, StageError>,
+        unmet: impl AsyncFn() -> Result<Vec<Unmet>, StageError>,
     ) -> Result<(), StageError> {
-        let lacks = async || {
+        let unmet = async || {
             self.check_lease().await?;
-            lacks().await
+            unmet().await
         };
-        let lacks = wait_until(self.observer, self.limit, lacks).await?;
-        if lacks.is_empty() {
+        let unmet = wait_until(self.observer, self.limit, unmet).await?;
+        if unmet.is_empty() {
             return Ok(());
         }
-        let (seconds, lacks) = (self.limit.as_secs(), lacks.join("; "));
-        fail(format!("{late} within {seconds} s: {lacks}"))
+        let (seconds, unmet) = (self.limit.as_secs(), unmet.join("; "));
+        fail(format!("{late} within {seconds} s: {unmet}"))
     }
 
-    /// Which Deployments of Milvus run that the saved state does not have: they are neither stopped nor started.
-    pub(super) async fn added(&self) -> Result<Option<String>, StageError> {
+    /// Reports running Milvus Deployments that are not in the saved state: they are neither stopped
+    /// nor started.
+    pub(super) async fn added_deployments(&self) -> Result<Option<String>, StageError> {
         // The Milvus Operator creates and removes Deployments.
         if self.state.resource.is_some() {
             return Ok(None);
@@ -227,8 +227,8 @@ impl Driver<'_> {
         }))
     }
 
-    /// The Deployments of Milvus that are scaled up now.
-    pub(super) async fn started(&self) -> Result<Vec<&str>, StageError> {
+    /// The saved Deployments that are scaled up.
+    pub(super) async fn running_deployments(&self) -> Result<Vec<&str>, StageError> {
         let mut started = Vec::new();
         for workload in &self.state.workloads {
             let live: Option<Deployment> = self.client.get(&workload.name).await?;
@@ -239,7 +239,7 @@ impl Driver<'_> {
         Ok(started)
     }
 
-    /// Deletes the annotations that the stop of Milvus added.
+    /// Deletes the annotations that the stop added.
     async fn remove_annotations(&self) -> Result<(), StageError> {
         self.check_lease().await?;
         let patch = annotations::removal_patch();
@@ -254,8 +254,8 @@ impl Driver<'_> {
         Ok(())
     }
 
-    /// Fails where Milvus cannot be started, before the first patch: what is paused, or an image of a release that
-    /// cannot read the metadata as it is now.
+    /// Fails, before the first patch, if Milvus cannot be started: something is paused, or an image
+    /// is of a release that cannot read the metadata.
     async fn require_startable(&self, new: bool) -> Result<(), StageError> {
         if let Some(why) = incompatible_image(&self.state, new) {
             return fail(why);
@@ -301,55 +301,48 @@ impl Driver<'_> {
         Ok(())
     }
 
-    /// Waits until everything that was started is healthy: the release runs, and its annotations are no longer needed.
-    pub(super) async fn wait_ready(&mut self, new: bool) -> Result<Outcome, StageError> {
-        let replaced = RefCell::default();
-        self.wait_until("not healthy", async || self.lacks(new, &replaced).await)
+    /// Waits until everything that was started is healthy, then deletes the annotations, which are
+    /// no longer needed.
+    pub(super) async fn wait_ready(&mut self, new: bool) -> Result<(), StageError> {
+        self.wait_until("not healthy", async || self.unmet(new).await)
             .await?;
-        if let Some(replaced) = replaced.into_inner() {
-            return self.restarted(&replaced);
-        }
         if !new {
             self.require_old_metadata().await?;
         }
-        self.remove_annotations().await?;
-        Ok(Outcome::Done)
+        self.remove_annotations().await
     }
 
-    /// What is lacking; nothing where another tool set an image that cannot read the new metadata, which is `replaced`.
-    async fn lacks(
-        &self,
-        new: bool,
-        replaced: &RefCell<Option<String>>,
-    ) -> Result<Vec<Lack>, StageError> {
+    /// Returns what is not healthy yet. Fails if another tool started an image of 2.1, which cannot
+    /// read the new metadata.
+    async fn unmet(&self, new: bool) -> Result<Vec<Unmet>, StageError> {
         if self.state.resource.is_some() {
             let live = self.resource().await?;
-            let lack = milvus_resource::healthy(&live).err();
-            let named = lack.map(|lack| format!("Milvus {}: {lack}", self.state.instance));
+            let reason = milvus_resource::healthy(&live).err();
+            let named = reason.map(|reason| format!("Milvus {}: {reason}", self.state.instance));
             return Ok(named.into_iter().collect());
         }
-        let mut lacks = Vec::new();
+        let mut unmet = Vec::new();
         for workload in &self.state.workloads {
             let image = self.state.image_of(workload, new);
             let live = self.deployment(workload).await?;
             let found = image_of(&live, &workload.container).unwrap_or_default();
             let is_old = image_version(found).is_some_and(|one| !one.has_2_2_layout());
             if new && is_old && found != image && replicas(&live) != 0 {
-                *replaced.borrow_mut() = Some(format!("{} with {found}", workload.name));
-                return Ok(Vec::new());
+                let started = format!("{} with {found}", workload.name);
+                return Err(StageError::Restarted(started));
             }
             let generation = live.metadata.generation.unwrap_or(0);
             let pods = self.client.pods_of(Some(&live)).await?;
-            if let Some(lack) = unhealthy(&live, &pods, workload, image, generation) {
-                lacks.push(format!("Deployment {}: {lack}", workload.name));
+            if let Some(reason) = unhealthy(&live, &pods, workload, image, generation) {
+                unmet.push(format!("Deployment {}: {reason}", workload.name));
             }
         }
-        Ok(lacks)
+        Ok(unmet)
     }
 }
 
-/// Changes an object as it was just read.
-async fn unless_contended(
+/// Changes an object as it was just read, and retries on a conflict.
+async fn retry_conflicts(
     what: &str,
     change: impl AsyncFnMut() -> Result<Result<(), ClientError>, StageError>,
 ) -> Result<(), StageError> {
@@ -359,8 +352,8 @@ async fn unless_contended(
     }
 }
 
-/// The number of pods, and the first of them.
-fn some_of(pods: &[String]) -> String {
+/// The number of pods, and the first name.
+fn pod_summary(pods: &[String]) -> String {
     match pods {
         [pod] => format!("pod {pod}"),
         [first, ..] => format!("{} pods ({first}, …)", pods.len()),

@@ -5,25 +5,25 @@ use k8s_openapi::api::core::v1::Pod;
 use super::output::{connection_hint, could_not_reach_etcd, errors_found, final_error};
 use crate::CONTAINER;
 use crate::client::ClientError;
-use crate::condition::{ended, is_worth_another_attempt, meaning, problem};
+use crate::condition::{exit_code_meaning, is_retriable, problem, terminated};
 use crate::manifest::job::{NEW_IMAGE_CODE, NEW_IMAGE_CONTAINER};
 
 pub(crate) enum JobFailure {
     Ended {
         why: String,
-        /// Whether the same may succeed in another attempt.
+        /// Whether another attempt may succeed.
         again: bool,
         /// Whether the program could not reach etcd.
         unreachable: bool,
         output: String,
     },
-    /// It takes too long, and must not be cut short.
+    /// The Job takes too long and must not be interrupted.
     StillRunning(String),
     Client(ClientError),
 }
 
 impl JobFailure {
-    /// It ended before its program did.
+    /// The Job ended before its program did.
     pub(super) fn deleted(why: String, again: bool) -> Self {
         Self::Ended {
             why,
@@ -40,16 +40,16 @@ impl From<ClientError> for JobFailure {
     }
 }
 
-/// Whether a warning about a Job says that admission refuses its pods: a quota, a limit range, a policy.
+/// Whether a warning about a Job says that admission rejects its pods: a quota, a limit range, a policy.
 pub(super) fn is_refused(said: &str) -> bool {
     let refused = [" is forbidden: ", " denied the request"];
     said.starts_with("FailedCreate: ") && refused.iter().any(|words| said.contains(words))
 }
 
-/// Why a failed Job failed; `text` is everything that its pods printed.
+/// Why a Job failed; `text` is the output of its pods.
 pub(super) fn failed(name: &str, reason: &str, pods: &[Pod], text: &str) -> JobFailure {
-    // A pod that was deleted is gone; what is left of an evicted one has no exit code.
-    let last = pods.iter().rev().find_map(|pod| ended(pod, CONTAINER));
+    // A deleted pod is not listed; an evicted one has no exit code.
+    let last = pods.iter().rev().find_map(|pod| terminated(pod, CONTAINER));
     let why = match &last {
         Some(ended) => {
             let message = final_error(text).or_else(|| errors_found(text));
@@ -57,8 +57,8 @@ pub(super) fn failed(name: &str, reason: &str, pods: &[Pod], text: &str) -> JobF
                 .map(|words| format!(": {words}"))
                 .unwrap_or_default();
             let hint = connection_hint(text).unwrap_or_default();
-            let (code, meaning) = (ended.exit_code, meaning(ended.exit_code));
-            // The kubelet's word for an exit code that is not 0.
+            let (code, meaning) = (ended.exit_code, exit_code_meaning(ended.exit_code));
+            // The kubelet's generic reason for an exit code that is not 0.
             let reason = ended.reason.iter().filter(|reason| *reason != "Error");
             let reason: String = reason.map(|reason| format!(", {reason}")).collect();
             format!("the Job {name} ended with exit code {code} ({meaning}{reason}){message}{hint}")
@@ -75,12 +75,12 @@ pub(super) fn failed(name: &str, reason: &str, pods: &[Pod], text: &str) -> JobF
         why,
         unreachable: last.is_some() && could_not_reach_etcd(text),
         output: text.to_owned(),
-        again: is_worth_another_attempt(last.map(|ended| ended.exit_code))
+        again: is_retriable(last.map(|ended| ended.exit_code))
             && !pods.iter().any(|pod| init_failure(pod).is_some()),
     }
 }
 
-/// The image of the new release does not even run a shell.
+/// Why the init container failed: the image of the new release cannot run a shell.
 fn init_failure(pod: &Pod) -> Option<String> {
     let mut statuses = pod
         .status
@@ -88,12 +88,12 @@ fn init_failure(pod: &Pod) -> Option<String> {
         .init_container_statuses
         .iter()
         .flatten();
-    let proof = statuses.find(|status| status.name == NEW_IMAGE_CONTAINER)?;
-    let ended = proof.state.as_ref()?.terminated.as_ref()?;
+    let image_test = statuses.find(|status| status.name == NEW_IMAGE_CONTAINER)?;
+    let ended = image_test.state.as_ref()?.terminated.as_ref()?;
     (ended.exit_code != 0).then(|| {
         format!(
             "image {} does not run a shell here (exit code {}, {}: {}); skip this check with --accept {NEW_IMAGE_CODE}",
-            proof.image,
+            image_test.image,
             ended.exit_code,
             ended.reason.as_deref().unwrap_or("no reason"),
             ended.message.as_deref().unwrap_or("no message"),
@@ -123,7 +123,7 @@ mod tests {
             "the Job j ended with exit code 3 (refused; nothing was changed): no"
         );
         let killed = why(137, "OOMKilled");
-        assert!(killed.contains("went away, OOMKilled)"), "{killed}");
+        assert!(killed.contains("was lost, OOMKilled)"), "{killed}");
     }
 
     /// Messages of a real job controller.

@@ -1,11 +1,11 @@
-//! What a Job's program printed: its report, and why it failed.
+//! Reads the output of a Job's program: its report, and why it failed.
 
 use serde::de::DeserializeOwned;
 
 use milvus_meta::finding::Severity;
 use milvus_meta::transform::PlanReport;
 
-/// The program's own words about its failure: its error line, from the log or the message.
+/// The program's error message, from its log or its termination message.
 pub(super) fn final_error(text: &str) -> Option<String> {
     let line = text.lines().rev().find(|line| {
         let plain = line.trim_start();
@@ -16,13 +16,13 @@ pub(super) fn final_error(text: &str) -> Option<String> {
     Some(message.unwrap_or_else(|| line.trim_start().trim_start_matches("error: ").to_owned()))
 }
 
-/// Whether a line of a Job's log is for users: not the report, which this program reads, and not a
-/// command, which runs only in the Job's container.
+/// Whether a line of a Job's log is for users. The report is for this program, and commands run
+/// only in the Job's container.
 pub(super) fn is_for_users(line: &str) -> bool {
     !line.starts_with("{\"") && !line.trim_start().starts_with("next: ")
 }
 
-/// Which option is missing where etcd wants a user, or speaks TLS.
+/// Suggests the missing option if etcd requires a user, or TLS.
 pub(super) fn connection_hint(text: &str) -> Option<&'static str> {
     let lower = text.to_ascii_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
@@ -45,7 +45,7 @@ pub(super) fn connection_hint(text: &str) -> Option<&'static str> {
     }
 }
 
-/// Whether the program said that it could not reach etcd, in the failure that it leaves.
+/// Whether the program reported in its failure that it could not reach etcd.
 pub(super) fn could_not_reach_etcd(text: &str) -> bool {
     let failures = text.lines().rev().filter(|line| line.starts_with('{'));
     let mut parsed =
@@ -54,7 +54,7 @@ pub(super) fn could_not_reach_etcd(text: &str) -> bool {
     last.is_some_and(|failure| failure["unreachable"] == true)
 }
 
-/// The errors of a plan: it prints them as findings.
+/// The errors of a plan, which prints them as findings.
 pub(super) fn errors_found(text: &str) -> Option<String> {
     let plan: PlanReport = report(text)?;
     let errors: Vec<_> = plan
@@ -70,7 +70,7 @@ pub(super) fn errors_found(text: &str) -> Option<String> {
     Some(format!("{} ({}){others}", first.message, first.key))
 }
 
-/// The last report of a kind in the output of a pod: one line of JSON.
+/// The last report of type `T` in the output of a pod: one line of JSON.
 pub(crate) fn report<T: DeserializeOwned>(text: &str) -> Option<T> {
     let lines = text.lines().rev().filter(|line| line.starts_with('{'));
     lines
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secured_etcd_is_answered_with_its_option() {
+    fn a_secured_etcd_error_names_the_missing_option() {
         let reported = |text: &str| connection_hint(text).unwrap_or_default();
         assert!(reported("etcdserver: user name is empty").contains("--etcd-secret"));
         assert!(reported("invalid peer certificate: UnknownIssuer").contains("--etcd-tls-secret"));

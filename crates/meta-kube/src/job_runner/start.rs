@@ -1,4 +1,4 @@
-//! What keeps a Job from starting.
+//! Why a Job does not start.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use crate::client::ClientError;
 use crate::condition::{claim_problem, problem};
 use crate::state::UpgradeState;
 
-/// How long an image or a container may look as if it could not start; some problems pass.
+/// How long an image or container problem may last; some are temporary.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a node, a volume or a pod may be missing: all of them can be on their way.
+/// How long a node, a volume or a pod may be missing; all may still be provisioned.
 const SCHEDULING_TIMEOUT: Duration = Duration::from_secs(180);
 
 impl Runner<'_> {
-    /// What keeps a Job from starting, with what the cluster says of it, and how long that may last.
+    /// Returns why a Job does not start, with the cluster's message, and how long that may last.
     pub(super) async fn start_problem(
         &self,
         state: &UpgradeState,
@@ -35,14 +35,14 @@ impl Runner<'_> {
             None => {
                 let said = self.client.warning("Job", name).await;
                 if let Some(said) = said.as_deref().filter(|said| is_refused(said)) {
-                    // Each try is for a pod of another name, and refused like this one.
+                    // Every retry creates a pod with another name, which is rejected too.
                     let reported = format!("the API server refuses its pod ({said})");
                     return Ok((Some(reported), Duration::ZERO));
                 }
                 let said = said.map(|said| format!(" ({said})")).unwrap_or_default();
-                reasons.push(format!("no pod was made for it{said}"));
+                reasons.push(format!("no pod was created for it{said}"));
             }
-            // A pod that cannot be placed, or whose volumes cannot be mounted, says so in events only.
+            // Scheduling and mount failures are only reported in events.
             Some(pod) if reasons.is_empty() => {
                 reasons.extend(self.client.warning("Pod", pod).await);
             }
@@ -65,7 +65,7 @@ impl Runner<'_> {
         state: &UpgradeState,
         pods: &[Pod],
     ) -> Result<Option<String>, ClientError> {
-        // A pod on a node has its volume; before, a claim may rightly wait for the pod.
+        // A pod on a node has its volume; before that, the claim may be waiting for the pod.
         if state.claim.is_empty() || pods.is_empty() || !pods.iter().all(is_unplaced) {
             return Ok(None);
         }

@@ -5,7 +5,7 @@ use crate::job_kind::JobKind;
 use crate::state::UpgradeState;
 use crate::{BACKUP_FOLDER, CONFIG_FOLDER};
 
-/// The arguments of the program. The official tool's commands are given in its form.
+/// Returns the arguments of the program. Commands of the official tool use its syntax.
 pub(crate) fn arguments(kind: JobKind, state: &UpgradeState) -> Vec<String> {
     let config = |name: &str| format!("{CONFIG_FOLDER}/{name}.yaml");
     let command = |name: &str, file: &str, more: &[&str]| {
@@ -17,14 +17,14 @@ pub(crate) fn arguments(kind: JobKind, state: &UpgradeState) -> Vec<String> {
         JobKind::Backup | JobKind::Migrate | JobKind::Rollback => {
             vec![format!("-config={}", config(kind.name()))]
         }
-        // While Milvus still runs: a volume that takes no backup is found now, not after the stop.
-        JobKind::Status if state.stage.row().proves && !state.claim.is_empty() => {
+        // Milvus still runs: an unwritable volume is detected now, not after the stop.
+        JobKind::Status if state.stage.row().is_probe && !state.claim.is_empty() => {
             let folder = ["--backup-folder", BACKUP_FOLDER, "--report-only"];
             command("status", "migrate", &folder)
         }
         // The orchestrator checks the report.
         JobKind::Status => command("status", "migrate", &["--report-only"]),
-        // Milvus still runs, and is stopped only for a valid plan.
+        // Milvus still runs, and is stopped only if the plan is valid.
         JobKind::Plan => command("plan", "migrate", &["--ignore-sessions"]),
         JobKind::Verify if state.has_backup => {
             command("verify", "migrate", &["--backup", &state.backup_file])
@@ -56,7 +56,7 @@ mod tests {
     use crate::state::tests::example;
 
     #[test]
-    fn the_volume_is_tried_only_before_the_stop() {
+    fn the_volume_is_tested_only_before_the_stop() {
         let mut state = example();
         let tries = |state: &UpgradeState, kind: JobKind| {
             let arguments = super::arguments(kind, state);
@@ -66,7 +66,7 @@ mod tests {
         assert!(tries(&state, JobKind::Status));
         assert!(!tries(&state, JobKind::Plan));
         state.stage = Stage::DRAIN;
-        assert!(!tries(&state, JobKind::Status), "no time is lost later");
+        assert!(!tries(&state, JobKind::Status), "later it would cost time");
         state.stage = Stage::PROBE;
         state.claim = String::new();
         assert!(!tries(&state, JobKind::Status), "preflight has no volume");

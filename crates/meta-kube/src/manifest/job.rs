@@ -13,19 +13,20 @@ use crate::{
     TERMINATION_VARIABLE, TLS_FOLDER, config_name, job_name,
 };
 
-/// Where the kubelet looks for the termination message.
+/// The file from which the kubelet reads the termination message.
 const TERMINATION_FILE: &str = "/dev/termination-log";
-/// The container that proves the new release's image.
+/// The container that tests the new release's image.
 pub(crate) const NEW_IMAGE_CONTAINER: &str = "new-release";
-/// The code of the finding about an image that cannot be tried.
+/// The code of the finding about an image that cannot be tested.
 pub(crate) const NEW_IMAGE_CODE: &str = "new-image";
-/// Who the program runs as, where the Milvus pods do not say.
+/// The user of the program if the Milvus pods name none.
 const USER: i64 = 1000;
 
-/// The Job.
+/// Builds the manifest of a Job.
 ///
-/// One pod, no second try by itself: whether to try again is decided outside, where the reason of the
-/// failure is known. No deadline either: it would kill a migration in the middle of writing.
+/// The Job has one pod and no backoff: whether to retry is decided outside, where the reason of the
+/// failure is known. It has no deadline either, which would kill a migration in the middle of
+/// writing.
 pub(crate) fn job(state: &UpgradeState, step: JobKind, attempt: u32) -> Value {
     let mut labels = super::labels(&state.instance);
     labels.insert(LABEL_OPERATION.to_owned(), state.operation.clone());
@@ -42,7 +43,7 @@ pub(crate) fn job(state: &UpgradeState, step: JobKind, attempt: u32) -> Value {
             "backoffLimit": 0,
             "completions": 1,
             "parallelism": 1,
-            // Older servers drop this field; the lock in etcd is what really keeps two apart.
+            // Older servers drop this field; the lock in etcd is what prevents two writers.
             "podReplacementPolicy": "Failed",
             "template": {
                 "metadata": {"labels": labels, "annotations": quiet},
@@ -73,7 +74,7 @@ fn pod(state: &UpgradeState, step: JobKind) -> Value {
     })
 }
 
-/// The security context of the Milvus pods, where they have one, held to a user that is not root.
+/// The security context of the Milvus pods, if they have one, restricted to a user other than root.
 fn security(shape: &PodShape) -> Value {
     let given = shape.security.clone().filter(Value::is_object);
     let mut context = given.unwrap_or_else(|| json!({}));
@@ -85,7 +86,7 @@ fn security(shape: &PodShape) -> Value {
         None => {
             let user = not_root("runAsUser").unwrap_or(USER);
             let group = not_root("runAsGroup").unwrap_or(user);
-            // The volume has to be writable for that user.
+            // The volume must be writable for that user.
             [user, group, id("fsGroup").unwrap_or(user)].map(Some)
         }
     };
@@ -99,12 +100,12 @@ fn security(shape: &PodShape) -> Value {
     context
 }
 
-/// Before Milvus is stopped, the new release's image has to be one that a node can pull and run: its
-/// shell does nothing, before the Job's own work.
+/// An init container with the new release's image, used before Milvus is stopped: it proves that a
+/// node can pull and run the image. Its shell does nothing.
 fn new_image(state: &UpgradeState, step: JobKind) -> Option<Value> {
-    let proves = state.stage.row().proves && step == JobKind::Status;
+    let is_probe = state.stage.row().is_probe && step == JobKind::Status;
     let accepted = state.accepted.iter().any(|code| code == NEW_IMAGE_CODE);
-    (proves && !accepted && !state.image.is_empty()).then(|| {
+    (is_probe && !accepted && !state.image.is_empty()).then(|| {
         json!({
             "name": NEW_IMAGE_CONTAINER,
             "image": state.image,
@@ -116,14 +117,14 @@ fn new_image(state: &UpgradeState, step: JobKind) -> Option<Value> {
     })
 }
 
-/// What a container requests and may use: as given, else the default within the limits.
+/// The requests and limits of a container: as given, else the default within the limits.
 fn resources(shape: &PodShape) -> Value {
     let requests = with_usual_requests(&shape.requests, &shape.limits);
     let limits = Some(&shape.limits).filter(|limits| !limits.is_empty());
     json!({"requests": requests, "limits": limits})
 }
 
-/// What no container of ours may do.
+/// The security context of all our containers.
 fn confined() -> Value {
     json!({
         "allowPrivilegeEscalation": false,
@@ -162,7 +163,7 @@ fn environment(etcd: &EtcdTarget) -> Vec<Value> {
     variables
 }
 
-/// The volumes of the pod, and where its container mounts them.
+/// The volumes of the pod, and the mounts of its container.
 fn volumes(state: &UpgradeState) -> (Vec<Value>, Vec<Value>) {
     let config = json!({"name": config_name(&state.operation)});
     let mut volumes = vec![
@@ -197,7 +198,7 @@ mod tests {
     use k8s_openapi::api::core::v1::PodSpec;
     use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-    /// The manifest as the API server reads it: with every member.
+    /// The manifest as the API server reads it; no field is unknown.
     fn job(state: &UpgradeState, step: JobKind, attempt: u32) -> Job {
         let manifest = super::job(state, step, attempt);
         let read: Job = serde_json::from_value(manifest.clone()).unwrap();
@@ -313,27 +314,27 @@ mod tests {
         assert_eq!(pod.tolerations.unwrap()[0].key.as_deref(), Some("milvus"));
         assert_eq!(pod.service_account_name.as_deref(), Some("milvus"));
         let security = pod.security_context.unwrap();
-        assert_eq!(security.run_as_user, Some(1000), "root is not taken over");
+        assert_eq!(security.run_as_user, Some(1000), "root is not inherited");
         assert_eq!(security.fs_group, Some(77));
         assert_eq!(security.supplemental_groups, Some(vec![5]));
     }
 
     #[test]
-    fn the_new_image_is_tried_before_the_stop() {
+    fn the_new_image_is_tested_before_the_stop() {
         let mut state = example();
         state.stage = Stage::PROBE;
-        let proof = |state: &UpgradeState, step| spec(state, step).init_containers;
-        let made = proof(&state, JobKind::Status).unwrap();
+        let image_test = |state: &UpgradeState, step| spec(state, step).init_containers;
+        let made = image_test(&state, JobKind::Status).unwrap();
         assert_eq!(made[0].image.as_deref(), Some("milvusdb/milvus:v2.2.16"));
-        assert_eq!(proof(&state, JobKind::Plan), None);
+        assert_eq!(image_test(&state, JobKind::Plan), None);
         state.accepted = vec![NEW_IMAGE_CODE.to_owned()];
-        assert_eq!(proof(&state, JobKind::Status), None);
+        assert_eq!(image_test(&state, JobKind::Status), None);
         state.accepted.clear();
         state.stage = Stage::DRAIN;
         assert_eq!(
-            proof(&state, JobKind::Status),
+            image_test(&state, JobKind::Status),
             None,
-            "no time is lost later"
+            "later it would cost time"
         );
     }
 

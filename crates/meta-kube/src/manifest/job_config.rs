@@ -8,14 +8,15 @@ use super::without_nulls;
 use crate::TLS_FOLDER;
 use crate::state::UpgradeState;
 
-/// How long the first Job after the stop waits at most for Milvus' sessions to end: their leases outlive the pods.
+/// Maximum time that the first Job after the stop waits for Milvus' sessions to end: their leases
+/// outlive the pods.
 const SESSION_WAIT_S: u64 = 300;
 
-/// How long a Job waits for sessions: it ends before the timeout of the step, to report which sessions are left.
+/// How long a Job waits for sessions. It ends before the timeout of the step, to report the
+/// remaining sessions.
 pub(crate) fn session_wait(state: &UpgradeState) -> String {
-    let within = state.timeout_s.map(|timeout| timeout * 3 / 4);
-    let seconds = within.map_or(SESSION_WAIT_S, |within| within.min(SESSION_WAIT_S));
-    format!("{seconds}s")
+    let within = state.timeout_s * 3 / 4;
+    format!("{}s", within.min(SESSION_WAIT_S))
 }
 
 pub(crate) fn files(state: &UpgradeState) -> BTreeMap<String, String> {
@@ -27,7 +28,7 @@ pub(crate) fn files(state: &UpgradeState) -> BTreeMap<String, String> {
     ])
 }
 
-/// One file, as the official tool reads it.
+/// One file, in the format of the official tool.
 fn text(state: &UpgradeState, command: &str) -> String {
     let etcd = &state.etcd;
     let path = |key: &Option<String>| key.as_ref().map(|key| format!("{TLS_FOLDER}/{key}"));
@@ -39,7 +40,7 @@ fn text(state: &UpgradeState, command: &str) -> String {
             "tlsKey": path(&tls.key),
         })
     });
-    // User and password come from the environment, filled in from the Secret.
+    // User and password come from the environment, which is filled from the Secret.
     let auth = etcd.credentials.as_ref().map(|_| json!({"enabled": true}));
     let file = without_nulls(json!({
         "cmd": {"type": command},
@@ -61,7 +62,7 @@ fn text(state: &UpgradeState, command: &str) -> String {
             "ssl": ssl,
         },
     }));
-    // A tree of texts and truth values cannot fail to become YAML.
+    // A tree of texts and booleans always serializes.
     serde_saphyr::to_string(&file).unwrap_or_default()
 }
 
@@ -76,10 +77,10 @@ mod tests {
     #[test]
     fn a_job_waits_for_sessions_within_the_timeout() {
         let mut state = example();
-        for (timeout, expected) in [(None, "300s"), (Some(900), "300s"), (Some(120), "90s")] {
+        for (timeout, expected) in [(900, "300s"), (120, "90s")] {
             state.timeout_s = timeout;
             let line = format!("waitSessions: {expected}\n");
-            assert!(files(&state)["backup.yaml"].contains(&line), "{timeout:?}");
+            assert!(files(&state)["backup.yaml"].contains(&line), "{timeout}");
         }
     }
 
@@ -115,7 +116,7 @@ mod tests {
         assert_eq!(read, expected.map(|(path, value)| (path.to_owned(), value)));
     }
 
-    /// The file is YAML as people write it, and no value becomes something else.
+    /// The file is block-style YAML, and no value changes its type.
     #[test]
     fn values_are_read_as_they_are_written() {
         for value in [

@@ -1,4 +1,4 @@
-//! The custom resource, saved, stopped and started.
+//! Saving, stopping and starting a custom resource.
 
 use super::*;
 
@@ -38,11 +38,11 @@ fn refusals(resource: &Value, upgrades: &[MilvusUpgrade]) -> Vec<String> {
     super::refusals(&read(resource), upgrades)
 }
 
-fn stopped(resource: &Value) -> Result<(), Lack> {
+fn stopped(resource: &Value) -> Result<(), Unmet> {
     super::stopped(&read(resource))
 }
 
-fn healthy(resource: &Value) -> Result<(), Lack> {
+fn healthy(resource: &Value) -> Result<(), Unmet> {
     super::healthy(&read(resource))
 }
 
@@ -87,7 +87,7 @@ fn changed_counts_are_saved_and_our_stop_is_not() {
     let groups = json!([{"name": "a", "replicas": 6}]);
     assert_eq!(component("queryNode").groups, Some(groups));
     assert_eq!(component("streamingNode").replicas, Some(1));
-    // Killed after the stop, with one component scaled by a user since.
+    // The process died after the stop, and a user has scaled one component since.
     merge(&mut live, &stop_patch(&counted));
     assert_eq!(with_current_counts(&counted, &live), counted);
     let one = json!({"spec": {"components": {"proxy": {"replicas": 1}}}});
@@ -113,7 +113,7 @@ fn counts_are_restored_present_or_absent() {
     for (name, component) in before["spec"]["components"].as_object().unwrap() {
         assert_eq!(&live["spec"]["components"][name], component, "{name}");
     }
-    // What the resource did not name is not named afterwards either.
+    // Components that the resource did not contain are removed again.
     let components = live["spec"]["components"].as_object().unwrap();
     assert!(!components.contains_key("rootCoord"), "{components:?}");
 }

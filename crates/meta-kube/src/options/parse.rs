@@ -1,11 +1,11 @@
-//! Labels, amounts, tolerations and users as they are typed.
+//! Parses labels, amounts, tolerations and users from the command line.
 
 use serde_json::{Value, json};
 
 use super::PodUser;
 use crate::quantity::number;
 
-/// `key=value`.
+/// Parses `key=value`.
 pub(super) fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -13,7 +13,7 @@ pub(super) fn label(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// `cpu=100m`.
+/// Parses `cpu=100m`.
 pub(super) fn amount(text: &str) -> Result<(String, String), String> {
     let (name, amount) = label(text)?;
     let known = matches!(name.as_str(), "cpu" | "memory" | "ephemeral-storage");
@@ -24,7 +24,7 @@ pub(super) fn amount(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// `10Gi`.
+/// Parses `10Gi`.
 pub(super) fn size(text: &str) -> Result<String, String> {
     match number(text) {
         Some(bytes) if bytes > 0.0 => Ok(text.to_owned()),
@@ -32,7 +32,7 @@ pub(super) fn size(text: &str) -> Result<String, String> {
     }
 }
 
-/// `namespace`, or a user id that is not root's.
+/// Parses `namespace`, or a user id other than root's.
 pub(super) fn user(text: &str) -> Result<PodUser, String> {
     match text.parse::<i64>() {
         Ok(id) if id > 0 => Ok(PodUser::Id(id)),
@@ -41,14 +41,14 @@ pub(super) fn user(text: &str) -> Result<PodUser, String> {
     }
 }
 
-/// `key`, `key=value`, each with `:effect`.
+/// Parses `key` or `key=value`, either with `:effect`.
 pub(super) fn toleration(text: &str) -> Result<Value, String> {
     let (taint, effect) = match text.split_once(':') {
         Some((taint, effect)) => (taint, Some(effect)),
         None => (text, None),
     };
     if effect.is_some_and(|one| !["NoSchedule", "PreferNoSchedule", "NoExecute"].contains(&one)) {
-        return Err("the effect has to be NoSchedule, PreferNoSchedule or NoExecute".to_owned());
+        return Err("the effect must be NoSchedule, PreferNoSchedule or NoExecute".to_owned());
     }
     let mut toleration = match taint.split_once('=') {
         Some((key, value)) => json!({"key": key, "operator": "Equal", "value": value}),
@@ -63,7 +63,7 @@ pub(super) fn toleration(text: &str) -> Result<Value, String> {
     Ok(toleration)
 }
 
-/// A toleration as it was typed.
+/// Formats a toleration as it is given on the command line.
 pub fn toleration_text(toleration: &Value) -> String {
     let part = |name: &str, before: &str| match toleration[name].as_str() {
         Some(text) => format!("{before}{text}"),
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amounts_are_of_what_a_container_uses() {
+    fn amounts_name_a_container_resource() {
         let cpu = ("cpu".to_owned(), "100m".to_owned());
         assert_eq!(amount("cpu=100m"), Ok(cpu));
         for wrong in [
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_is_an_id_or_the_namespaces() {
+    fn a_user_is_an_id_or_left_to_the_namespace() {
         assert_eq!(user("7"), Ok(PodUser::Id(7)));
         assert_eq!(user("namespace"), Ok(PodUser::Namespace));
         assert_eq!(PodUser::Namespace.to_string(), "namespace");
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn tolerations_are_read_and_written_alike() {
+    fn tolerations_round_trip() {
         for text in [
             "milvus",
             "milvus=yes",

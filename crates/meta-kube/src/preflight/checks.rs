@@ -1,7 +1,7 @@
-//! What blocks an upgrade, and what is worth knowing before it.
+//! The checks that find what blocks an upgrade, or should be known before it.
 
 use super::{Facts, target};
-use crate::condition::{at_rest, is_paused};
+use crate::condition::{is_paused, rollout_complete};
 use crate::discovery::image_version;
 use crate::options::{PodUser, UpgradeOptions, severity};
 use crate::start_checks::paused;
@@ -27,7 +27,7 @@ pub(crate) use releases::{CODE as RELEASES, release_findings};
 use scaled_down::{check_stopped, started};
 pub(crate) use storage_roots::check_storage_roots;
 
-/// A finding about the cluster, which is of no key.
+/// A finding about the cluster, which has no key.
 pub(crate) fn cluster_finding(severity: Severity, code: &str, message: String) -> Finding {
     Finding {
         severity,
@@ -37,7 +37,7 @@ pub(crate) fn cluster_finding(severity: Severity, code: &str, message: String) -
     }
 }
 
-/// Sorts findings, the worst first, and those with the same code next to each other.
+/// Sorts findings: the worst first, then by code.
 pub(super) fn sort(findings: &mut [Finding]) {
     findings.sort_by(|a, b| (a.severity, &a.code).cmp(&(b.severity, &b.code)));
 }
@@ -79,7 +79,7 @@ pub(crate) fn check(facts: &Facts, options: &UpgradeOptions) -> Vec<Finding> {
     check_rights(facts, &mut findings);
     check_workloads(facts, &mut findings);
     if is_nowhere(facts) {
-        // Everything else would follow from it.
+        // Everything else would be a consequence.
         return findings.sorted();
     }
     if let Some(holder) = &facts.active_orchestrator {
@@ -99,7 +99,7 @@ pub(crate) fn check(facts: &Facts, options: &UpgradeOptions) -> Vec<Finding> {
     findings.sorted()
 }
 
-/// Checks what a Job found in etcd; `runs` says whether Milvus runs meanwhile.
+/// Checks what a Job found in etcd; `runs` says whether Milvus runs.
 pub(crate) fn check_metadata(
     status: &StatusReport,
     target: &EtcdTarget,
@@ -120,7 +120,7 @@ pub(crate) fn check_metadata(
             "already-2-2",
             format!("the metadata below {root} has the 2.2 layout already"),
         ),
-        // The plan decides whether what is in both layouts contradicts.
+        // The plan decides whether the records of both layouts contradict each other.
         Layout::V2_1 | Layout::Staged | Layout::Mixed | Layout::Empty => {}
     }
     if runs && status.sessions.is_empty() && status.layout != Layout::Empty {
@@ -150,7 +150,7 @@ pub(crate) fn check_metadata(
     findings.sorted()
 }
 
-/// Whether a restore is unfinished: then the layout says nothing.
+/// Whether a restore is unfinished; then the layout is meaningless.
 pub(crate) fn is_restoring(status: &StatusReport) -> bool {
     let journal = status.journal.as_ref();
     journal.is_some_and(|journal| journal["phase"] == "restoring")
@@ -190,9 +190,9 @@ fn check_workloads(facts: &Facts, findings: &mut Findings<'_>) {
             continue;
         };
         if !is_paused(deployment)
-            && let Err(lack) = at_rest(deployment)
+            && let Err(reason) = rollout_complete(deployment)
         {
-            findings.error("not-at-rest", format!("Deployment {name}: {lack}"));
+            findings.error("not-at-rest", format!("Deployment {name}: {reason}"));
         }
     }
     let deployments = workloads.found.iter();
@@ -202,7 +202,7 @@ fn check_workloads(facts: &Facts, findings: &mut Findings<'_>) {
     }
 }
 
-/// Whether nothing of the instance was found, though it could have been.
+/// Whether nothing of the instance was found, although Deployments can be listed.
 fn is_nowhere(facts: &Facts) -> bool {
     let may_list = facts.may_read(&["deployments"]);
     let workloads = &facts.workloads;
@@ -221,7 +221,8 @@ pub(crate) fn no_instance(facts: &Facts) -> String {
     )
 }
 
-/// Where the platform assigns the users of pods (OpenShift), pods that name another one are rejected.
+/// Reports a user id that the platform (OpenShift) would reject, because it assigns the users of
+/// pods itself.
 fn check_user(facts: &Facts, options: &UpgradeOptions, findings: &mut Findings<'_>) {
     let range = facts.user_range.as_deref();
     match options.pods.user {
@@ -249,7 +250,7 @@ fn check_user(facts: &Facts, options: &UpgradeOptions, findings: &mut Findings<'
     }
 }
 
-/// Whether an id is in a range, `first/count` or `first-last`; a range in another form is not checked.
+/// Whether an id is in a range, `first/count` or `first-last`; ranges of another form are not checked.
 fn lies_in(id: i64, range: &str) -> bool {
     let number = |text: &str| text.trim().parse::<i64>().ok();
     let bounds = match (range.split_once('/'), range.split_once('-')) {
@@ -264,8 +265,12 @@ fn lies_in(id: i64, range: &str) -> bool {
 
 fn check_versions(facts: &Facts, options: &UpgradeOptions, findings: &mut Findings<'_>) {
     if let Some(source) = &options.source {
-        let all = facts.workloads.found.iter().filter(|_| !facts.is_operators);
-        let operators = facts.serving().filter(|_| facts.is_operators);
+        let all = facts
+            .workloads
+            .found
+            .iter()
+            .filter(|_| !facts.is_operator_managed);
+        let operators = facts.serving().filter(|_| facts.is_operator_managed);
         for workload in all.chain(operators) {
             let (name, image) = (&workload.name, &workload.image);
             let version = tagged(image, &format!(" of {name}"), findings);
@@ -365,20 +370,20 @@ fn check_storage(facts: &Facts, options: &UpgradeOptions, findings: &mut Finding
     let Some(classes) = &storage.classes else {
         return;
     };
-    let there = match classes.as_slice() {
+    let available = match classes.as_slice() {
         [] => "none".to_owned(),
         classes => classes.join(", "),
     };
     match &options.storage_class {
         Some(wanted) if !wanted.is_empty() && !classes.contains(wanted) => findings.error(
             "storage-class",
-            format!("there is no storage class {wanted}; there are: {there}"),
+            format!("storage class {wanted} does not exist; available: {available}"),
         ),
         None if storage.default_class.is_none() => findings.warning(
             "storage-class",
             format!(
-                "no storage class is the default one: unless a volume waits for the backup's claim, name a class \
-                 with -c, or a claim with --backup-pvc; there are: {there}"
+                "no storage class is marked as the default: name a class with -c, or a claim with --backup-pvc, \
+                 unless a volume is reserved for the backup's claim; available: {available}"
             ),
         ),
         Some(_) | None => {}

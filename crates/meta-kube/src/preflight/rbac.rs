@@ -1,13 +1,13 @@
-//! The rights that an upgrade needs: what `deploy/rbac.yaml` gives.
+//! The rights that an upgrade needs, as in `deploy/rbac.yaml`.
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Right {
-    /// Empty for the core.
+    /// The API group; empty for the core group.
     pub group: &'static str,
-    /// With its subresource: `pods/log`.
+    /// The resource with its subresource: `pods/log`.
     pub resource: &'static str,
     pub verb: &'static str,
-    /// The one object that is meant; `None` for all.
+    /// The object that the right is limited to; `None` for all.
     pub name: Option<String>,
 }
 
@@ -24,7 +24,7 @@ impl std::fmt::Display for Right {
     }
 }
 
-/// The rights that every upgrade needs, and those that only an operator-managed instance does.
+/// The rights that an upgrade needs, with those for an operator-managed instance or for Deployments.
 pub fn rights(operator_managed: bool) -> Vec<Right> {
     let all: &[(&str, &str, &[&str])] = &[
         ("apps", "deployments", &["get", "list"]),
@@ -63,7 +63,7 @@ pub fn rights(operator_managed: bool) -> Vec<Right> {
     rights.collect()
 }
 
-/// The right to look which certificates a Secret holds.
+/// The right to read which certificates a Secret contains.
 pub(crate) fn secret_right(name: &str) -> Right {
     Right {
         group: "",

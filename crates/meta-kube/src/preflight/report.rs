@@ -1,4 +1,4 @@
-//! The report of preflight: which way the upgrade goes, and the exact next command.
+//! The report of preflight: the upgrade path, and the exact next command.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,21 +15,21 @@ use milvus_meta::finding::{Finding, Severity};
 use milvus_meta::layout::Layout;
 use milvus_meta::release::Release;
 
-/// Which way an instance is upgraded.
+/// How an instance is upgraded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UpgradePath {
-    /// 2.1 to 2.2: the metadata has to be migrated.
+    /// 2.1 to 2.2: the metadata must be migrated.
     MetadataMigration,
     /// Within 2.2 from below 2.2.3: a new image, with a short interruption.
     ImageChange,
-    /// From 2.2.3 on, where nothing hinders it: one Deployment after the other.
+    /// From 2.2.3 on, if nothing prevents it: one Deployment after the other.
     RollingUpdate,
-    /// The wanted release is older than the one that runs.
+    /// The target release is older than the running one.
     Downgrade,
-    /// Below 2.1: that has to be reached first.
+    /// Below 2.1: upgrade to 2.1 first.
     TooOld,
-    /// It runs already what is asked for.
+    /// The target release is already running.
     Nothing,
     /// Neither the images nor the command line name a release.
     Unknown,
@@ -43,22 +43,22 @@ pub struct PreflightReport {
     pub managed_by: String,
     pub helm: Option<HelmRelease>,
     pub workloads: Vec<WorkloadReport>,
-    /// What of the instance is left alone.
+    /// Deployments of the instance that are not Milvus.
     pub left_alone: Vec<String>,
-    /// The release that runs, by its images.
+    /// The running release, by its images.
     pub running: Option<String>,
     pub wanted: Option<String>,
-    /// Where the metadata is, as it will be used.
+    /// The location of the metadata.
     pub etcd: EtcdTarget,
     pub storage: Storage,
-    /// What is in etcd; `None` unless it was inspected.
+    /// The metadata's status; `None` unless etcd was inspected.
     pub metadata: Option<StatusReport>,
     pub path: UpgradePath,
-    /// What to know, worst first.
+    /// The findings, the worst first.
     pub findings: Vec<Finding>,
-    /// Codes of the errors that are states of the moment: they end without a change of the plan.
+    /// Codes of the errors that are temporary: they end without a change of the plan.
     pub blocks_now: Vec<String>,
-    /// Whether an upgrade would start now: no finding is an error.
+    /// Whether an upgrade could start now: no finding is an error.
     pub ok: bool,
     pub next: String,
     #[serde(skip)]
@@ -118,10 +118,10 @@ fn workloads(facts: &Facts) -> Vec<WorkloadReport> {
     facts.workloads.found.iter().map(report).collect()
 }
 
-/// The report, with the exact next command.
+/// Checks the facts and returns the report, with the exact next command.
 pub(crate) fn report(facts: &Facts, options: &UpgradeOptions, etcd: EtcdTarget) -> PreflightReport {
     let running = running(facts);
-    // What is not given is the release that runs, and the newest one.
+    // The defaults are the running release and the newest one.
     let known = UpgradeOptions {
         source: running.clone().or(options.source.clone()),
         target: options.target.clone().or(Some(Release::LATEST_2_2)),
@@ -130,13 +130,13 @@ pub(crate) fn report(facts: &Facts, options: &UpgradeOptions, etcd: EtcdTarget) 
     let path = path(facts, &known);
     let mut findings = findings(facts, options, &etcd);
     if path == UpgradePath::RollingUpdate
-        && let Some(lack) = rolling_update::standby_lack(facts)
+        && let Some(reason) = rolling_update::standby_problem(facts)
     {
-        findings.push(cluster_finding(Severity::Warning, "active-standby", lack));
+        findings.push(cluster_finding(Severity::Warning, "active-standby", reason));
     }
     let managed_by = match (&facts.resource, &facts.helm) {
         (Some(_), _) => "operator",
-        (None, _) if facts.is_operators => "operator",
+        (None, _) if facts.is_operator_managed => "operator",
         (None, Some(_)) => "helm",
         (None, None) => "plain",
     };
@@ -163,7 +163,7 @@ pub(crate) fn report(facts: &Facts, options: &UpgradeOptions, etcd: EtcdTarget) 
     report
 }
 
-/// Errors that are states of the moment: something is under way, or has to be ended first.
+/// Codes of temporary errors: an operation is in progress, or must be ended first.
 const TEMPORARY: [&str; 9] = [
     "all-stopped",
     "at-work",
@@ -177,7 +177,7 @@ const TEMPORARY: [&str; 9] = [
 ];
 
 impl PreflightReport {
-    /// Adds findings in their place; an error keeps an upgrade from starting.
+    /// Adds findings in order; an error keeps an upgrade from starting.
     pub(crate) fn add(&mut self, findings: impl IntoIterator<Item = Finding>) {
         self.findings.extend(findings);
         sort(&mut self.findings);
@@ -223,7 +223,7 @@ fn unreadable(facts: &Facts, layout: Layout, options: &UpgradeOptions) -> Vec<Fi
     )
 }
 
-/// The command that follows.
+/// The next command.
 fn next_command(facts: &Facts, known: &UpgradeOptions, path: UpgradePath) -> String {
     let place = &known.repeated.place;
     let target = known.target.clone().unwrap_or(Release::LATEST_2_2);
@@ -249,7 +249,7 @@ fn next_command(facts: &Facts, known: &UpgradeOptions, path: UpgradePath) -> Str
     }
 }
 
-/// A new image, where nothing has to be migrated.
+/// The command that sets a new image if no migration is needed.
 fn image_change(facts: &Facts, target: &Release, image: &str) -> String {
     let namespace = &facts.namespace;
     let instance = &facts.instance;
@@ -272,9 +272,9 @@ fn image_change(facts: &Facts, target: &Release, image: &str) -> String {
     all.join(" && ")
 }
 
-/// The command that makes an image known to Helm.
+/// The command that sets an image in Helm's values.
 pub(crate) fn helm_upgrade(facts: &Facts, target: &Release, image: &str) -> String {
-    // The chart joins the two with a colon: a digest takes the place of the tag.
+    // The chart joins repository and tag with a colon; a digest takes the place of the tag.
     let (repository, tag) = match image.rsplit_once(':') {
         Some((repository, tag)) if !tag.contains('/') => (repository, tag),
         Some(_) | None => (image, "latest"),

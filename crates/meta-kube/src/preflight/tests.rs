@@ -1,4 +1,4 @@
-//! Facts, and what they are judged to be.
+//! Checks on facts, and the report of preflight.
 
 use serde_json::json;
 
@@ -154,12 +154,12 @@ fn a_stopped_instance_is_read_from_its_annotations() {
 
 #[test]
 fn w19_every_missing_right_is_reported_before_the_stop() {
-    let mut poor = facts();
-    poor.missing_rights = rights(false)
+    let mut without_rights = facts();
+    without_rights.missing_rights = rights(false)
         .into_iter()
         .filter(|right| right.resource == "jobs" && right.verb == "create")
         .collect();
-    let findings = check(&poor, &options());
+    let findings = check(&without_rights, &options());
     assert_eq!(findings.len(), 1);
     assert_eq!(
         findings[0].message,
@@ -170,9 +170,9 @@ fn w19_every_missing_right_is_reported_before_the_stop() {
 
 #[test]
 fn w19_without_any_right_the_namespace_is_doubted() {
-    let mut poor = facts();
-    poor.missing_rights = rights(false);
-    let findings = check(&poor, &options());
+    let mut without_rights = facts();
+    without_rights.missing_rights = rights(false);
+    let findings = check(&without_rights, &options());
     assert_eq!(findings.len(), 1, "{findings:?}");
     let message = &findings[0].message;
     assert!(
@@ -230,7 +230,7 @@ fn w24_helm_gitops_and_scalers_are_checked() {
 #[test]
 fn w18_an_operator_instance_without_resource_is_refused() {
     let mut facts = facts();
-    facts.is_operators = true;
+    facts.is_operator_managed = true;
     assert_eq!(codes(&facts, &options()), ["operator"]);
 }
 
@@ -338,9 +338,9 @@ fn next_commands_repeat_the_given_options() {
         "meta-migration upgrade -i prod -n data --context big -s 2.1.4 -t 2.2.16 \
          -w registry:5000/milvus:v2.2.16 -r mine -m tool:1 --accept gitops"
     );
-    let mut hindered = facts();
-    hindered.configured.metastore = Some("mysql".to_owned());
-    let found = report(&hindered, &options, target(&hindered, &options));
+    let mut blocked = facts();
+    blocked.configured.metastore = Some("mysql".to_owned());
+    let found = report(&blocked, &options, target(&blocked, &options));
     assert!(
         found
             .next
@@ -495,7 +495,7 @@ fn openshift_user_ranges_are_checked() {
         ready: true,
         scc: scc.map(str::to_owned),
     };
-    let judged = |facts: &Facts, user: Option<PodUser>| {
+    let user_findings = |facts: &Facts, user: Option<PodUser>| {
         let mut options = options();
         options.pods.user = user;
         let found = check(facts, &options).into_iter();
@@ -504,11 +504,11 @@ fn openshift_user_ranges_are_checked() {
             .collect::<Vec<_>>()
     };
     let code = || "assigned-user".to_owned();
-    assert_eq!(judged(&assigned, None), []);
+    assert_eq!(user_findings(&assigned, None), []);
     assigned.pods = [("a".to_owned(), vec![pod(Some("restricted-v2"))])].into();
-    assert_eq!(judged(&assigned, None), [(Severity::Notice, code())]);
+    assert_eq!(user_findings(&assigned, None), [(Severity::Notice, code())]);
     assigned.user_range = Some("1000650000/10000".to_owned());
-    assert_eq!(judged(&assigned, None), [(Severity::Notice, code())]);
+    assert_eq!(user_findings(&assigned, None), [(Severity::Notice, code())]);
     for (id, outside) in [
         (1000, true),
         (1_000_650_000, false),
@@ -520,11 +520,15 @@ fn openshift_user_ranges_are_checked() {
         } else {
             Vec::new()
         };
-        assert_eq!(judged(&assigned, Some(PodUser::Id(id))), expected, "{id}");
+        assert_eq!(
+            user_findings(&assigned, Some(PodUser::Id(id))),
+            expected,
+            "{id}"
+        );
     }
-    // Pods that were admitted with a user of their own.
+    // Pods that were admitted with their own user.
     assigned.pods = [("a".to_owned(), vec![pod(Some("anyuid"))])].into();
-    assert_eq!(judged(&assigned, None), []);
+    assert_eq!(user_findings(&assigned, None), []);
 }
 
 #[test]

@@ -1,50 +1,49 @@
-//! The table run against a small world, with a failure and a crash at every place: what must never
-//! happen does not, and every way ends.
+//! Runs the table against a small model of a cluster, with a failure and a crash at every point.
+//! Checks that the invariants hold and that every run ends.
 
 use super::*;
 
-/// What an operation works on.
+/// The model of Milvus and its metadata.
 #[derive(Debug, Clone, Copy)]
-struct MemoryState {
+struct Instance {
     metadata: Layout,
-    /// Whether pods of the old release run, all or some of them.
+    /// Whether some or all pods of the old release run.
     old_runs: bool,
-    /// Whether pods of the new release run, all or some of them.
+    /// Whether some or all pods of the new release run.
     new_runs: bool,
     has_backup: bool,
 }
 
-/// What goes wrong.
+/// The injected failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
-    /// The work of this stage fails each time, and leaves the metadata so if it writes.
-    Fails(Stage, Layout),
-    /// Nothing.
+    /// The action of this stage always fails; if it writes, it leaves this layout.
+    At(Stage, Layout),
     Never,
 }
 
-/// Where the process dies.
+/// The point at which the process dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Death {
-    /// The stage is recorded, nothing is done.
+enum Crash {
+    /// The stage is recorded, its action has not begun.
     Before,
-    /// A part is done; what is written is left so.
+    /// The action is incomplete; if it writes, it leaves this layout.
     Midway(Layout),
-    /// Everything is done, the next stage is not recorded.
+    /// The action is complete, the next stage is not recorded.
     After,
 }
 
-/// What the user does after a crash.
+/// The user's next command after a crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Then {
-    Resumes,
-    GoesBack,
-    GoesForward,
+enum Command {
+    Resume,
+    RollBack,
+    Forward,
 }
 
-const LEFT: [Layout; 4] = [Layout::V2_1, Layout::Staged, Layout::Mixed, Layout::V2_2];
+const LAYOUTS: [Layout; 4] = [Layout::V2_1, Layout::Staged, Layout::Mixed, Layout::V2_2];
 
-impl MemoryState {
+impl Instance {
     fn new() -> Self {
         Self {
             metadata: Layout::V2_1,
@@ -58,40 +57,40 @@ impl MemoryState {
         !self.old_runs && !self.new_runs
     }
 
-    /// Does the work of a stage; with `left` only a part of it, which leaves the metadata so.
-    fn work(&mut self, stage: Stage, left: Option<Layout>) -> Outcome {
-        match stage.row().work {
-            Work::Probe | Work::CheckLayout => return Outcome::Metadata(self.metadata),
-            Work::Stop if left.is_none() => {
+    /// Performs the action of a stage. With `left`, performs only a part of it, which leaves this layout.
+    fn perform(&mut self, stage: Stage, partial: Option<Layout>) -> Outcome {
+        match stage.row().action {
+            Action::Probe | Action::CheckLayout => return Outcome::Metadata(self.metadata),
+            Action::Stop if partial.is_none() => {
                 self.old_runs = false;
                 self.new_runs = false;
             }
-            Work::Drain if !self.is_down() => return Outcome::Failed,
-            Work::Backup if left.is_none() => self.has_backup = true,
-            Work::Migrate => {
-                assert!(self.is_down(), "migrates beside Milvus: {self:?}");
+            Action::Drain if !self.is_down() => return Outcome::Failed,
+            Action::Backup if partial.is_none() => self.has_backup = true,
+            Action::Migrate => {
+                assert!(self.is_down(), "migrates while Milvus runs: {self:?}");
                 assert!(self.has_backup, "migrates without a backup: {self:?}");
                 if self.metadata != Layout::V2_2 {
-                    self.metadata = left.unwrap_or(Layout::V2_2);
+                    self.metadata = partial.unwrap_or(Layout::V2_2);
                 }
             }
-            Work::Restore => {
-                assert!(self.is_down(), "rolls back beside Milvus: {self:?}");
+            Action::Restore => {
+                assert!(self.is_down(), "rolls back while Milvus runs: {self:?}");
                 if self.has_backup && self.metadata != Layout::V2_1 {
-                    self.metadata = left.unwrap_or(Layout::V2_1);
+                    self.metadata = partial.unwrap_or(Layout::V2_1);
                 }
             }
-            Work::Verify if self.metadata != Layout::V2_2 => return Outcome::Failed,
-            Work::Start => self.start(!stage.is_rollback()),
-            Work::Plan
-            | Work::CheckRollback
-            | Work::Stop
-            | Work::Drain
-            | Work::Backup
-            | Work::SaveNew
-            | Work::Verify
-            | Work::WaitReady
-            | Work::Nothing => {}
+            Action::Verify if self.metadata != Layout::V2_2 => return Outcome::Failed,
+            Action::Start => self.start(!stage.is_rollback()),
+            Action::Plan
+            | Action::CheckRollback
+            | Action::Stop
+            | Action::Drain
+            | Action::Backup
+            | Action::SaveNew
+            | Action::Verify
+            | Action::WaitReady
+            | Action::Nothing => {}
         }
         Outcome::Done
     }
@@ -107,14 +106,14 @@ impl MemoryState {
             self.metadata, metadata,
             "starts the wrong release: {self:?}"
         );
-        assert!(!other, "starts beside the other release: {self:?}");
+        assert!(!other, "starts while the other release runs: {self:?}");
     }
 }
 
-/// A record, and the world that it is about.
+/// The recorded state, and the model that it describes.
 #[derive(Debug, Clone, Copy)]
 struct Run {
-    world: MemoryState,
+    instance: Instance,
     stage: Stage,
     before: Option<Layout>,
     policy: Policy,
@@ -124,7 +123,7 @@ struct Run {
 impl Run {
     fn new(policy: Policy, fault: Fault) -> Self {
         Self {
-            world: MemoryState::new(),
+            instance: Instance::new(),
             stage: Stage::PROBE,
             before: None,
             policy,
@@ -132,13 +131,13 @@ impl Run {
         }
     }
 
-    fn work(&mut self) -> Outcome {
+    fn perform(&mut self) -> Outcome {
         let outcome = match self.fault {
-            Fault::Fails(stage, left) if stage == self.stage => {
-                self.world.work(stage, Some(left));
+            Fault::At(stage, partial) if stage == self.stage => {
+                self.instance.perform(stage, Some(partial));
                 Outcome::Failed
             }
-            Fault::Fails(..) | Fault::Never => self.world.work(self.stage, None),
+            Fault::At(..) | Fault::Never => self.instance.perform(self.stage, None),
         };
         if let (Stage::PROBE, Outcome::Metadata(layout)) = (self.stage, outcome) {
             self.before = Some(layout);
@@ -146,26 +145,26 @@ impl Run {
         outcome
     }
 
-    /// Runs until it ends or halts, or dies at the `death`-th stage from here; whether it died.
-    fn drive(&mut self, death: Option<(usize, Death)>) -> bool {
+    /// Runs until it ends or halts, or dies at the `death`-th stage from here; returns whether it died.
+    fn drive(&mut self, crash: Option<(usize, Crash)>) -> bool {
         for number in 0.. {
-            assert!(number < 40, "goes round in circles: {self:?}");
+            assert!(number < 40, "endless loop: {self:?}");
             if self.stage.is_final() {
                 return false;
             }
-            match death.filter(|(place, _)| *place == number) {
-                Some((_, Death::Before)) => return true,
-                Some((_, Death::Midway(left))) => {
-                    self.world.work(self.stage, Some(left));
+            match crash.filter(|(place, _)| *place == number) {
+                Some((_, Crash::Before)) => return true,
+                Some((_, Crash::Midway(partial))) => {
+                    self.instance.perform(self.stage, Some(partial));
                     return true;
                 }
-                Some((_, Death::After)) => {
-                    self.work();
+                Some((_, Crash::After)) => {
+                    self.perform();
                     return true;
                 }
                 None => {}
             }
-            let outcome = self.work();
+            let outcome = self.perform();
             match next(self.stage, outcome, self.before, self.policy) {
                 Some(following) => self.stage = following,
                 None => return false,
@@ -174,12 +173,12 @@ impl Run {
         false
     }
 
-    /// What the user does next; `false` when there is nothing to go back from.
-    fn is_taken_up(&mut self, then: Then) -> bool {
-        let begin = match then {
-            Then::Resumes => Some(self.stage.row().resume),
-            Then::GoesBack => turned_back(self.stage, self.before, self.world.has_backup),
-            Then::GoesForward => self.stage.row().turn_forward,
+    /// Applies the user's next command; returns `false` if there is nothing to roll back.
+    fn apply_command(&mut self, command: Command) -> bool {
+        let begin = match command {
+            Command::Resume => Some(self.stage.row().resume),
+            Command::RollBack => rollback_start(self.stage, self.before, self.instance.has_backup),
+            Command::Forward => self.stage.row().forward,
         };
         if let Some(begin) = begin {
             self.stage = begin;
@@ -201,9 +200,9 @@ fn policies() -> [Policy; 3] {
     [plain, back, down]
 }
 
-fn deaths() -> Vec<Death> {
-    let midway = LEFT.map(Death::Midway);
-    [Death::Before, Death::After]
+fn crash_points() -> Vec<Crash> {
+    let midway = LAYOUTS.map(Crash::Midway);
+    [Crash::Before, Crash::After]
         .into_iter()
         .chain(midway)
         .collect()
@@ -215,16 +214,16 @@ fn a_resumed_upgrade_ends_upgraded_after_any_crash() {
     for policy in policies() {
         for place in 0.. {
             let mut died = false;
-            for death in deaths() {
+            for crash in crash_points() {
                 let mut run = Run::new(policy, Fault::Never);
-                if run.drive(Some((place, death))) {
+                if run.drive(Some((place, crash))) {
                     died = true;
                     crashes += 1;
-                    run.is_taken_up(Then::Resumes);
+                    run.apply_command(Command::Resume);
                     run.drive(None);
                 }
-                assert_eq!(run.stage, Stage::UPGRADED, "{place} {death:?}: {run:?}");
-                assert!(run.world.new_runs && !run.world.old_runs, "{run:?}");
+                assert_eq!(run.stage, Stage::UPGRADED, "{place} {crash:?}: {run:?}");
+                assert!(run.instance.new_runs && !run.instance.old_runs, "{run:?}");
             }
             if !died {
                 break;
@@ -238,22 +237,22 @@ fn a_resumed_upgrade_ends_upgraded_after_any_crash() {
 fn w07_a_rollback_after_any_crash_ends_on_2_1() {
     for policy in policies() {
         for place in 0..9 {
-            for death in deaths() {
+            for crash in crash_points() {
                 for second in (0..9).map(Some).chain([None]) {
                     let mut run = Run::new(policy, Fault::Never);
-                    assert!(run.drive(Some((place, death))));
-                    assert!(run.is_taken_up(Then::GoesBack));
+                    assert!(run.drive(Some((place, crash))));
+                    assert!(run.apply_command(Command::RollBack));
                     // It may be killed once more during the rollback.
                     if let Some(second) = second
-                        && run.drive(Some((second, death)))
+                        && run.drive(Some((second, crash)))
                     {
-                        run.is_taken_up(Then::Resumes);
+                        run.apply_command(Command::Resume);
                     }
                     run.drive(None);
                     let ended = matches!(run.stage, Stage::ROLLED_BACK | Stage::ABORTED);
-                    assert!(ended, "{place} {death:?} {second:?}: {run:?}");
-                    assert_eq!(run.world.metadata, Layout::V2_1, "{run:?}");
-                    assert!(run.world.old_runs && !run.world.new_runs, "{run:?}");
+                    assert!(ended, "{place} {crash:?} {second:?}: {run:?}");
+                    assert_eq!(run.instance.metadata, Layout::V2_1, "{run:?}");
+                    assert!(run.instance.old_runs && !run.instance.new_runs, "{run:?}");
                 }
             }
         }
@@ -262,22 +261,22 @@ fn w07_a_rollback_after_any_crash_ends_on_2_1() {
 
 #[test]
 fn a_killed_rollback_turns_forward_until_the_restore() {
-    let mut turned = 0;
+    let mut resumed = 0;
     for place in 0..9 {
-        for death in deaths() {
+        for crash in crash_points() {
             let mut run = Run::new(Policy::default(), Fault::Never);
             run.drive(None);
-            assert!(run.is_taken_up(Then::GoesBack));
-            if run.drive(Some((place, death))) && run.is_taken_up(Then::GoesForward) {
-                turned += 1;
+            assert!(run.apply_command(Command::RollBack));
+            if run.drive(Some((place, crash))) && run.apply_command(Command::Forward) {
+                resumed += 1;
                 run.drive(None);
-                assert_eq!(run.stage, Stage::UPGRADED, "{place} {death:?}: {run:?}");
-                assert_eq!(run.world.metadata, Layout::V2_2, "{run:?}");
-                assert!(run.world.new_runs && !run.world.old_runs, "{run:?}");
+                assert_eq!(run.stage, Stage::UPGRADED, "{place} {crash:?}: {run:?}");
+                assert_eq!(run.instance.metadata, Layout::V2_2, "{run:?}");
+                assert!(run.instance.new_runs && !run.instance.old_runs, "{run:?}");
             }
         }
     }
-    assert_eq!(turned, 5 * 6, "from the look back to the rolling back");
+    assert_eq!(resumed, 5 * 6, "from the check to the restore");
 }
 
 #[test]
@@ -288,28 +287,28 @@ fn w10_a_lasting_failure_restarts_milvus_or_halts() {
             .map(|row| row.stage)
             .filter(|stage| !stage.is_final())
         {
-            for left in LEFT {
-                let mut run = Run::new(policy, Fault::Fails(stage, left));
+            for partial in LAYOUTS {
+                let mut run = Run::new(policy, Fault::At(stage, partial));
                 run.drive(None);
                 if run.stage.is_final() {
                     let fits = if run.stage == Stage::UPGRADED {
-                        run.world.new_runs
+                        run.instance.new_runs
                     } else {
-                        run.world.old_runs
+                        run.instance.old_runs
                     };
                     assert!(fits, "ends with nothing running: {run:?}");
                     continue;
                 }
-                // Halted. The fault is fixed, and both ways are open.
-                for then in [Then::Resumes, Then::GoesBack] {
+                // Halted. The fault is fixed; both directions are possible.
+                for then in [Command::Resume, Command::RollBack] {
                     let mut later = run;
                     later.fault = Fault::Never;
-                    assert!(later.is_taken_up(then), "{run:?}");
+                    assert!(later.apply_command(then), "{run:?}");
                     later.drive(None);
                     assert!(later.stage.is_final(), "{then:?} after {run:?}: {later:?}");
                     let back = later.stage == Stage::ROLLED_BACK;
                     assert!(
-                        back || then == Then::Resumes,
+                        back || then == Command::Resume,
                         "{then:?} after {run:?}: {later:?}"
                     );
                 }
@@ -327,13 +326,13 @@ fn before_the_commit_the_old_release_restarts() {
         Stage::DRAIN,
         Stage::BACKUP,
     ] {
-        let mut run = Run::new(Policy::default(), Fault::Fails(stage, Layout::V2_1));
+        let mut run = Run::new(Policy::default(), Fault::At(stage, Layout::V2_1));
         run.drive(None);
         assert!(
             matches!(run.stage, Stage::ABORTED | Stage::ROLLED_BACK),
             "{run:?}"
         );
-        assert!(run.world.old_runs, "{run:?}");
+        assert!(run.instance.old_runs, "{run:?}");
     }
 }
 
@@ -341,27 +340,27 @@ fn before_the_commit_the_old_release_restarts() {
 fn a_second_forward_can_be_rolled_back() {
     for policy in policies() {
         for begin in [Stage::STOP, Stage::DRAIN, Stage::BACKUP] {
-            for metadata in LEFT {
+            for metadata in LAYOUTS {
                 for fails in [None, Some(Stage::STOP), Some(Stage::DRAIN)] {
-                    let failing = fails.map_or(Fault::Never, |stage| Fault::Fails(stage, metadata));
+                    let failing = fails.map_or(Fault::Never, |stage| Fault::At(stage, metadata));
                     let mut run = Run::new(policy, failing);
                     run.stage = begin;
                     run.before = Some(Layout::V2_1);
-                    run.world = MemoryState {
+                    run.instance = Instance {
                         metadata,
                         old_runs: false,
                         new_runs: begin == Stage::STOP && metadata == Layout::V2_2,
                         has_backup: true,
                     };
                     if failing != Fault::Never {
-                        // Whatever fails, no metadata is touched and no release started beside another.
+                        // A failure in any stage changes no metadata and starts no second release.
                         run.drive(None);
                         run.fault = Fault::Never;
                     }
                     if run.stage.is_final() {
                         continue;
                     }
-                    assert!(run.is_taken_up(Then::GoesBack));
+                    assert!(run.apply_command(Command::RollBack));
                     run.drive(None);
                     assert_eq!(run.stage, Stage::ROLLED_BACK, "{begin:?} {run:?}");
                 }

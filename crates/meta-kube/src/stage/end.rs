@@ -1,11 +1,11 @@
-//! The ends of an upgrade: what each means for the command that reached it.
+//! The ends of an upgrade, and what each means for the command that reached it.
 
 use serde::{Deserialize, Serialize};
 
 use crate::options::Intent;
 use milvus_meta::layout::Layout;
 
-/// How far an upgrade is, in a word.
+/// The progress of an upgrade in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
@@ -13,33 +13,33 @@ pub enum State {
     AtWork,
     /// Unfinished, and no orchestrator is running.
     Interrupted,
-    /// Unfinished, and the user has to decide.
+    /// Unfinished; the user must decide.
     Halted,
     /// The new release runs, or was started last.
     Upgraded,
     RolledBack,
-    /// It ended before Milvus was touched.
+    /// The upgrade ended before it stopped Milvus.
     Abandoned,
 }
 
 /// Why a command did not reach its goal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unreached {
-    /// The old release runs, or Milvus was not touched.
+    /// The old release runs, or Milvus was not stopped.
     Failed(String),
     /// The new release runs: no rollback was started.
     Refused(String),
-    /// The user has to decide.
+    /// The user must decide.
     Halted(String),
 }
 
-/// Whether a command reached its goal, given whether the saved state requests a rollback and what failed.
+/// Decides whether a command reached its goal; `rollback` is whether the saved state requests a rollback.
 type Reached = fn(intent: Intent, rollback: bool, failure: Option<String>) -> Result<(), Unreached>;
 
 #[derive(Debug)]
 pub struct End {
     pub state: State,
-    /// The metadata that the release which runs now reads; `None` where Milvus was not touched.
+    /// The layout that the running release reads; `None` if Milvus was not stopped.
     pub reads: Option<Layout>,
     /// Whether that was the goal.
     pub reached: Reached,

@@ -1,4 +1,4 @@
-//! The table, walked from every side.
+//! Properties of the table of stages.
 
 use super::*;
 
@@ -33,7 +33,7 @@ fn policies() -> Vec<Policy> {
         .collect()
 }
 
-/// The stages from `stage` on when everything goes well; `layout` is what each look finds.
+/// The stages from `stage` on if everything succeeds; `layout` is what each check finds.
 fn walk(stage: Stage, layout: impl Fn(Stage) -> Layout) -> Vec<Stage> {
     let mut path = vec![stage];
     let mut stage = stage;
@@ -52,7 +52,7 @@ fn walk(stage: Stage, layout: impl Fn(Stage) -> Layout) -> Vec<Stage> {
             None => break,
         }
         path.push(stage);
-        assert!(path.len() < 30, "goes round in circles: {path:?}");
+        assert!(path.len() < 30, "endless loop: {path:?}");
     }
     path
 }
@@ -153,13 +153,13 @@ fn w10_a_failure_before_the_commit_restarts_2_1() {
         let before = Some(Layout::V2_1);
         let after = next(stage, Outcome::Failed, before, EVERYBODY_STAYS);
         assert_eq!(after, Some(Stage::DIAGNOSE), "{stage:?}");
-        let told_otherwise = Policy {
+        let stay_down = Policy {
             stay_down: true,
             ..EVERYBODY_STAYS
         };
-        assert_eq!(next(stage, Outcome::Failed, before, told_otherwise), None);
+        assert_eq!(next(stage, Outcome::Failed, before, stay_down), None);
     }
-    let assessed = |layout, policy| {
+    let diagnosed = |layout, policy| {
         let looked = Outcome::Metadata(layout);
         next(Stage::DIAGNOSE, looked, Some(Layout::V2_1), policy)
     };
@@ -168,16 +168,16 @@ fn w10_a_failure_before_the_commit_restarts_2_1() {
         Some(Stage::DIAGNOSE)
     );
     assert_eq!(
-        assessed(Layout::V2_1, EVERYBODY_STAYS),
+        diagnosed(Layout::V2_1, EVERYBODY_STAYS),
         Some(Stage::START_OLD)
     );
     assert_eq!(
-        assessed(Layout::Staged, EVERYBODY_STAYS),
+        diagnosed(Layout::Staged, EVERYBODY_STAYS),
         Some(Stage::RESTORE)
     );
-    assert_eq!(assessed(Layout::V2_2, EVERYBODY_STAYS), None);
-    assert_eq!(assessed(Layout::Mixed, EVERYBODY_STAYS), None);
-    assert_eq!(assessed(Layout::V2_2, BACK), Some(Stage::STOP_BACK));
+    assert_eq!(diagnosed(Layout::V2_2, EVERYBODY_STAYS), None);
+    assert_eq!(diagnosed(Layout::Mixed, EVERYBODY_STAYS), None);
+    assert_eq!(diagnosed(Layout::V2_2, BACK), Some(Stage::STOP_BACK));
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn w19_a_failure_before_the_stop_leaves_milvus_running() {
             let after = next(stage, Outcome::Failed, None, policy);
             assert_eq!(after, Some(Stage::ABORTED), "{stage:?}");
         }
-        assert_eq!(turned_back(stage, None, false), Some(Stage::ABORTED));
+        assert_eq!(rollback_start(stage, None, false), Some(Stage::ABORTED));
     }
     let first_touch = walk(Stage::PROBE, |_| Layout::V2_1)
         .into_iter()
@@ -210,7 +210,7 @@ fn after_the_commit_it_rolls_back_only_on_request() {
 #[test]
 fn w7_every_stage_with_effects_has_a_rollback() {
     for stage in TABLE.iter().map(|row| row.stage) {
-        let Some(begin) = turned_back(stage, Some(Layout::V2_1), false) else {
+        let Some(begin) = rollback_start(stage, Some(Layout::V2_1), false) else {
             assert!(matches!(stage, Stage::ROLLED_BACK | Stage::ABORTED));
             continue;
         };
@@ -238,7 +238,7 @@ fn a_crash_after_each_step_reaches_the_same_end() {
         (Stage::CHECK_ROLLBACK, Stage::ROLLED_BACK),
     ] {
         for saved_state in walk(begin, |_| Layout::V2_1) {
-            // What the cluster holds is all that survives.
+            // Only the saved state survives.
             let text = serde_json::to_string(&saved_state).unwrap();
             let read: Stage = serde_json::from_str(&text).unwrap();
             let path = walk(read.row().resume, found);
@@ -267,7 +267,7 @@ fn an_impossible_rollback_stops_nothing() {
         assert_eq!(after, Some(Stage::UPGRADED));
     }
     assert_eq!(
-        turned_back(Stage::UPGRADED, Some(Layout::V2_1), true),
+        rollback_start(Stage::UPGRADED, Some(Layout::V2_1), true),
         Some(Stage::CHECK_ROLLBACK)
     );
 }
@@ -295,7 +295,10 @@ fn a_check_without_a_layout_halts() {
 fn a_resumed_start_checks_the_metadata_again() {
     for stage in TABLE.iter().map(|row| row.stage) {
         for before in LAYOUTS.map(Some).into_iter().chain([None]) {
-            let begins = [Some(stage.row().resume), turned_back(stage, before, false)];
+            let begins = [
+                Some(stage.row().resume),
+                rollback_start(stage, before, false),
+            ];
             for begin in begins.into_iter().flatten() {
                 let starts = matches!(
                     begin,
@@ -317,7 +320,7 @@ fn a_resumed_start_checks_the_metadata_again() {
 }
 
 #[test]
-fn what_2_1_ran_on_before_does_not_keep_it_stopped() {
+fn the_old_release_restarts_on_its_earlier_layout() {
     for stage in [Stage::DIAGNOSE, Stage::CHECK_OLD] {
         for layout in [Layout::Staged, Layout::Mixed] {
             let found = Outcome::Metadata(layout);
@@ -342,7 +345,7 @@ fn a_recreated_deployment_is_stopped_first() {
     assert_eq!(
         Stage::CHECK_OLD.row().stop_again,
         Stage::CHECK_OLD,
-        "nothing undoes what the old release wrote since"
+        "no restore discards what the old release wrote since"
     );
 }
 
@@ -359,10 +362,8 @@ fn every_stage_has_one_row_and_a_unique_id() {
             .skip(place + 1)
             .filter(|other| other.label == row.label);
         assert_eq!(same.count(), 0, "{}", row.label);
-        let following = [row.resume, row.stop_again]
-            .into_iter()
-            .chain(row.turn_forward);
-        for stage in following.chain(row.saves_first) {
+        let following = [row.resume, row.stop_again].into_iter().chain(row.forward);
+        for stage in following.chain(row.save_stage) {
             assert_ne!(stage.name(), "unknown", "{}", row.stage.id);
         }
     }
@@ -370,14 +371,18 @@ fn every_stage_has_one_row_and_a_unique_id() {
 }
 
 #[test]
-fn milvus_started_meanwhile_is_stopped_first() {
-    for row in TABLE.iter().filter(|row| row.stopped) {
+fn a_restarted_milvus_is_stopped_first() {
+    for row in TABLE.iter().filter(|row| row.requires_stop) {
         let after = next(row.stage, Outcome::Restarted, Some(Layout::V2_1), BACK);
         let stops = [Stage::STOP, Stage::STOP_BACK].map(Some);
         assert!(stops.contains(&after), "{}", row.stage.id);
     }
     let converts = TABLE
         .iter()
-        .filter(|row| matches!(row.work, Work::Migrate | Work::Restore));
-    assert!(converts.chain([Stage::VERIFY.row()]).all(|row| row.stopped));
+        .filter(|row| matches!(row.action, Action::Migrate | Action::Restore));
+    assert!(
+        converts
+            .chain([Stage::VERIFY.row()])
+            .all(|row| row.requires_stop)
+    );
 }

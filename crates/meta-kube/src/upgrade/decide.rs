@@ -1,7 +1,8 @@
-//! What a command line means, given the saved upgrade state and the facts of the cluster: pure.
+//! Decides what a command does, given the saved upgrade state and the facts of the cluster: pure
+//! functions.
 
 use crate::cause::Refusal;
-use crate::immutable_fields::Difference;
+use crate::immutable_fields::ChangedOption;
 use crate::options::{Intent, UpgradeOptions};
 use crate::preflight::{Facts, check};
 use crate::stage::Stage;
@@ -14,22 +15,22 @@ mod overrides;
 mod rollback;
 
 pub(in crate::upgrade) use draft::draft;
-use draft::{new_upgrade, rechecked};
-use objects::{creates_claim, not_paused, recreated, with_certificates};
-use overrides::{applied, fits, has_same_aim, with_image};
+use draft::{check_again, new_upgrade};
+use objects::{check_not_paused, creates_claim, recreated, with_certificates};
+use overrides::{check_options, check_same_upgrade, with_image, with_options};
 use rollback::{forward, rollback};
 
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Decision {
-    /// The upgrade state to work with; `None` where nothing is to be done.
+    /// The upgrade state to work with; `None` if nothing is to be done.
     pub state: Option<UpgradeState>,
-    /// What to know, none of it blocking.
+    /// The findings, none of them blocking.
     pub findings: Vec<Finding>,
-    /// What is done in another way than the command line suggests.
+    /// A note if the command does something else than its options suggest.
     pub note: Option<&'static str>,
-    /// Whether the claim for backups has to be created.
+    /// Whether the backup claim must be created.
     pub creates_claim: bool,
-    /// Deployments that were recreated meanwhile, to be stopped before anything else.
+    /// Recreated Deployments, to be stopped before anything else.
     pub recreated: Vec<Workload>,
 }
 
@@ -49,15 +50,19 @@ pub(crate) fn decide(
         (Intent::Upgrade, None) if is_done(options, saved, facts) => return Ok(Decision::default()),
         (Intent::Upgrade, None) => new_upgrade(options, facts)?,
         (Intent::Upgrade, Some(saved)) => {
-            has_same_aim(options, saved)?;
+            check_same_upgrade(options, saved)?;
             if saved.stage.is_rollback() {
                 note = Some("a rollback is unfinished: finishing it first; then run upgrade again");
             }
-            rechecked(options, applied(options, saved), facts)?
+            check_again(options, with_options(options, saved), facts)?
         }
         (Intent::Resume, Some(saved)) => {
-            fits(options, saved, saved.stage.is_rollback())?;
-            rechecked(options, with_image(options, applied(options, saved)), facts)?
+            check_options(options, saved, saved.stage.is_rollback())?;
+            check_again(
+                options,
+                with_image(options, with_options(options, saved)),
+                facts,
+            )?
         }
         (Intent::Resume, None) => {
             let instance = &options.instance;
@@ -70,7 +75,7 @@ pub(crate) fn decide(
         (Intent::RollBack, _) => (rollback(options, saved, facts)?, Vec::new()),
     };
     let mut state = with_certificates(options, state, facts)?;
-    not_paused(&state, facts)?;
+    check_not_paused(&state, facts)?;
     let creates_claim = creates_claim(options, &state, facts)?;
     let recreated = recreated(&mut state, facts)?;
     Ok(Decision {
@@ -82,20 +87,22 @@ pub(crate) fn decide(
     })
 }
 
-/// Whether the finished upgrade is asked for once more, and every Deployment still runs its image.
+/// Whether the finished upgrade is requested again, and every Deployment still runs its image.
 fn is_done(options: &UpgradeOptions, saved: Option<&UpgradeState>, facts: &Facts) -> bool {
     let upgraded = |saved: &&UpgradeState| saved.stage == Stage::UPGRADED;
     let Some(saved) = saved.filter(upgraded) else {
         return false;
     };
-    let differences = saved.differences(options);
-    let same = !differences.iter().any(Difference::is_of_the_upgrade);
+    let changed_options = saved.changed_options(options);
+    let same = !changed_options
+        .iter()
+        .any(ChangedOption::means_another_upgrade);
     let is_found = !facts.workloads.found.is_empty();
     same && is_found && facts.serving().all(|one| one.image == saved.image)
 }
 
-/// The findings that do not block; refuses what the others block.
-fn checked(facts: &Facts, options: &UpgradeOptions) -> Result<Vec<Finding>, Refusal> {
+/// Returns the findings if none of them blocks; else refuses the command.
+fn check_findings(facts: &Facts, options: &UpgradeOptions) -> Result<Vec<Finding>, Refusal> {
     let all = check(facts, options).into_iter();
     let (errors, others): (Vec<_>, Vec<_>) = all.partition(Finding::is_error);
     if errors.is_empty() {

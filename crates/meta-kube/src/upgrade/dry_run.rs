@@ -1,14 +1,14 @@
-//! What `--dry-run` prints: the steps that would follow, with every object, as YAML with comments.
+//! The output of `--dry-run`: the steps that would follow, with every object, as YAML with comments.
 
 use serde::Serialize;
 
 use crate::job_kind::JobKind;
-use crate::stage::{Outcome, Work, next};
+use crate::stage::{Action, Outcome, next};
 use crate::state::{UpgradeState, Workload};
 use crate::{manifest, milvus_resource};
 use milvus_meta::layout::Layout;
 
-/// The states of an upgrade from this one on if everything goes well, without the end.
+/// The states of an upgrade from this one on if everything succeeds, without the end.
 fn course(state: &UpgradeState) -> impl Iterator<Item = UpgradeState> {
     let all = std::iter::successors(Some(state.clone()), following);
     all.take_while(|state| !state.stage.is_final())
@@ -31,7 +31,7 @@ fn following(state: &UpgradeState) -> Option<UpgradeState> {
     })
 }
 
-/// What is done, in a sentence.
+/// The operation in one phrase.
 fn title(state: &UpgradeState, namespace: &str) -> String {
     let (what, from, to) = if state.stage.is_rollback() {
         ("Roll back", &state.target_version, &state.source_version)
@@ -42,7 +42,7 @@ fn title(state: &UpgradeState, namespace: &str) -> String {
     format!("{what} {instance} in namespace {namespace} from {from} to {to}")
 }
 
-/// The steps that follow if everything goes well, a line each.
+/// The next steps if everything succeeds, a line each.
 pub(crate) fn outline(state: &UpgradeState, namespace: &str) -> String {
     let mut text = format!("{}:\n", title(state, namespace));
     for (number, state) in course(state).enumerate() {
@@ -51,7 +51,7 @@ pub(crate) fn outline(state: &UpgradeState, namespace: &str) -> String {
     text
 }
 
-/// The steps that follow if everything goes well, and their manifests; nothing is touched.
+/// The next steps if everything succeeds, with their manifests. Changes nothing.
 pub(crate) fn manifests(state: &UpgradeState, namespace: &str, creates_claim: bool) -> String {
     let mut text = format!("# {}\n", title(state, namespace));
     if creates_claim {
@@ -81,18 +81,18 @@ fn document(object: &impl Serialize) -> String {
     )
 }
 
-/// The Job that a stage runs: what is not discarded is not saved.
+/// The Job that a stage runs. A save is needed only for what is discarded.
 fn step(state: &UpgradeState) -> Option<JobKind> {
     let saves = |kind: &JobKind| *kind != JobKind::Save || state.policy.accept_loss;
     state.stage.row().job.filter(saves)
 }
 
 fn changes(state: &UpgradeState) -> Vec<String> {
-    let work = state.stage.row().work;
-    if !matches!(work, Work::Start | Work::Stop) {
+    let action = state.stage.row().action;
+    if !matches!(action, Action::Start | Action::Stop) {
         return Vec::new();
     }
-    let starts = work == Work::Start;
+    let starts = action == Action::Start;
     let new = !state.stage.is_rollback();
     if let Some(saved) = &state.resource {
         let patch = if starts {

@@ -1,4 +1,4 @@
-//! What Helm does not know afterwards: its next upgrade would set the other image again.
+//! The notice that Helm's values have another image, which the next helm upgrade would set.
 
 use crate::discovery::helm::HelmRelease;
 use crate::preflight::{Facts, helm_upgrade};
@@ -6,7 +6,7 @@ use crate::state::UpgradeState;
 use milvus_meta::layout::Layout;
 use milvus_meta::release::Release;
 
-/// What Helm does not know after an upgrade or a rollback; `None` where it knows.
+/// Returns the notice after an upgrade or a rollback; `None` if Helm's values match.
 pub(crate) fn helm_notice(facts: &Facts, state: &UpgradeState) -> Option<String> {
     let helm = facts.helm.as_ref().filter(|_| state.resource.is_none())?;
     let reads = state.stage.row().end?.reads?;

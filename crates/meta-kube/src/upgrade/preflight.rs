@@ -1,4 +1,4 @@
-//! The door of preflight: the facts, a look into etcd, and the findings.
+//! Entry point of preflight: collects the facts, inspects etcd, and returns the findings.
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -16,7 +16,7 @@ use crate::lease::{Orchestrator, orchestrator};
 use crate::leftovers::leftovers;
 use crate::options::UpgradeOptions;
 use crate::preflight::{
-    PreflightReport, check_storage_roots, cluster_finding, is_restoring, report as judged,
+    PreflightReport, check_storage_roots, cluster_finding, is_restoring, report as preflight_report,
 };
 use crate::state::UpgradeState;
 use crate::{config_name, job_name, manifest};
@@ -25,7 +25,7 @@ use milvus_meta::finding::{Finding, Severity};
 use milvus_meta::layout::Layout;
 use milvus_meta::transform::PlanReport;
 
-/// Collects the facts and checks them; with `look`, a Job asks etcd, too.
+/// Collects the facts and checks them; with `look`, Jobs also inspect etcd.
 pub async fn preflight(
     client: &Client,
     options: &UpgradeOptions,
@@ -33,7 +33,7 @@ pub async fn preflight(
     observer: &dyn ProgressObserver,
 ) -> Result<PreflightReport, Cause> {
     tokio::select! {
-        found = work(client, options, look, observer) => found,
+        found = run(client, options, look, observer) => found,
         () = observer.stopped() => {
             if let Err(error) = clear(client, &options.operation).await {
                 let operation = &options.operation;
@@ -44,7 +44,7 @@ pub async fn preflight(
     }
 }
 
-async fn work(
+async fn run(
     client: &Client,
     options: &UpgradeOptions,
     look: bool,
@@ -67,7 +67,7 @@ async fn work(
         EtcdInspection::default()
     };
     facts.metadata = seen.metadata;
-    let mut report = judged(&facts, options, etcd);
+    let mut report = preflight_report(&facts, options, etcd);
     let configured = facts.storage_root();
     let roots = configured.and_then(|configured| {
         check_storage_roots(&configured, &seen.storage_roots, &options.accepted)
@@ -98,12 +98,12 @@ struct EtcdInspection {
     metadata: Option<StatusReport>,
     /// The storage roots that the metadata refers to.
     storage_roots: Vec<String>,
-    /// Warnings and errors of `plan`, or why a Job found nothing.
+    /// Warnings and errors of `plan`, or why a Job has no result.
     findings: Vec<Finding>,
 }
 
-/// Runs Jobs that only read, and removes everything that they needed. Where a migration can start, `plan` finds
-/// what would refuse it.
+/// Runs read-only Jobs, and deletes them and their configuration. If a migration could start,
+/// `plan` finds what would prevent it.
 async fn inspect_etcd(
     client: &Client,
     observer: &dyn ProgressObserver,
@@ -159,7 +159,7 @@ async fn inspect(
     Ok(seen)
 }
 
-/// What a Job printed, and why it failed.
+/// Splits a Job's result into its output and the reason of its failure.
 fn ended(ended: Result<String, JobFailure>) -> Result<(String, Option<String>), ClientError> {
     match ended {
         Ok(output) => Ok((output, None)),
@@ -169,8 +169,8 @@ fn ended(ended: Result<String, JobFailure>) -> Result<(String, Option<String>), 
     }
 }
 
-/// Whether there is metadata to plan for, and nothing that the status shows blocks it already. With metadata of 2.2
-/// the plan says whether it is complete, and in a form that the target reads.
+/// Whether there is metadata to plan for, and the status shows no blocker. For 2.2 metadata, the
+/// plan says whether it is complete and readable for the target.
 fn can_be_planned(status: &StatusReport, options: &UpgradeOptions) -> bool {
     let has_plan = match status.layout {
         Layout::V2_1 | Layout::Staged | Layout::Mixed => true,
@@ -184,7 +184,7 @@ fn can_be_planned(status: &StatusReport, options: &UpgradeOptions) -> bool {
         && status.etcd.alarms.is_empty()
 }
 
-/// Removes what the Jobs needed, and them.
+/// Deletes the Jobs and their configuration.
 async fn clear(client: &Client, operation: &str) -> Result<(), ClientError> {
     for kind in [JobKind::Status, JobKind::Plan] {
         let name = job_name(kind.name(), operation, 1);
@@ -237,7 +237,8 @@ mod tests {
         facts.workloads.found = example().workloads;
         facts.workloads.found[0].replicas = 0;
         facts.configured.endpoints = Some(vec!["prod-etcd:2379".to_owned()]);
-        let mut reported = judged(&facts, &UpgradeOptions::default(), EtcdTarget::default());
+        let mut reported =
+            preflight_report(&facts, &UpgradeOptions::default(), EtcdTarget::default());
         let state = UpgradeState { stage, ..example() };
         let mut options = UpgradeOptions::default();
         " -i prod -n data".clone_into(&mut options.repeated.place);

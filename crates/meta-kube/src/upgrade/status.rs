@@ -1,4 +1,4 @@
-//! The status of an upgrade: the saved state, what is really there, and the next commands.
+//! The status of an upgrade: the saved state, the live objects, and the next commands.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
@@ -27,36 +27,36 @@ pub struct Status {
     pub instance: String,
     pub namespace: String,
     pub state: State,
-    /// What that means for Milvus and its metadata, in a sentence.
+    /// What the state means for Milvus and its metadata, in one sentence.
     pub meaning: String,
     pub orchestrator: Option<Orchestrator>,
-    pub deployments: Vec<Live>,
-    pub jobs: Vec<JobLine>,
+    pub deployments: Vec<DeploymentStatus>,
+    pub jobs: Vec<JobStatus>,
     /// When each stage began, and how long Milvus was stopped.
     pub timeline: Option<Timeline>,
     pub findings: Vec<Finding>,
-    /// What Helm does not know yet, and how to change that.
+    /// The notice about Helm's values.
     pub notice: Option<String>,
     pub next: Vec<String>,
-    /// Which instances there are, where nothing is recorded and this is none of them.
+    /// The instances of the namespace, if nothing is saved for this one and it does not exist.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub other_instances: String,
     pub saved: Option<UpgradeState>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Live {
+pub struct DeploymentStatus {
     pub name: String,
-    /// The image of its Milvus container; empty where it is not there.
+    /// The image of its Milvus container; empty if missing.
     pub image: String,
     pub replicas: i32,
     pub ready: i32,
-    /// What is wrong with a pod of it.
+    /// The problem of one of its pods.
     pub problem: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct JobLine {
+pub struct JobStatus {
     pub name: String,
     pub step: String,
     pub attempt: u32,
@@ -64,14 +64,14 @@ pub struct JobLine {
     pub state: String,
 }
 
-/// The status of the upgrade of an instance.
+/// Returns the status of an instance's upgrade.
 pub async fn status(client: &Client, options: &UpgradeOptions) -> Result<Status, Cause> {
     let saved = saved_state(client, &options.instance).await?;
     let state = saved.map(|(state, _)| state);
     Ok(collect(client, options, state, false).await?)
 }
 
-/// Collects the status; `self_at_work` says that this process is the one that holds the Lease.
+/// Collects the status; `self_at_work` says that this process holds the Lease.
 pub(super) async fn collect(
     client: &Client,
     options: &UpgradeOptions,
@@ -119,7 +119,7 @@ pub(super) async fn collect(
 }
 
 /// Releases that run and cannot read the metadata as a finished operation left it.
-fn wrong_release(saved: &UpgradeState, live: &[Live]) -> Vec<Finding> {
+fn wrong_release(saved: &UpgradeState, live: &[DeploymentStatus]) -> Vec<Finding> {
     let Some(reads) = saved.stage.row().end.and_then(|end| end.reads) else {
         return Vec::new();
     };
@@ -133,13 +133,13 @@ fn wrong_release(saved: &UpgradeState, live: &[Live]) -> Vec<Finding> {
     )
 }
 
-async fn live(client: &Client, workload: &Workload) -> Result<Live, ClientError> {
+async fn live(client: &Client, workload: &Workload) -> Result<DeploymentStatus, ClientError> {
     let found: Option<Deployment> = client.get(&workload.name).await?;
     let found = found.as_ref();
     let pods = client.pods_of(found).await?;
     let image = found.and_then(|found| image_of(found, &workload.container));
     let status = found.and_then(|found| found.status.as_ref());
-    Ok(Live {
+    Ok(DeploymentStatus {
         name: workload.name.clone(),
         image: image.unwrap_or_default().to_owned(),
         replicas: found.map_or(0, replicas),
@@ -148,9 +148,9 @@ async fn live(client: &Client, workload: &Workload) -> Result<Live, ClientError>
     })
 }
 
-fn line(job: &Job) -> JobLine {
+fn line(job: &Job) -> JobStatus {
     let label = |key: &str| job.labels().get(key).cloned().unwrap_or_default();
-    JobLine {
+    JobStatus {
         name: job.name_any(),
         step: label(LABEL_STEP),
         attempt: label(LABEL_ATTEMPT).parse().unwrap_or(0),
@@ -174,7 +174,7 @@ fn state(saved: Option<&UpgradeState>, active_orchestrator: bool) -> State {
     }
 }
 
-/// What has to be said about Helm after the end; only a notice, whatever it takes to find out.
+/// The notice about Helm after the end. Errors are ignored, because it is only a notice.
 async fn notice(client: &Client, options: &UpgradeOptions, saved: &UpgradeState) -> Option<String> {
     if !saved.stage.is_final() {
         return None;
@@ -187,7 +187,7 @@ async fn notice(client: &Client, options: &UpgradeOptions, saved: &UpgradeState)
 
 const NOTHING: &str = "no upgrade of this instance is saved here";
 
-/// What a stage means for Milvus and its metadata, for a user who was just woken up.
+/// What the state means for Milvus and its metadata, for a user who was just paged.
 pub fn meaning(saved: &UpgradeState) -> String {
     let row = saved.stage.row();
     let mut text = if saved.may_be_migrated() {
@@ -204,7 +204,7 @@ pub fn meaning(saved: &UpgradeState) -> String {
     text
 }
 
-/// The next commands for an unfinished upgrade that no run is working on.
+/// The next commands for an unfinished upgrade that no command is working on.
 pub(crate) fn resume_commands(saved: &UpgradeState, options: &UpgradeOptions) -> Vec<String> {
     next_commands(Some(saved), state(Some(saved), false), options)
 }
@@ -237,16 +237,16 @@ fn next_commands(
             let halted = state == State::Halted;
             let mut next = vec![upgrade("resume")];
             if saved.stage.is_rollback() {
-                if row.may_discard && halted && !saved.policy.accept_loss {
+                if row.accepts_loss && halted && !saved.policy.accept_loss {
                     next.push(upgrade("resume --accept-loss"));
                 }
-                if row.turn_forward.is_some() {
+                if row.forward.is_some() {
                     let forward = "forward   # abandons the rollback and continues the upgrade";
                     next.push(upgrade(forward));
                 }
             } else {
                 let failure = saved.failure.as_deref().unwrap_or_default();
-                if row.takes_image && halted && !failure.contains("is paused") {
+                if row.accepts_image && halted && !failure.contains("is paused") {
                     next.push(upgrade("resume -w IMAGE   # with another image"));
                 }
                 next.push(upgrade("rollback"));
@@ -315,7 +315,7 @@ mod tests {
 
     #[test]
     fn a_release_that_cannot_read_the_metadata_is_an_error() {
-        let live = |image: &str, replicas: i32| Live {
+        let live = |image: &str, replicas: i32| DeploymentStatus {
             name: "prod-milvus-querynode".to_owned(),
             image: image.to_owned(),
             replicas,

@@ -8,26 +8,26 @@ use crate::state::UpgradeState;
 /// The stages of an operation so far, and its downtime.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Timeline {
-    /// The stages in their order; one that was resumed is there again.
+    /// The stages in order; a resumed stage is listed again.
     pub stages: Vec<TimelineStage>,
-    /// How many seconds Milvus was not available until now.
+    /// Seconds for which Milvus was not available, until now.
     pub downtime_seconds: u64,
-    /// Whether it is not available now.
+    /// Whether Milvus is not available now.
     pub is_down: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TimelineStage {
     pub stage: &'static str,
-    /// When it began, RFC 3339.
+    /// Start time, RFC 3339.
     pub began_at: String,
-    /// How many seconds it took, or has taken until now; `None` for the end.
+    /// Duration in seconds, until now if it has not ended; `None` for the end.
     pub seconds: Option<u64>,
-    /// Whether Milvus is not available in it.
+    /// Whether Milvus is not available during the stage.
     pub is_down: bool,
 }
 
-/// The timeline as the saved state tells it.
+/// Builds the timeline from the history in the saved state.
 pub(crate) fn timeline(state: &UpgradeState, now: Timestamp) -> Timeline {
     let began = |at: &str| at.parse().unwrap_or(now);
     let ends = state.history.iter().skip(1).map(|next| began(&next.at));
@@ -40,7 +40,7 @@ pub(crate) fn timeline(state: &UpgradeState, now: Timestamp) -> Timeline {
         let row = entered.stage.row();
         let seconds = end.as_second() - began(&entered.at).as_second();
         let seconds = u64::try_from(seconds).unwrap_or(0);
-        timeline.is_down = row.end.is_none() && !row.untouched && !row.runs;
+        timeline.is_down = row.end.is_none() && !row.untouched && !row.milvus_runs;
         if timeline.is_down {
             timeline.downtime_seconds += seconds;
         }
@@ -82,10 +82,6 @@ mod tests {
         assert_eq!((ended.downtime_seconds, ended.is_down), (25, false));
         assert_eq!(ended.stages[3].seconds, None, "the end lasts");
         state.history.clear();
-        assert_eq!(
-            timeline(&state, now).stages,
-            [],
-            "a state of an earlier version"
-        );
+        assert_eq!(timeline(&state, now).stages, [], "before the first stage");
     }
 }

@@ -1,4 +1,4 @@
-//! Who else looks after the instance: an operator, Helm, a GitOps controller, autoscalers.
+//! Other controllers of the instance: the Milvus Operator, Helm, a GitOps controller, autoscalers.
 
 use k8s_openapi::api::apps::v1::Deployment;
 
@@ -13,7 +13,7 @@ pub(super) fn check_owners(facts: &Facts, findings: &mut Findings<'_>) {
         for reason in milvus_resource::refusals(resource, &facts.upgrades) {
             findings.error("operator", reason);
         }
-    } else if facts.is_operators {
+    } else if facts.is_operator_managed {
         findings.error(
             "operator",
             "the Milvus Operator manages the instance, but its custom resource cannot be read"
@@ -73,7 +73,7 @@ pub(super) fn check_helm(facts: &Facts, findings: &mut Findings<'_>) {
     }
 }
 
-/// What was changed behind Helm's back: its next upgrade sets it back.
+/// Reports changes that Helm does not know: its next upgrade reverts them.
 fn check_drift(helm: &HelmRelease, workload: &Workload, findings: &mut Findings<'_>) {
     let (image, count) = (&workload.image, i64::from(workload.replicas));
     let says = helm.image.iter().filter(|says| *says != image);
@@ -88,7 +88,7 @@ fn check_drift(helm: &HelmRelease, workload: &Workload, findings: &mut Findings<
     }
 }
 
-/// Who sets an object back to what a repository says.
+/// The GitOps controller that reverts changes of an object.
 fn gitops(object: &impl ResourceExt) -> Option<&'static str> {
     let (labels, annotations) = (object.labels(), object.annotations());
     let marks = [
@@ -103,7 +103,7 @@ fn gitops(object: &impl ResourceExt) -> Option<&'static str> {
     present.next().map(|(_, owner)| owner)
 }
 
-/// What KEDA reads as true.
+/// What KEDA parses as true.
 fn is_true(text: &str) -> bool {
     matches!(text, "1" | "t" | "T" | "true" | "TRUE" | "True")
 }

@@ -1,20 +1,20 @@
-//! Whether the namespace's limit ranges accept the pods of the Jobs.
+//! Checks whether the namespace's limit ranges accept the pods of the Jobs.
 
 use k8s_openapi::api::core::v1::LimitRangeItem;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::{Facts, Findings};
 use crate::options::UpgradeOptions;
-use crate::pod_resources::{Amounts, items, of_a_pod};
+use crate::pod_resources::{Amounts, effective_resources, items};
 use crate::quantity::{is_less, number};
 
-/// Adds a finding for each bound that refuses the pods.
+/// Adds a finding for each bound that rejects the pods.
 pub(super) fn check_limit_ranges(
     facts: &Facts,
     options: &UpgradeOptions,
     findings: &mut Findings<'_>,
 ) {
-    let (requests, limits) = of_a_pod(&facts.limit_ranges, &facts.quotas, &options.pods);
+    let (requests, limits) = effective_resources(&facts.limit_ranges, &facts.quotas, &options.pods);
     for (name, request) in &requests {
         if let Some(limit) = limits.get(name).filter(|limit| is_less(limit, request)) {
             let message = format!(
@@ -36,8 +36,8 @@ pub(super) fn check_limit_ranges(
     }
 }
 
-/// Why a range refuses pods with these amounts. A request is not above its limit: the smaller one is compared with the
-/// minimum, the larger one with the maximum.
+/// Why a range rejects pods with these amounts. A request is at most its limit, so the request is
+/// compared with the minimum and the limit with the maximum.
 fn refusals(item: &LimitRangeItem, requests: &Amounts, limits: &Amounts) -> Vec<String> {
     let mut reasons = Vec::new();
     for (name, Quantity(least)) in item.min.iter().flatten() {

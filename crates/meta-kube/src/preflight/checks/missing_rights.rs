@@ -4,7 +4,7 @@ use super::super::rbac::{Right, rights};
 use super::cluster_finding;
 use milvus_meta::finding::{Finding, Severity};
 
-/// The error for missing rights. Without any right at all, the namespace may be the wrong one.
+/// The error for missing rights. If all are missing, the namespace may be the wrong one.
 pub(crate) fn missing_rights(missing: &[Right], namespace: &str) -> Option<Finding> {
     let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
     let what = match names.as_slice() {

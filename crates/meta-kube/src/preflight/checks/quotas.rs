@@ -1,5 +1,5 @@
-//! Checks whether the ResourceQuotas of the namespace leave enough for the upgrade and its rollback: what is
-//! used up before Milvus is stopped cannot be had afterwards.
+//! Checks whether the ResourceQuotas of the namespace leave enough for the upgrade and its
+//! rollback, before Milvus is stopped.
 
 use k8s_openapi::api::core::v1::ResourceQuota;
 
@@ -7,18 +7,18 @@ use super::{Facts, Findings};
 use crate::CLAIM_SIZE;
 use crate::condition::finished;
 use crate::options::UpgradeOptions;
-use crate::pod_resources::{Amounts, of_a_pod};
+use crate::pod_resources::{Amounts, effective_resources};
 use crate::preflight::Storage;
-use crate::quantity::{number, written};
+use crate::quantity::{formatted, number};
 
-/// The most Jobs that exist at the same time: that of the backup, up to three failed ones, and one that runs.
+/// Maximum number of concurrent Jobs: the backup's, up to three failed ones, and a running one.
 const JOBS: f64 = 5.0;
 /// The ConfigMaps of an upgrade: its state, and the configuration of its Jobs.
 const CONFIG_MAPS: f64 = 2.0;
-/// The scopes that the pods of our Jobs are in.
+/// The quota scopes that match the pods of our Jobs.
 const SCOPES: [&str; 2] = ["NotTerminating", "NotBestEffort"];
 
-/// What an upgrade needs at the same time beside a running Milvus, by resource name of a quota.
+/// The resources that an upgrade needs in addition to a running Milvus, by name in a quota.
 struct Needs<'a> {
     requests: Amounts,
     limits: Amounts,
@@ -28,7 +28,7 @@ struct Needs<'a> {
 }
 
 impl Needs<'_> {
-    /// How much of a resource is needed; 0 of one that is not used.
+    /// The needed amount of a resource; 0 if it is not used.
     fn of(&self, resource: &str) -> f64 {
         let amount = |amounts: &Amounts, name: &str| amounts.get(name).and_then(|one| number(one));
         let (class, name) = match resource.split_once(".storageclass.storage.k8s.io/") {
@@ -52,7 +52,7 @@ impl Needs<'_> {
         }
     }
 
-    /// Whether a claim is created, and with this storage class.
+    /// Whether a claim with this storage class is created.
     fn claims(&self, class: Option<&str>) -> bool {
         let storage = self.storage;
         let wanted = self.options.storage_class.as_deref();
@@ -62,7 +62,7 @@ impl Needs<'_> {
 }
 
 pub(super) fn check_quotas(facts: &Facts, options: &UpgradeOptions, findings: &mut Findings<'_>) {
-    let (requests, limits) = of_a_pod(&facts.limit_ranges, &facts.quotas, &options.pods);
+    let (requests, limits) = effective_resources(&facts.limit_ranges, &facts.quotas, &options.pods);
     let needs = Needs {
         requests,
         limits,
@@ -81,9 +81,9 @@ pub(super) fn check_quotas(facts: &Facts, options: &UpgradeOptions, findings: &m
             };
             let needed = needs.of(&resource);
             let short = needed - (limit - used);
-            // An amount below a thousandth is an error of the arithmetic.
+            // A difference below a thousandth is a rounding error.
             if needed > 0.0 && short > 0.0005 {
-                let amount = |number: f64| written(number, &resource);
+                let amount = |number: f64| formatted(number, &resource);
                 let message = format!(
                     "ResourceQuota {name} leaves {} of {} {resource}: an upgrade and its rollback need {}, {} \
                      more; {}",
@@ -108,7 +108,7 @@ fn counts_ours(quota: &ResourceQuota) -> bool {
     scopes.all(|scope| SCOPES.contains(&scope.as_str()))
 }
 
-/// What to do about a lack, with the objects of earlier upgrades that can be deleted.
+/// How to fix a shortage, with the objects of earlier upgrades that can be deleted.
 fn remedy(facts: &Facts, resource: &str) -> String {
     let namespace = &facts.namespace;
     if matches!(resource, "count/jobs.batch" | "count/pods") {
@@ -171,7 +171,7 @@ mod tests {
     }
 
     /// The finding about a quota of one resource.
-    fn lack(resource: &str, hard: &str, used: &str) -> Option<String> {
+    fn finding(resource: &str, hard: &str, used: &str) -> Option<String> {
         let facts = facts(json!({}), json!({resource: hard}), json!({resource: used}));
         said(&facts, &UpgradeOptions::default()).pop()
     }
@@ -204,32 +204,32 @@ mod tests {
             ("requests.memory", "2Gi", "1792Mi", "1793Mi"),
             ("memory", "2Gi", "1792Mi", "1793Mi"),
         ] {
-            assert_eq!(lack(resource, hard, enough), None, "{resource}");
-            assert!(lack(resource, hard, short).is_some(), "{resource}");
+            assert_eq!(finding(resource, hard, enough), None, "{resource}");
+            assert!(finding(resource, hard, short).is_some(), "{resource}");
         }
         for unused in [
             "services",
             "requests.nvidia.com/gpu",
             "slow.storageclass.storage.k8s.io/requests.storage",
         ] {
-            assert_eq!(lack(unused, "1", "1"), None, "{unused}");
+            assert_eq!(finding(unused, "1", "1"), None, "{unused}");
         }
     }
 
     #[test]
     fn a_quota_finding_names_the_shortage_and_the_remedy() {
         assert_eq!(
-            lack("requests.memory", "2Gi", "1948Mi").unwrap(),
+            finding("requests.memory", "2Gi", "1948Mi").unwrap(),
             "ResourceQuota q leaves 100Mi of 2Gi requests.memory: an upgrade and its rollback need 256Mi, 156Mi \
              more; lower --job-requests, or raise the quota"
         );
         assert_eq!(
-            lack("requests.cpu", "1", "950m").unwrap(),
+            finding("requests.cpu", "1", "950m").unwrap(),
             "ResourceQuota q leaves 50m of 1 requests.cpu: an upgrade and its rollback need 100m, 50m more; lower \
              --job-requests, or raise the quota"
         );
         assert_eq!(
-            lack("persistentvolumeclaims", "1", "3").unwrap(),
+            finding("persistentvolumeclaims", "1", "3").unwrap(),
             "ResourceQuota q leaves 0 of 1 persistentvolumeclaims: an upgrade and its rollback need 1, 3 more; \
              name an existing claim with --backup-pvc, or raise the quota"
         );
@@ -296,7 +296,7 @@ mod tests {
             options.pods.limits = amounts(limits);
             options
         };
-        for (resource, requests, limits, lacks) in [
+        for (resource, requests, limits, expected) in [
             ("requests.ephemeral-storage", &[][..], &[][..], 0),
             ("requests.ephemeral-storage", &["1Gi"], &[], 1),
             // A container with a limit and no request requests the limit.
@@ -305,7 +305,7 @@ mod tests {
             ("limits.ephemeral-storage", &[], &["1Gi"], 1),
         ] {
             let found = said(&quota(resource), &given(requests, limits));
-            assert_eq!(found.len(), lacks, "{resource} {requests:?} {limits:?}");
+            assert_eq!(found.len(), expected, "{resource} {requests:?} {limits:?}");
         }
         for resource in ["requests.ephemeral-storage", "limits.ephemeral-storage"] {
             let mut facts = quota(resource);

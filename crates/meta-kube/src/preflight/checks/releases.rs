@@ -1,4 +1,4 @@
-//! Releases that run on metadata which they cannot read.
+//! Findings for releases that run on metadata which they cannot read.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,8 @@ use milvus_meta::layout::Layout;
 
 pub(crate) const CODE: &str = "release-metadata";
 
-/// A finding for each release that cannot read the metadata; `running` are names and images of Deployments, `fix`
-/// says what to do.
+/// Returns a finding for each release that cannot read the metadata. `running` are names and images
+/// of Deployments; `fix` is the remedy.
 pub(crate) fn release_findings<'d>(
     running: impl Iterator<Item = (&'d str, &'d str)>,
     metadata: Layout,

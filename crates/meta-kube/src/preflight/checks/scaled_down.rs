@@ -1,4 +1,4 @@
-//! Where Milvus is stopped already: what is known of its counts, and what may be started.
+//! Checks an instance that is already stopped: whether its counts are saved, and what may be started.
 
 use k8s_openapi::api::apps::v1::Deployment;
 
@@ -48,7 +48,7 @@ fn is_stopped(facts: &Facts) -> bool {
     !found.is_empty() && found.iter().all(|one| one.replicas == 0)
 }
 
-/// What to do where an upgrade without saved state stopped a Deployment and started it again.
+/// What to do if an upgrade without saved state stopped a Deployment and started it again.
 pub(super) fn started(facts: &Facts, workload: &Workload) -> &'static str {
     let live = facts.deployment(&workload.name);
     if live.is_some_and(annotations::is_annotated) {
@@ -59,7 +59,7 @@ pub(super) fn started(facts: &Facts, workload: &Workload) -> &'static str {
     }
 }
 
-/// What to do, which depends on the metadata alone.
+/// What to do, depending on the metadata alone.
 fn advice(layout: Option<Layout>) -> &'static str {
     match layout {
         Some(Layout::V2_1) => {

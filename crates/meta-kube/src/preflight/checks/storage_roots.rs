@@ -1,4 +1,4 @@
-//! Compares where the metadata says that files are with where the new release is configured to look for them.
+//! Compares the storage roots in the metadata with the one that the new release is configured to use.
 
 use super::cluster_finding;
 use crate::options::severity;
@@ -7,14 +7,14 @@ use milvus_meta::finding::Finding;
 
 const CODE: &str = "storage-root";
 
-/// Returns a finding for storage roots of the metadata below which the new release would not look.
+/// Returns a finding for storage roots in the metadata where the new release would not look.
 pub(crate) fn check_storage_roots(
     configured: &StorageRoot,
     roots: &[String],
     accepted: &[String],
 ) -> Option<Finding> {
     let expected = normal(&configured.path, configured.is_local);
-    // Relative to the working directory of Milvus 2.1, which is unknown here: the plan has a finding for it.
+    // Relative to the unknown working directory of Milvus 2.1; the plan has a finding for it.
     let comparable = |root: &&String| !configured.is_local || root.starts_with('/');
     let others: Vec<String> = roots
         .iter()
@@ -43,7 +43,7 @@ pub(crate) fn check_storage_roots(
     ))
 }
 
-/// What to do, as the configuration stays the same during the upgrade.
+/// What to do before the upgrade, which does not change the configuration.
 fn remedy(configured: &StorageRoot, root: &str, roots: usize) -> String {
     let key = configured.key();
     if roots > 1 {
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_storage_roots_the_others_are_named() {
+    fn all_other_storage_roots_are_named() {
         let message = found(false, "files", &["files", "old", "older"]).unwrap();
         assert!(
             message.contains("storage root \"old\" and \"older\", but"),

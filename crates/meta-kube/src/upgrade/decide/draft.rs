@@ -1,13 +1,13 @@
-//! The state of an upgrade that begins, or begins again before it touched Milvus.
+//! The state of a new upgrade, or of one that restarts before it stopped Milvus.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{checked, refused};
+use super::{check_findings, refused};
 use crate::cause::Refusal;
 use crate::options::{PodOptions, PodUser, UpgradeOptions};
-use crate::pod_resources::fitting;
+use crate::pod_resources::accepted_resources;
 use crate::preflight::{Facts, target};
 use crate::stage::Stage;
 use crate::state::{EtcdTarget, PodShape, STATE_VERSION, SavedResource, UpgradeState};
@@ -19,7 +19,7 @@ pub(super) fn new_upgrade(
     options: &UpgradeOptions,
     facts: &Facts,
 ) -> Result<(UpgradeState, Vec<Finding>), Refusal> {
-    let findings = checked(facts, options)?;
+    let findings = check_findings(facts, options)?;
     let (Some(source), Some(release)) = (&options.source, &options.target) else {
         return refused("a new upgrade needs --source-version and --target-version");
     };
@@ -31,7 +31,7 @@ pub(super) fn new_upgrade(
     Ok((draft(options, facts), findings))
 }
 
-/// The state of an upgrade that is not started, whether or not it can be: enough for a Job that only reads.
+/// The state of an upgrade that was not started and may not be startable: enough for a read-only Job.
 pub(in crate::upgrade) fn draft(options: &UpgradeOptions, facts: &Facts) -> UpgradeState {
     let version = |release: Option<&Release>, default: &str| {
         release.map_or_else(|| default.to_owned(), ToString::to_string)
@@ -61,9 +61,9 @@ pub(in crate::upgrade) fn draft(options: &UpgradeOptions, facts: &Facts) -> Upgr
         selector: options.selector(),
         workloads: facts.workloads.found.clone(),
         resource: saved_resource(facts),
-        shape: dressed(shape_of(facts, &options.pods), &options.pods),
+        shape: with_pod_options(shape_of(facts, &options.pods), &options.pods),
         policy: options.policy,
-        timeout_s: Some(options.limit.as_secs()),
+        timeout_s: options.limit.as_secs(),
         skip_broken: options.skip_broken.unwrap_or(false),
         accepted: accepted(&[], options),
         rollback_requested: false,
@@ -77,9 +77,9 @@ pub(in crate::upgrade) fn draft(options: &UpgradeOptions, facts: &Facts) -> Upgr
     }
 }
 
-/// Where an upgrade was interrupted before it touched Milvus, it is checked and counted again: what blocked
-/// nothing may do so now.
-pub(super) fn rechecked(
+/// Checks and counts again if the upgrade was interrupted before it stopped Milvus: a finding may
+/// block now that did not block before.
+pub(super) fn check_again(
     options: &UpgradeOptions,
     state: UpgradeState,
     facts: &Facts,
@@ -107,7 +107,7 @@ pub(super) fn rechecked(
         repeated: options.repeated.clone(),
         ..UpgradeOptions::default()
     };
-    let findings = checked(facts, &saved)?;
+    let findings = check_findings(facts, &saved)?;
     let state = UpgradeState {
         workloads: facts.workloads.found.clone(),
         resource: saved_resource(facts),
@@ -117,13 +117,13 @@ pub(super) fn rechecked(
     Ok((state, findings))
 }
 
-/// What the custom resource said before anything was stopped.
+/// The custom resource as it was before the stop.
 fn saved_resource(facts: &Facts) -> Option<SavedResource> {
     let live = facts.resource.as_ref()?;
     Some(milvus_resource::saved_on(live).unwrap_or_else(|| milvus_resource::save(live)))
 }
 
-/// What Jobs take over, from the first Deployment of Milvus.
+/// The settings that Jobs take over from the first Milvus Deployment.
 fn shape_of(facts: &Facts, given: &PodOptions) -> PodShape {
     let first = facts.workloads.found.first();
     let deployment = first.and_then(|workload| facts.deployment(&workload.name));
@@ -131,12 +131,12 @@ fn shape_of(facts: &Facts, given: &PodOptions) -> PodShape {
     let names_user = |security: &Value| security["runAsUser"].as_i64() > Some(0);
     let named = shape.security.as_ref().is_some_and(names_user);
     shape.user = (facts.assigns_users() && !named).then_some(PodUser::Namespace);
-    (shape.requests, shape.limits) = fitting(&facts.limit_ranges, &facts.quotas, given);
+    (shape.requests, shape.limits) = accepted_resources(&facts.limit_ranges, &facts.quotas, given);
     shape
 }
 
-/// What is given comes on top of what Milvus has, or in its place.
-pub(super) fn dressed(mut shape: PodShape, given: &PodOptions) -> PodShape {
+/// Adds the given pod options to the settings of the Milvus pods, or replaces them.
+pub(super) fn with_pod_options(mut shape: PodShape, given: &PodOptions) -> PodShape {
     shape.pull_secrets.extend(given.pull_secret.clone());
     shape.pull_secrets.dedup();
     if !given.node_selector.is_empty() {

@@ -1,4 +1,4 @@
-//! What the decision needs of the objects in the cluster: the Secret, the claim and the Deployments.
+//! Checks the objects that a decision depends on: the Secret, the claim and the Deployments.
 
 use super::refused;
 use crate::cause::Refusal;
@@ -8,7 +8,7 @@ use crate::preflight::Facts;
 use crate::start_checks::paused;
 use crate::state::{UpgradeState, Workload};
 
-/// Fills in which certificates the given Secret contains.
+/// Stores which certificates the given Secret contains.
 pub(super) fn with_certificates(
     options: &UpgradeOptions,
     mut state: UpgradeState,
@@ -25,8 +25,8 @@ pub(super) fn with_certificates(
     Ok(state)
 }
 
-/// Whether the claim for backups has to be created. One that contained a backup is never created again: an
-/// empty volume is no backup.
+/// Whether the backup claim must be created. A missing claim that contained a backup is never
+/// created again, because an empty volume is no backup.
 pub(super) fn creates_claim(
     options: &UpgradeOptions,
     state: &UpgradeState,
@@ -41,7 +41,7 @@ pub(super) fn creates_claim(
     if !state.has_backup {
         return Ok(true);
     }
-    // To look into etcd and to start no backup is needed.
+    // Inspecting etcd and starting Milvus need no backup.
     if !state.stage.row().needs_volume {
         return Ok(false);
     }
@@ -51,8 +51,8 @@ pub(super) fn creates_claim(
     ))
 }
 
-/// The Deployments that were recreated since the state was saved: they are ours with their saved counts, and
-/// stopped like the others. What is missing is reported before anything is done.
+/// Returns the Deployments that were recreated since the state was saved, with their saved counts.
+/// They are stopped like the others. Missing Deployments are reported before anything is changed.
 pub(super) fn recreated(state: &mut UpgradeState, facts: &Facts) -> Result<Vec<Workload>, Refusal> {
     let row = state.stage.row();
     // The Milvus Operator may recreate its Deployments.
@@ -72,10 +72,10 @@ pub(super) fn recreated(state: &mut UpgradeState, facts: &Facts) -> Result<Vec<W
         }
     }
     // While Milvus runs, the check before the rollback reports it.
-    if !gone.is_empty() && !row.runs {
+    if !gone.is_empty() && !row.milvus_runs {
         return Err(Refusal::Halted(missing_deployments(&gone)));
     }
-    if row.runs {
+    if row.milvus_runs {
         return Ok(Vec::new());
     }
     if !recreated.is_empty() {
@@ -84,8 +84,8 @@ pub(super) fn recreated(state: &mut UpgradeState, facts: &Facts) -> Result<Vec<W
     Ok(recreated)
 }
 
-/// Refuses what is paused, before the first patch.
-pub(super) fn not_paused(state: &UpgradeState, facts: &Facts) -> Result<(), Refusal> {
+/// Refuses paused objects, before the first patch.
+pub(super) fn check_not_paused(state: &UpgradeState, facts: &Facts) -> Result<(), Refusal> {
     let row = state.stage.row();
     if row.end.is_some() {
         return Ok(());
@@ -95,7 +95,7 @@ pub(super) fn not_paused(state: &UpgradeState, facts: &Facts) -> Result<(), Refu
     let resource = facts.resource.as_ref().filter(|_| state.resource.is_some());
     match paused(&facts.namespace, ours, resource) {
         None => Ok(()),
-        Some(hint) if row.untouched || row.runs => refused(hint),
+        Some(hint) if row.untouched || row.milvus_runs => refused(hint),
         Some(hint) => Err(Refusal::Halted(hint)),
     }
 }

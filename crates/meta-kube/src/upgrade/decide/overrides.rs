@@ -1,6 +1,6 @@
-//! The options of a command that continues an operation: which fit the saved state, and the state with them.
+//! Applies the options of a command that resumes an operation to the saved state, or refuses them.
 
-use super::draft::{accepted, dressed};
+use super::draft::{accepted, with_pod_options};
 use super::refused;
 use crate::cause::Refusal;
 use crate::discovery::image_version;
@@ -9,13 +9,19 @@ use crate::options::UpgradeOptions;
 use crate::state::{EtcdTarget, UpgradeState};
 use milvus_meta::release::Release;
 
-/// Refuses another upgrade than the unfinished one.
-pub(super) fn has_same_aim(options: &UpgradeOptions, saved: &UpgradeState) -> Result<(), Refusal> {
-    let differences = saved.differences(options);
-    if differences.is_empty() {
+/// Refuses options for another upgrade than the unfinished one.
+pub(super) fn check_same_upgrade(
+    options: &UpgradeOptions,
+    saved: &UpgradeState,
+) -> Result<(), Refusal> {
+    let changed_options = saved.changed_options(options);
+    if changed_options.is_empty() {
         return Ok(());
     }
-    let reported: Vec<&str> = differences.iter().map(|one| one.text.as_str()).collect();
+    let reported: Vec<&str> = changed_options
+        .iter()
+        .map(|one| one.text.as_str())
+        .collect();
     refused(format!(
         "an unfinished upgrade of {} has another target: {}; resume it with the same options, or -o rollback",
         saved.instance,
@@ -23,15 +29,15 @@ pub(super) fn has_same_aim(options: &UpgradeOptions, saved: &UpgradeState) -> Re
     ))
 }
 
-/// Refuses options that do not fit the saved state: what is fixed once it is saved, another release's image,
-/// and what means nothing in this direction.
-pub(super) fn fits(
+/// Refuses options that cannot be applied to the saved state: fixed ones, an image of another
+/// release, and those without effect in this direction.
+pub(super) fn check_options(
     options: &UpgradeOptions,
     saved: &UpgradeState,
     back: bool,
 ) -> Result<(), Refusal> {
-    let differences = saved.differences(options);
-    let fixed = differences.iter().filter(|one| one.option != IMAGE);
+    let changed_options = saved.changed_options(options);
+    let fixed = changed_options.iter().filter(|one| one.option != IMAGE);
     let mut reasons: Vec<String> = fixed
         .map(|one| format!("{}: {}", one.text, one.why))
         .collect();
@@ -55,7 +61,8 @@ pub(super) fn fits(
     )))
 }
 
-/// Why an image cannot be started: forward it has to be of the target release, back of the old release line.
+/// Why an image cannot be started: an upgrade requires the target release, a rollback the old
+/// release line.
 fn incompatible_image(
     image: &str,
     options: &UpgradeOptions,
@@ -101,8 +108,8 @@ fn incompatible_image(
     ))
 }
 
-/// Whether an image is of the release line that ran before: by its tag, or where it is named by its digest alone, by
-/// the source version that is given with it.
+/// Whether an image is of the old release line: by its tag, or, if it is named by its digest alone,
+/// by the source version given with it.
 pub(super) fn is_of_old_line(image: &str, options: &UpgradeOptions, saved: &UpgradeState) -> bool {
     let source: Option<Release> = saved.source_version.parse().ok();
     let line = |release: Release| (release.triple().0, release.triple().1);
@@ -120,13 +127,13 @@ pub(super) fn line(version: &str) -> &str {
     version.rsplit_once('.').map_or(version, |(line, _)| line)
 }
 
-/// The saved state with what is given: what fits both directions.
-pub(super) fn applied(options: &UpgradeOptions, saved: &UpgradeState) -> UpgradeState {
+/// Applies the options that are valid in both directions to the saved state.
+pub(super) fn with_options(options: &UpgradeOptions, saved: &UpgradeState) -> UpgradeState {
     let mut policy = saved.policy;
     policy.rollback_on_failure |= options.policy.rollback_on_failure;
     policy.accept_loss |= options.policy.accept_loss;
     policy.stay_down |= options.policy.stay_down;
-    let open = saved.stage.row().plan_open;
+    let open = saved.stage.row().plan_can_change;
     let etcd = EtcdTarget {
         credentials: options
             .credentials
@@ -137,21 +144,21 @@ pub(super) fn applied(options: &UpgradeOptions, saved: &UpgradeState) -> Upgrade
     let mut state = UpgradeState {
         stage: saved.stage.row().resume,
         policy,
-        timeout_s: Some(options.limit.as_secs()),
+        timeout_s: options.limit.as_secs(),
         skip_broken: options
             .skip_broken
             .filter(|_| open)
             .unwrap_or(saved.skip_broken),
         etcd,
         accepted: accepted(&saved.accepted, options),
-        shape: dressed(saved.shape.clone(), &options.pods),
+        shape: with_pod_options(saved.shape.clone(), &options.pods),
         claim: options.claim.clone().unwrap_or_else(|| saved.claim.clone()),
-        // A Job that was created keeps its image; the next attempt takes this one.
+        // A created Job keeps its image; the next attempt uses this one.
         tool_image: options
             .tool_image
             .clone()
             .unwrap_or_else(|| saved.tool_image.clone()),
-        // A new attempt has its own failure; a rollback keeps the one that led there.
+        // A new attempt starts without a failure; a rollback keeps the one that led to it.
         failure: saved.failure.clone().filter(|_| saved.stage.is_rollback()),
         ..saved.clone()
     };
@@ -159,15 +166,15 @@ pub(super) fn applied(options: &UpgradeOptions, saved: &UpgradeState) -> Upgrade
     state
 }
 
-/// What is discarded is saved first, also where that is accepted only after a refusal.
+/// What is discarded is saved first, also if the loss is accepted only after a refusal.
 pub(super) fn save_first(state: &mut UpgradeState) {
     let is_unsaved = state.policy.accept_loss && state.saved.is_none();
-    if let Some(first) = state.stage.row().saves_first.filter(|_| is_unsaved) {
+    if let Some(first) = state.stage.row().save_stage.filter(|_| is_unsaved) {
         state.stage = first;
     }
 }
 
-/// The state with another image of the release that it leads to.
+/// Sets another image of the release that the operation starts.
 pub(super) fn with_image(options: &UpgradeOptions, mut state: UpgradeState) -> UpgradeState {
     let Some(image) = options.image.as_ref().filter(|_| !state.stage.is_final()) else {
         return state;

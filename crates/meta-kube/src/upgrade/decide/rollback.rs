@@ -1,9 +1,9 @@
-//! Rollbacks, and an unfinished rollback that turns forward.
+//! Rollbacks, and abandoning an unfinished rollback.
 
 use std::collections::BTreeMap;
 
 use super::draft::draft;
-use super::overrides::{applied, fits, is_of_old_line, line, save_first, with_image};
+use super::overrides::{check_options, is_of_old_line, line, save_first, with_image, with_options};
 use super::refused;
 use crate::cause::Refusal;
 use crate::discovery::image_parts;
@@ -11,12 +11,12 @@ use crate::leftovers::{last_backup, rollback_command};
 use crate::object::Milvus;
 use crate::options::UpgradeOptions;
 use crate::preflight::Facts;
-use crate::stage::{Stage, turned_back};
+use crate::stage::{Stage, rollback_start};
 use crate::state::{SavedResource, UpgradeState};
 use crate::{annotations, milvus_resource};
 use milvus_meta::layout::Layout;
 
-/// From an unfinished rollback to the new release: a new operation with its own Jobs.
+/// Abandons an unfinished rollback and continues the upgrade, as a new operation with new Jobs.
 pub(super) fn forward(
     options: &UpgradeOptions,
     unfinished: Option<&UpgradeState>,
@@ -27,13 +27,13 @@ pub(super) fn forward(
             options.instance
         ));
     };
-    let Some(stage) = saved.stage.row().turn_forward else {
+    let Some(stage) = saved.stage.row().forward else {
         return refused(format!(
             "the metadata is already restored ({}): finish the rollback with -o resume, then upgrade again",
             saved.stage.name()
         ));
     };
-    fits(options, saved, false)?;
+    check_options(options, saved, false)?;
     let state = UpgradeState {
         stage,
         operation: options.operation.clone(),
@@ -42,16 +42,16 @@ pub(super) fn forward(
         attempts: BTreeMap::new(),
         failure: None,
         rollback_requested: false,
-        ..applied(options, saved)
+        ..with_options(options, saved)
     };
     let mut state = with_image(options, state);
-    // What was accepted beforehand is what is written until the release is healthy, not what it wrote since.
+    // `--accept-loss` covered what the new release wrote before, not what it will write.
     state.policy.accept_loss = false;
     state.policy.rollback_on_failure = options.policy.rollback_on_failure;
     Ok(state)
 }
 
-/// The rollback of an unfinished or a finished upgrade.
+/// Rolls back an unfinished or a finished upgrade.
 pub(super) fn rollback(
     options: &UpgradeOptions,
     saved: Option<&UpgradeState>,
@@ -60,7 +60,7 @@ pub(super) fn rollback(
     let Some(saved) = saved else {
         return rollback_without_state(options, facts);
     };
-    let begin = turned_back(saved.stage, saved.layout_before, saved.may_be_migrated());
+    let begin = rollback_start(saved.stage, saved.layout_before, saved.may_be_migrated());
     let Some(stage) = begin else {
         return refused(format!(
             "the upgrade of {} has ended: {}",
@@ -68,35 +68,36 @@ pub(super) fn rollback(
             saved.stage.name()
         ));
     };
-    fits(options, saved, true)?;
+    check_options(options, saved, true)?;
     let mut state = UpgradeState {
         stage,
         failure: None,
         rollback_requested: true,
-        ..applied(options, saved)
+        ..with_options(options, saved)
     };
     save_first(&mut state);
     if saved.stage == Stage::UPGRADED {
-        // A new operation: what runs now is counted now, what ran before is remembered.
+        // A new operation: current counts are read again, the old images are kept.
         state.operation.clone_from(&options.operation);
         state.started_at.clone_from(&options.now);
         state.history.clear();
         state.attempts = BTreeMap::new();
         state.saved = None;
-        // What was accepted then says nothing of what was written since.
+        // An earlier `--accept-loss` does not cover what was written since.
         state.policy.accept_loss = options.policy.accept_loss;
         recount(&mut state, facts);
     }
     Ok(with_image(options, state))
 }
 
-/// The rollback of a finished upgrade whose saved state was deleted: with the backup that its Jobs name.
+/// Rolls back a finished upgrade whose saved state was deleted, with the backup that its Jobs name.
 fn rollback_without_state(
     options: &UpgradeOptions,
     facts: &Facts,
 ) -> Result<UpgradeState, Refusal> {
     let backup = last_backup(&facts.jobs).filter(|_| facts.storage.exists);
-    let Some(backup) = backup.filter(|_| !is_noted(facts) && facts.resource.is_none()) else {
+    let Some(backup) = backup.filter(|_| !has_annotations(facts) && facts.resource.is_none())
+    else {
         return refused(nothing_saved(options, facts));
     };
     let (instance, claim) = (&options.instance, &facts.storage.claim);
@@ -133,14 +134,14 @@ fn rollback_without_state(
     })
 }
 
-/// Whether an upgrade stopped something and its annotations are still there.
-fn is_noted(facts: &Facts) -> bool {
+/// Whether an upgrade stopped a workload and its annotations still exist.
+fn has_annotations(facts: &Facts) -> bool {
     let resource = facts.resource.as_ref();
     facts.deployments.iter().any(annotations::is_annotated)
         || resource.and_then(milvus_resource::saved_on).is_some()
 }
 
-/// Takes the counts of now.
+/// Reads the current counts.
 fn recount(state: &mut UpgradeState, facts: &Facts) {
     let found = &facts.workloads.found;
     let counted = found.iter().any(|one| one.replicas != 0);
@@ -148,7 +149,7 @@ fn recount(state: &mut UpgradeState, facts: &Facts) {
         let Some(live) = found.iter().find(|one| one.name == workload.name) else {
             continue;
         };
-        // One that was recreated says nothing of how many there were.
+        // The count of a recreated Deployment is not the previous one.
         if counted && live.uid == workload.uid {
             workload.replicas = live.replicas;
         }
@@ -159,7 +160,7 @@ fn recount(state: &mut UpgradeState, facts: &Facts) {
     }
 }
 
-/// The counts of now with the images of before, unless everything is stopped.
+/// The current counts with the old images, unless everything is stopped.
 fn counts_of(live: &Milvus, before: &SavedResource) -> SavedResource {
     let mut now = milvus_resource::save(live);
     if milvus_resource::is_stopped(&now) {
@@ -173,10 +174,10 @@ fn counts_of(live: &Milvus, before: &SavedResource) -> SavedResource {
     now
 }
 
-/// Why there is nothing to roll back; what an upgrade stopped still has its annotations.
+/// Why there is nothing to roll back. Annotations of a stopped workload allow a resume.
 fn nothing_saved(options: &UpgradeOptions, facts: &Facts) -> String {
     let instance = &options.instance;
-    if is_noted(facts) {
+    if has_annotations(facts) {
         return format!(
             "the saved state of the upgrade of {instance} is gone, but what it stopped has its counts as annotations: \
              run the first command again (--source-version, --target-version) to resume; then -o rollback is possible"

@@ -1,4 +1,4 @@
-//! What a command means: options, saved state and facts in, a decision out.
+//! Decisions from options, saved state and facts.
 
 use k8s_openapi::api::batch::v1::Job;
 use serde_json::json;
@@ -53,14 +53,14 @@ fn decided(
     decide(&options, saved, facts).map(|decision| decision.state.unwrap())
 }
 
-fn going_on(
+fn resumed_with(
     saved: Option<&UpgradeState>,
     options: &UpgradeOptions,
 ) -> Result<UpgradeState, Refusal> {
     decided(Intent::Upgrade, saved, &facts(), options)
 }
 
-fn fresh(facts: &Facts, options: &UpgradeOptions) -> Result<UpgradeState, Refusal> {
+fn new_upgrade_state(facts: &Facts, options: &UpgradeOptions) -> Result<UpgradeState, Refusal> {
     decided(Intent::Upgrade, None, facts, options)
 }
 
@@ -72,14 +72,14 @@ fn resume(saved: &UpgradeState, options: &UpgradeOptions) -> UpgradeState {
     resume_with(saved, options).unwrap()
 }
 
-fn going_forward(
+fn forward_from(
     saved: Option<&UpgradeState>,
     options: &UpgradeOptions,
 ) -> Result<UpgradeState, Refusal> {
     decided(Intent::Forward, saved, &facts(), options)
 }
 
-fn going_back(
+fn rollback_from(
     saved: Option<&UpgradeState>,
     facts: &Facts,
     options: &UpgradeOptions,
@@ -90,7 +90,7 @@ fn going_back(
 #[test]
 fn w4_an_unfinished_upgrade_keeps_its_counts() {
     let existing = example();
-    let state = going_on(Some(&existing), &request()).unwrap();
+    let state = resumed_with(Some(&existing), &request()).unwrap();
     assert_eq!(state.operation, existing.operation);
     assert_eq!(state.workloads[0].replicas, 3);
     assert_eq!(state.stage, Stage::MIGRATE);
@@ -98,7 +98,9 @@ fn w4_an_unfinished_upgrade_keeps_its_counts() {
         target: Some("2.2.9".parse().unwrap()),
         ..request()
     };
-    let refusal = going_on(Some(&existing), &other).unwrap_err().to_string();
+    let refusal = resumed_with(Some(&existing), &other)
+        .unwrap_err()
+        .to_string();
     assert!(
         refusal.contains("--target-version 2.2.9, but the saved upgrade state has 2.2.16"),
         "{refusal}"
@@ -126,79 +128,79 @@ fn w7_a_rollback_knows_its_backup_and_its_images() {
     let mut facts = facts();
     facts.workloads.found[0].replicas = 4;
     facts.workloads.found[0].image = "milvusdb/milvus:v2.2.16".to_owned();
-    let back = going_back(Some(&finished), &facts, &request()).unwrap();
-    assert_eq!(back.stage, Stage::CHECK_ROLLBACK, "looks before it stops");
+    let back = rollback_from(Some(&finished), &facts, &request()).unwrap();
+    assert_eq!(back.stage, Stage::CHECK_ROLLBACK, "checks before it stops");
     assert_eq!(
         back.operation, "00000001",
-        "an operation of its own, with Jobs of its own (w8)"
+        "a new operation with new Jobs (w8)"
     );
     assert_eq!(back.backup_file, finished.backup_file);
     assert_eq!(back.workloads[0].image, "milvusdb/milvus:v2.1.4");
-    assert_eq!(back.workloads[0].replicas, 4, "as many as serve now");
+    assert_eq!(back.workloads[0].replicas, 4, "the current count");
     facts.workloads.found[0].replicas = 0;
-    let back = going_back(Some(&finished), &facts, &request()).unwrap();
-    assert_eq!(back.workloads[0].replicas, 3, "never overwritten by zeros");
+    let back = rollback_from(Some(&finished), &facts, &request()).unwrap();
+    assert_eq!(back.workloads[0].replicas, 3, "not overwritten by zero");
     facts.workloads.found[0].replicas = 1;
     facts.workloads.found[0].uid = "another".to_owned();
     let name = facts.workloads.found[0].name.clone();
     facts.saved.insert(name, Some("another".to_owned()));
-    let back = going_back(Some(&finished), &facts, &request()).unwrap();
-    let remade = &back.workloads[0];
-    assert_eq!((remade.replicas, remade.uid.as_str()), (3, "another"));
+    let back = rollback_from(Some(&finished), &facts, &request()).unwrap();
+    let recreated = &back.workloads[0];
+    assert_eq!((recreated.replicas, recreated.uid.as_str()), (3, "another"));
 }
 
 #[test]
 fn accepted_loss_is_saved_before_it_is_discarded() {
     let mut state = example();
     state.stage = Stage::RESTORE;
-    let mut insists = request();
-    insists.policy.accept_loss = true;
+    let mut accepting = request();
+    accepting.policy.accept_loss = true;
     let back = |state: &UpgradeState, request: &UpgradeOptions| {
-        let back = going_back(Some(state), &facts(), request).unwrap();
+        let back = rollback_from(Some(state), &facts(), request).unwrap();
         (resume(state, request).stage, back.stage)
     };
     assert_eq!(back(&state, &request()), (Stage::RESTORE, Stage::RESTORE));
-    assert_eq!(back(&state, &insists), (Stage::SAVE_NEW, Stage::SAVE_NEW));
+    assert_eq!(back(&state, &accepting), (Stage::SAVE_NEW, Stage::SAVE_NEW));
     state.saved = Some("/milvus/data/after.mmb".to_owned());
-    assert_eq!(back(&state, &insists), (Stage::RESTORE, Stage::RESTORE));
+    assert_eq!(back(&state, &accepting), (Stage::RESTORE, Stage::RESTORE));
 }
 
 #[test]
 fn accepted_loss_is_not_kept_for_later_rollbacks() {
     let mut state = example();
     state.policy.accept_loss = true;
-    let mut insists = request();
-    insists.policy.accept_loss = true;
+    let mut accepting = request();
+    accepting.policy.accept_loss = true;
     let accepts = |state: &UpgradeState, request: &UpgradeOptions| {
-        let back = going_back(Some(state), &facts(), request).unwrap();
+        let back = rollback_from(Some(state), &facts(), request).unwrap();
         back.policy.accept_loss
     };
     assert!(accepts(&state, &request()), "the same operation resumes");
     state.stage = Stage::UPGRADED;
     assert!(!accepts(&state, &request()), "another one");
-    assert!(accepts(&state, &insists));
+    assert!(accepts(&state, &accepting));
 }
 
 #[test]
 fn rollback_without_an_upgrade_is_refused() {
-    assert!(going_back(None, &facts(), &request()).is_err());
+    assert!(rollback_from(None, &facts(), &request()).is_err());
     let mut annotated = facts();
     let mut stopped = k8s_openapi::api::apps::v1::Deployment::default();
     stopped.metadata.annotations =
         Some([(annotations::REPLICAS.to_owned(), "3".to_owned())].into());
     annotated.deployments = vec![stopped];
-    let refusal = going_back(None, &annotated, &request()).unwrap_err();
+    let refusal = rollback_from(None, &annotated, &request()).unwrap_err();
     assert!(
         refusal.to_string().contains("run the first command again"),
         "{refusal}"
     );
     let mut over = example();
     over.stage = Stage::ROLLED_BACK;
-    let refusal = going_back(Some(&over), &facts(), &request()).unwrap_err();
+    let refusal = rollback_from(Some(&over), &facts(), &request()).unwrap_err();
     assert!(refusal.to_string().contains("rolled back"), "{refusal}");
     let mut waiting = example();
     waiting.stage = Stage::PLAN;
-    let back = going_back(Some(&waiting), &facts(), &request()).unwrap();
+    let back = rollback_from(Some(&waiting), &facts(), &request()).unwrap();
     assert_eq!(back.stage, Stage::ABORTED, "Milvus was not touched");
 }
 
@@ -207,7 +209,9 @@ fn w19_all_blocking_findings_are_reported_at_once() {
     let mut broken = facts();
     broken.workloads.found[0].image = "milvusdb/milvus:v2.1.0".to_owned();
     broken.configured.metastore = Some("mysql".to_owned());
-    let refusal = fresh(&broken, &request()).unwrap_err().to_string();
+    let refusal = new_upgrade_state(&broken, &request())
+        .unwrap_err()
+        .to_string();
     assert!(refusal.contains("[source-version]"), "{refusal}");
     assert!(refusal.contains("[metastore]"), "{refusal}");
     let within = UpgradeOptions {
@@ -215,7 +219,9 @@ fn w19_all_blocking_findings_are_reported_at_once() {
         accepted: vec!["source-version".to_owned()],
         ..request()
     };
-    let refusal = fresh(&facts(), &within).unwrap_err().to_string();
+    let refusal = new_upgrade_state(&facts(), &within)
+        .unwrap_err()
+        .to_string();
     assert!(
         refusal.contains("no metadata migration is needed"),
         "{refusal}"
@@ -230,7 +236,7 @@ fn an_unstarted_upgrade_is_checked_and_counted_again() {
     };
     let mut now = facts();
     let again = |saved: &UpgradeState, facts: &Facts| {
-        // Nothing but what is saved is asked for.
+        // Only the saved options are given.
         let options = UpgradeOptions {
             instance: "prod".to_owned(),
             ..UpgradeOptions::default()
@@ -239,7 +245,7 @@ fn an_unstarted_upgrade_is_checked_and_counted_again() {
     };
     now.workloads.found[0].replicas = 5;
     let state = again(&waiting, &now).unwrap();
-    assert_eq!(state.stage, Stage::PROBE, "what is proved is proved again");
+    assert_eq!(state.stage, Stage::PROBE, "the probe runs again");
     assert_eq!(state.workloads[0].replicas, 5);
     assert_eq!(state.operation, waiting.operation);
     now.workloads.found[0].image = "milvusdb/milvus:v2.1.2".to_owned();
@@ -292,7 +298,11 @@ fn w20_the_helm_notice_has_the_command() {
     };
     let text = says("milvusdb/milvus:v2.2.16").unwrap();
     assert!(text.starts_with("Helm's values name the image milvusdb/milvus:v2.2.16"));
-    assert_eq!(says("milvusdb/milvus:v2.1.4"), None, "it says so still");
+    assert_eq!(
+        says("milvusdb/milvus:v2.1.4"),
+        None,
+        "the values still name it"
+    );
     let helm = facts.helm.as_mut().unwrap();
     helm.image = Some("milvusdb/milvus:v2.2.16".to_owned());
     helm.images = [(3, "v2.1.4"), (4, "v2.1.4"), (5, "v2.2.16")]
@@ -308,7 +318,7 @@ fn w20_the_helm_notice_has_the_command() {
 
 #[test]
 fn a_dry_run_shows_every_step_and_object() {
-    let state = fresh(&facts(), &request()).unwrap();
+    let state = new_upgrade_state(&facts(), &request()).unwrap();
     let text = manifests(&state, "data", true);
     for expected in [
         "kind: PersistentVolumeClaim",
@@ -328,14 +338,14 @@ fn a_dry_run_shows_every_step_and_object() {
 fn a_dry_run_shows_a_rollback() {
     let mut finished = example();
     finished.stage = Stage::UPGRADED;
-    let insisting = UpgradeOptions {
+    let accepting = UpgradeOptions {
         policy: Policy {
             accept_loss: true,
             ..Policy::default()
         },
         ..request()
     };
-    let back = going_back(Some(&finished), &facts(), &insisting).unwrap();
+    let back = rollback_from(Some(&finished), &facts(), &accepting).unwrap();
     let text = manifests(&back, "data", false);
     for expected in [
         "# Roll back prod in namespace data from 2.2.16 to 2.1.4\n",
@@ -360,11 +370,7 @@ fn a_wrong_image_can_be_fixed_by_resume() {
     };
     let resumed = with("registry:5000/milvus:v2.2.16").unwrap();
     assert_eq!(resumed.image, "registry:5000/milvus:v2.2.16");
-    assert_eq!(
-        resumed.stage,
-        Stage::CHECK_NEW,
-        "leads to the start: the image has to be set"
-    );
+    assert_eq!(resumed.stage, Stage::CHECK_NEW, "the start sets the image");
     assert_eq!(with(&halted.image).unwrap().stage, Stage::CHECK_NEW);
     let refusal = with("milvusdb/milvus:v2.1.4").unwrap_err().to_string();
     assert!(refusal.contains("is not 2.2.16"), "{refusal}");
@@ -380,12 +386,12 @@ fn later_options_are_applied_or_refused() {
     assert!(resumed.policy.stay_down);
     assert_eq!(resumed.image, example().image, "none is given");
 
-    let refusal = going_back(Some(&example()), &facts(), &given).unwrap_err();
+    let refusal = rollback_from(Some(&example()), &facts(), &given).unwrap_err();
     assert!(refusal.to_string().contains("--stay-down"), "{refusal}");
     let down = resumed;
     assert!(
-        going_back(Some(&down), &facts(), &given).is_ok(),
-        "as recorded"
+        rollback_from(Some(&down), &facts(), &given).is_ok(),
+        "as saved"
     );
 
     let mut elsewhere = request();
@@ -393,7 +399,7 @@ fn later_options_are_applied_or_refused() {
     elsewhere.storage_class = Some("fast".to_owned());
     for refusal in [
         resume_with(&example(), &elsewhere).unwrap_err(),
-        going_back(Some(&example()), &facts(), &elsewhere).unwrap_err(),
+        rollback_from(Some(&example()), &facts(), &elsewhere).unwrap_err(),
     ] {
         assert!(matches!(refusal, Refusal::Usage(_)));
         let text = refusal.to_string();
@@ -409,7 +415,7 @@ fn later_options_are_applied_or_refused() {
 fn broken_records_are_decided_until_the_migration() {
     let mut given = request();
     given.skip_broken = Some(true);
-    assert!(fresh(&facts(), &given).unwrap().skip_broken);
+    assert!(new_upgrade_state(&facts(), &given).unwrap().skip_broken);
     let at = |stage| UpgradeState { stage, ..example() };
     let resumed = resume_with(&at(Stage::BACKUP), &given).unwrap();
     assert!(resumed.skip_broken);
@@ -428,9 +434,12 @@ fn a_rollback_image_is_saved_in_the_state() {
     let with = |image: &str| {
         let mut given = request();
         given.image = Some(image.to_owned());
-        going_back(Some(&example()), &facts(), &given)
+        rollback_from(Some(&example()), &facts(), &given)
     };
-    assert!(with("milvusdb/milvus:v2.1.4").is_ok(), "what is started");
+    assert!(
+        with("milvusdb/milvus:v2.1.4").is_ok(),
+        "the image that a rollback starts"
+    );
     assert!(with("milvusdb/milvus:v2.2.16").is_ok(), "as in the upgrade");
     let refusal = with("milvusdb/milvus:v2.0.2").unwrap_err().to_string();
     assert!(
@@ -446,7 +455,7 @@ fn pod_options_extend_what_milvus_has() {
     given.tool_image = Some("tool:2".to_owned());
     given.pods.node_selector = vec![("disk".to_owned(), "ssd".to_owned())];
     given.pods.user = Some(PodUser::Id(77));
-    let state = fresh(&facts(), &given).unwrap();
+    let state = new_upgrade_state(&facts(), &given).unwrap();
     assert_eq!(state.shape.pull_secrets, ["registry"]);
     assert_eq!(state.shape.node_selector["disk"], "ssd");
     assert_eq!(state.shape.user, Some(PodUser::Id(77)));
@@ -472,18 +481,18 @@ fn a_rollback_turns_forward_until_the_restore() {
         },
         ..example()
     };
-    let forward = going_forward(Some(&at(Stage::RESTORE)), &request()).unwrap();
+    let forward = forward_from(Some(&at(Stage::RESTORE)), &request()).unwrap();
     assert_eq!(forward.stage, Stage::STOP);
-    assert_eq!(forward.operation, "00000001", "with Jobs of its own");
+    assert_eq!(forward.operation, "00000001", "with new Jobs");
     assert_eq!(forward.backup_file, example().backup_file);
     assert!(!forward.rollback_requested);
     assert_eq!(
         forward.saved,
         at(Stage::RESTORE).saved,
-        "it may be undone already"
+        "it may be restored already"
     );
     assert!(!forward.policy.rollback_on_failure);
-    let reported = |stage| going_forward(Some(&at(stage)), &request()).unwrap_err();
+    let reported = |stage| forward_from(Some(&at(stage)), &request()).unwrap_err();
     let late = reported(Stage::START_OLD).to_string();
     assert!(late.contains("then upgrade again"), "{late}");
     let none = reported(Stage::MIGRATE).to_string();
@@ -537,7 +546,7 @@ fn every_intent_in_every_stage_decides_or_refuses() {
                 Intent::Resume => unfinished,
                 Intent::Forward => {
                     row.stage == Stage::CHECK_ROLLBACK
-                        || row.stage.is_rollback() && row.may_discard
+                        || row.stage.is_rollback() && row.accepts_loss
                         || [Stage::STOP_BACK, Stage::DRAIN_BACK].contains(&row.stage)
                 }
                 Intent::RollBack => ![Stage::ROLLED_BACK, Stage::ABORTED].contains(&row.stage),
@@ -639,7 +648,7 @@ fn a_claim_with_a_backup_is_never_recreated() {
 fn a_rollback_starts_any_image_of_the_old_line() {
     let mut given = request();
     given.image = Some("milvusdb/milvus:v2.1.1".to_owned());
-    let state = going_back(Some(&example()), &facts(), &given).unwrap();
+    let state = rollback_from(Some(&example()), &facts(), &given).unwrap();
     assert_eq!(state.workloads[0].image, "milvusdb/milvus:v2.1.1");
     assert_eq!(state.image, example().image);
     for other in [
@@ -648,7 +657,7 @@ fn a_rollback_starts_any_image_of_the_old_line() {
         "own/milvus:stable",
     ] {
         given.image = Some(other.to_owned());
-        let refusal = going_back(Some(&example()), &facts(), &given).unwrap_err();
+        let refusal = rollback_from(Some(&example()), &facts(), &given).unwrap_err();
         assert!(matches!(refusal, Refusal::Usage(_)), "{other}: {refusal}");
     }
 }
@@ -658,10 +667,10 @@ fn a_rollback_to_a_digest_requires_the_source_version() {
     let digest = "milvusdb/milvus@sha256:0a";
     let mut given = request();
     given.image = Some(digest.to_owned());
-    let state = going_back(Some(&example()), &facts(), &given).unwrap();
+    let state = rollback_from(Some(&example()), &facts(), &given).unwrap();
     assert_eq!(state.workloads[0].image, digest);
     given.source = None;
-    let refusal = going_back(Some(&example()), &facts(), &given).unwrap_err();
+    let refusal = rollback_from(Some(&example()), &facts(), &given).unwrap_err();
     assert!(refusal.to_string().contains("use -s 2.1.4"), "{refusal}");
 }
 
@@ -672,7 +681,7 @@ fn on_openshift_jobs_set_no_user() {
     let user = |facts: &Facts, given: Option<PodUser>| {
         let mut request = request();
         request.pods.user = given;
-        fresh(facts, &request).unwrap().shape.user
+        new_upgrade_state(facts, &request).unwrap().shape.user
     };
     assert_eq!(user(&facts(), None), None);
     assert_eq!(user(&assigned, None), Some(PodUser::Namespace));
@@ -757,28 +766,28 @@ fn a_paused_milvus_operator_is_found_before_anything_is_changed() {
     };
     for stage in [Stage::STOP, Stage::START_NEW, Stage::RESTORE] {
         facts.resource = Some(resource("true"));
-        let refusal = not_paused(&state(stage), &facts).unwrap_err();
+        let refusal = check_not_paused(&state(stage), &facts).unwrap_err();
         assert!(
             refusal.to_string().contains("annotate milvus prod"),
             "{refusal}"
         );
         facts.resource = Some(resource("false"));
-        assert_eq!(not_paused(&state(stage), &facts), Ok(()));
+        assert_eq!(check_not_paused(&state(stage), &facts), Ok(()));
     }
-    assert_eq!(not_paused(&state(Stage::UPGRADED), &facts), Ok(()));
+    assert_eq!(check_not_paused(&state(Stage::UPGRADED), &facts), Ok(()));
 }
 
 #[test]
 fn only_pods_in_transition_are_awaited() {
     let blocked = |codes: &[&str]| {
         let finding = |code: &&str| cluster_finding(Severity::Error, code, String::new());
-        Refusal::Blocked(codes.iter().map(finding).collect()).passes()
+        Refusal::Blocked(codes.iter().map(finding).collect()).is_transient()
     };
     assert!(blocked(&["not-at-rest"]));
     assert!(blocked(&["not-at-rest", "not-at-rest"]));
     assert!(!blocked(&["not-at-rest", "quota"]));
     for other in [Refusal::Refused, Refusal::Usage, Refusal::Halted] {
-        assert!(!other(String::new()).passes());
+        assert!(!other(String::new()).is_transient());
     }
 }
 
@@ -794,20 +803,22 @@ fn rollback_without_state_uses_the_backup_of_its_jobs() {
     let mut lost = facts();
     lost.workloads.found[0].image = "registry:5000/milvus:v2.2.16".to_owned();
     lost.jobs = vec![backup_job("3f9a2c1d")];
-    let state = going_back(None, &lost, &request()).unwrap();
+    let state = rollback_from(None, &lost, &request()).unwrap();
     assert_eq!(state.stage, Stage::CHECK_ROLLBACK);
     assert_eq!(state.workloads[0].image, "registry:5000/milvus:v2.1.4");
     assert_eq!(state.image, "registry:5000/milvus:v2.2.16");
     assert_eq!(state.backup_file, "/milvus/data/3f9a2c1d.mmb");
     assert!(state.has_backup && state.rollback_requested);
-    let blind = UpgradeOptions {
+    let without_versions = UpgradeOptions {
         source: None,
         ..request()
     };
-    let refusal = going_back(None, &lost, &blind).unwrap_err().to_string();
+    let refusal = rollback_from(None, &lost, &without_versions)
+        .unwrap_err()
+        .to_string();
     for part in ["3f9a2c1d.mmb", "meta-migration-backup-prod", "-o rollback"] {
         assert!(refusal.contains(part), "{refusal}");
     }
     lost.storage.exists = false;
-    assert!(going_back(None, &lost, &request()).is_err());
+    assert!(rollback_from(None, &lost, &request()).is_err());
 }
