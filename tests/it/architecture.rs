@@ -179,7 +179,7 @@ fn only_one_file_tree_knows_the_etcd_client() {
 
 #[test]
 fn only_one_file_knows_the_kubernetes_client() {
-    // The second one re-exports what all objects have; no request.
+    // The second one re-exports the metadata of objects and sends no requests.
     let places = [
         "crates/meta-kube/src/client",
         "crates/meta-kube/src/object.rs",
@@ -207,7 +207,8 @@ fn assert_only_below(word: &str, places: &[&str]) {
     }
 }
 
-/// Options that are not only the command line's are declared once, where they are used: those passed to the Jobs, and
+/// Options that are not only the command line's are declared once, where they are used: those
+/// passed to the Jobs, and those that the YAML file also has.
 /// those that the YAML file has as well.
 const OPTIONS: [&str; 2] = ["crates/meta-kube/src/options.rs", "src/config/options.rs"];
 

@@ -38,11 +38,11 @@ async fn d20_all_pages_have_the_revision_of_the_first() {
     let mut capture = Scan::new(store.clone(), range.clone(), None, SMALL)
         .await
         .unwrap();
-    assert_eq!(capture.revision(), store.look(|world| world.revision()));
+    assert_eq!(capture.revision(), store.look(|state| state.revision()));
     let mut entries = capture.next_page().await.unwrap().unwrap();
-    store.change(|world| {
-        world.delete(&range);
-        world.put(b"root/0", b"new");
+    store.change(|state| {
+        state.delete(&range);
+        state.put(b"root/0", b"new");
     });
     entries.extend(read_all(capture).await);
     assert_eq!(entries, before);
@@ -52,9 +52,9 @@ async fn d20_all_pages_have_the_revision_of_the_first() {
 async fn a_given_revision_is_read() {
     let store = filled((0..100).map(|number| format!("root/{number:03}")));
     let before = store.dump();
-    let revision = store.look(|world| world.revision());
+    let revision = store.look(|state| state.revision());
     let range = KeyRange::prefix("root/");
-    store.change(|world| world.delete(&range));
+    store.change(|state| state.delete(&range));
     let capture = Scan::new(store, range, Some(revision), SMALL)
         .await
         .unwrap();
@@ -78,9 +78,9 @@ async fn a_compaction_ends_the_scan() {
     let store = filled((0..200).map(|number| format!("root/{number:03}")));
     let range = KeyRange::prefix("root/");
     let mut capture = Scan::new(store.clone(), range, None, SMALL).await.unwrap();
-    store.change(|world| {
-        world.put(b"root/000", b"new");
-        world.compact(world.revision()).unwrap();
+    store.change(|state| {
+        state.put(b"root/000", b"new");
+        state.compact(state.revision()).unwrap();
     });
     capture.next_page().await.unwrap();
     let error = capture.next_page().await.unwrap_err();
@@ -132,13 +132,13 @@ async fn a_page_too_large_for_a_reply_is_split() {
 #[tokio::test(start_paused = true)]
 async fn a_scan_with_a_wrong_key_count_fails() {
     let store = filled((0..200).map(|number| format!("root/{number:03}")));
-    let revision = store.look(|world| world.revision());
+    let revision = store.look(|state| state.revision());
     let range = KeyRange::prefix("root/");
     let mut capture = Scan::new(store.clone(), range, Some(revision), SMALL)
         .await
         .unwrap();
     assert_eq!(capture.keys(), 200);
-    store.change(|world| world.lose(b"root/199"));
+    store.change(|state| state.lose(b"root/199"));
     let error = loop {
         match capture.next_page().await {
             Ok(page) => assert!(page.is_some(), "the scan ended without an error"),
@@ -176,8 +176,8 @@ async fn a_long_range_is_counted_at_most_twice() {
     let (sum, data) = (counted.clone(), store.reopen());
     store.fault_when(move |request| {
         if let Some(range) = request.range {
-            let keys = data.look(|world| {
-                let entries = world.entries();
+            let keys = data.look(|state| {
+                let entries = state.entries();
                 entries
                     .iter()
                     .filter(|entry| range.range.contains(&entry.key))

@@ -155,7 +155,7 @@ fn a_missing_configuration_file_is_named() {
 }
 
 #[test]
-fn the_drop_in_names_the_key_that_is_missing() {
+fn the_drop_in_names_the_missing_key() {
     for (yaml, key) in [
         ("etcd.rootPath: x\n", "cmd.type is missing"),
         ("cmd.type: run\n", "config.sourceVersion is missing"),

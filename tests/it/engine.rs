@@ -121,13 +121,13 @@ async fn d13_keys_after_a_leased_key_are_in_the_backup() {
     let store = MemoryStore::with_entries(&read_dump("dropped/in.jsonl"));
     // Leased keys before all other keys, after them, and in each gap.
     let keys: Vec<_> = store.dump().into_iter().map(|entry| entry.key).collect();
-    store.change(|world| {
+    store.change(|state| {
         for key in keys.iter().filter(|key| key.starts_with(b"by-dev/meta/")) {
             let leased = [&key[..], b"~leased"].concat();
-            world.put_leased(&leased, b"{}", std::time::Duration::from_secs(60));
+            state.put_leased(&leased, b"{}", std::time::Duration::from_secs(60));
         }
         let first = b"by-dev/meta/!first";
-        world.put_leased(first, b"{}", std::time::Duration::from_secs(60));
+        state.put_leased(first, b"{}", std::time::Duration::from_secs(60));
     });
     let expected: Vec<_> = store
         .dump()
@@ -145,11 +145,11 @@ async fn d18_the_server_id_counter_never_decreases() {
     let path = folder.path().join("b.mmb");
     let store = MemoryStore::with_entries(&read_dump("dropped/in.jsonl"));
     let counter = root().session_id_key();
-    store.change(|world| world.put(&counter, b"5"));
+    store.change(|state| state.put(&counter, b"5"));
     let before = saved(&store, &path).await;
-    store.change(|world| {
-        world.put(&counter, b"77");
-        world.put(b"by-dev/meta/indexes/1", b"changed");
+    store.change(|state| {
+        state.put(&counter, b"77");
+        state.put(b"by-dev/meta/indexes/1", b"changed");
     });
     let options = RestoreOptions {
         command: RestoreCommand::Restore,

@@ -128,8 +128,8 @@ async fn a_wait_continues_at_another_member() {
     };
     members[0].kill();
     put_until_success(&store, "2").await;
-    let woken = tokio::time::timeout(Duration::from_secs(60), waiting).await;
-    woken.unwrap().unwrap().unwrap();
+    let notified = tokio::time::timeout(Duration::from_secs(60), waiting).await;
+    notified.unwrap().unwrap().unwrap();
     assert_eq!(value(&store).await, b"2");
 }
 

@@ -63,7 +63,7 @@ impl Image {
                 "USER" => image.user = rest,
                 "CMD" => image.command = serde_json::from_str(&rest).unwrap(),
                 "LABEL" | "WORKDIR" => {}
-                other => panic!("{other} is not known here"),
+                other => panic!("unknown: {other}"),
             }
         }
         image
@@ -84,7 +84,7 @@ impl Image {
             "/bin/busybox" => self.install(Path::new("/bin/sh"), &target),
             "/out/ca-certificates.crt" => fs::write(&target, "").unwrap(),
             "/out/empty" => fs::create_dir(&target).unwrap(),
-            other => panic!("{other} is not known here"),
+            other => panic!("unknown: {other}"),
         }
         if options.contains(&"--chown=1000:1000") && is_root() {
             chown(target, Some(1000), Some(1000)).unwrap();

@@ -175,10 +175,7 @@ fn by_hand(
         .map(|entry| (entry.key.into(), entry.value.into()))
         .collect();
     for put in &migration.rewrites {
-        assert!(
-            image.contains_key(&put.key),
-            "a rewrite of a key that is not there"
-        );
+        assert!(image.contains_key(&put.key), "a rewrite of a missing key");
         image.insert(put.key.clone(), put.value.clone());
     }
     for entry in before.list() {

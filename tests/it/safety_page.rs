@@ -97,9 +97,9 @@ fn every_tool_defect_has_a_test_or_a_reason() {
         assert!(!answer.is_empty(), "D{number} has no answer");
         let prefix = format!("d{number}_");
         let is_tested = tests().iter().any(|test| test.starts_with(&prefix));
-        let names_it = named(line).iter().any(|test| test.starts_with(&prefix));
+        let is_named = named(line).iter().any(|test| test.starts_with(&prefix));
         assert_eq!(
-            names_it, is_tested,
+            is_named, is_tested,
             "D{number}: a test is named for it, so the line has to name that test"
         );
         assert!(
@@ -253,5 +253,5 @@ fn every_claim_names_mutations_its_tests_kill() {
         }
     }
     let left: Vec<_> = mutations.iter().map(|one| &one.name).collect();
-    assert!(left.is_empty(), "of no claim: {left:?}");
+    assert!(left.is_empty(), "mutations without a claim: {left:?}");
 }

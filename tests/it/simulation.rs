@@ -343,7 +343,7 @@ impl Trial<'_> {
     /// Checks the state when no process is running any more.
     fn check_rest(&self, store: &MemoryStore) -> Verdict {
         let lock = metadata::root().lock_key();
-        if store.look(|world| world.get(&lock)).is_some() {
+        if store.look(|state| state.get(&lock)).is_some() {
             return Err("the lock is still there".to_owned());
         }
         match (self.situation, phase(store)) {
@@ -473,13 +473,13 @@ fn check_kept(found: &Image, source: Source, said: &str) -> Verdict {
 fn single_faults(simulation: &Simulation) -> Vec<Schedule> {
     let mut schedules = Vec::new();
     for (case, start, command, kinds) in simulation.runs() {
-        let goes_on = matches!(
+        let continues = matches!(
             simulation.benches[case].starts[start].phase,
             Some(Phase::Staging | Phase::Staged | Phase::Restoring)
         );
         for (ordinal, kind) in (1_u64..).zip(&kinds) {
             let at_a_write = !matches!(kind, RequestKind::Range | RequestKind::Status);
-            let step = match (goes_on, at_a_write) {
+            let step = match (continues, at_a_write) {
                 _ if simulation.benches[case].case.after_2_2 => AFTER_2_2_STEP,
                 _ if simulation.benches[case].case.task == Task::Repair => REPAIR_STEP,
                 (true, false) => 4,
@@ -569,8 +569,8 @@ fn walk_all(task: &str, simulation: &Simulation, pairs: usize) {
     announce(&format!("simulation: two faults, SIMULATION_SEED={seed}"));
     simulation.walk(&pairs);
     announce(&format!(
-        "simulation: walked {} schedules of {task} with one fault, {} with two (SIMULATION_SEED={seed}), to {} \
-         different ends",
+        "simulation: ran {} schedules of {task} with one fault and {} with two (SIMULATION_SEED={seed}), which ended in \
+         {} different states",
         schedules.len(),
         pairs.len(),
         simulation.seen.lock().unwrap().len()

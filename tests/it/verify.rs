@@ -124,7 +124,7 @@ fn metadata_written_by_2_2_passes() {
 #[track_caller]
 fn without(form: CollectionForm, key: &str) -> Vec<(String, String)> {
     let mut image = migrated(form);
-    assert!(image.remove(key).is_some(), "{key} is not there");
+    assert!(image.remove(key).is_some(), "{key} is missing");
     errors(&check(&image))
 }
 

@@ -113,7 +113,7 @@ fn a_truncated_archive_is_rejected() {
         for end in (1..bytes.len()).step_by(37) {
             fs::write(&path, &bytes[..end]).unwrap();
             if let Ok(backup) = Backup::open(&path) {
-                // The padding of a tar archive holds nothing.
+                // The padding of a tar archive contains no data.
                 assert!(packing.starts_with("tar"), "{packing}, {end}");
                 assert_eq!(backup.summary().entries, FEW.len() as u64);
             }
@@ -122,7 +122,7 @@ fn a_truncated_archive_is_rejected() {
 }
 
 #[test]
-fn an_archive_must_hold_exactly_one_backup() {
+fn an_archive_must_contain_exactly_one_backup() {
     let folder = tempfile::tempdir().unwrap();
     let native = folder.path().join("native");
     write(&native, header(), WriteOptions::default(), FEW);

@@ -19,7 +19,7 @@ const VALUE_BYTES: usize = 64 << 10;
 
 type WriteFile = fn(&mut BufWriter<File>);
 
-/// Descending, so that a reader has to sort.
+/// Descending, so that a reader must sort.
 fn key(index: u32) -> String {
     format!("by-dev/meta/root-coord/collection/{:08}", KEYS - index)
 }

@@ -45,8 +45,8 @@ fn keep(count: usize) -> NonZeroUsize {
 fn a_listing_shows_every_file_and_its_validity() {
     let folder = tempfile::tempdir().unwrap();
     add(folder.path(), "b.mmb", at(2, "r/m"));
-    let sound = fs::read(folder.path().join("b.mmb")).unwrap();
-    fs::write(folder.path().join("a.mmb"), &sound[..sound.len() - 1]).unwrap();
+    let valid = fs::read(folder.path().join("b.mmb")).unwrap();
+    fs::write(folder.path().join("a.mmb"), &valid[..valid.len() - 1]).unwrap();
     fs::write(folder.path().join(".b.mmb.partial-1"), "x").unwrap();
     fs::create_dir(folder.path().join("sub")).unwrap();
     let listings = Repository::open(folder.path()).unwrap().list().unwrap();
@@ -57,7 +57,7 @@ fn a_listing_shows_every_file_and_its_validity() {
             (name, listing.is_valid(), listing.bytes)
         })
         .collect();
-    let size = sound.len() as u64;
+    let size = valid.len() as u64;
     assert_eq!(found, [("a.mmb", false, size - 1), ("b.mmb", true, size)]);
     assert_eq!(listings[1].check.as_ref().unwrap().meta_root, "r/m");
 }

@@ -75,15 +75,15 @@ fn a_real_etcd_snapshot_opens_like_any_backup() {
 fn every_rejection_names_the_file_and_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bad.mmb");
-    let sound = {
+    let valid = {
         let good = folder.path().join("good.mmb");
         write(&good, header(), WriteOptions::default(), FEW);
         fs::read(good).unwrap()
     };
     for (bytes, reason) in [
-        (sound[..sound.len() / 2].to_vec(), "cut short"),
-        (sound[..5].to_vec(), "cut short"),
-        ([&sound[..], b"x"].concat(), "data follows the end"),
+        (valid[..valid.len() / 2].to_vec(), "cut short"),
+        (valid[..5].to_vec(), "cut short"),
+        ([&valid[..], b"x"].concat(), "data follows the end"),
         (Vec::new(), "empty"),
         (
             b"rootPath: by-dev\n".to_vec(),

@@ -121,7 +121,7 @@ async fn a_read_only_user_blocks_a_valid_plan() {
         .shows("etcdctl role grant-permission");
 }
 
-/// A run that cannot be recorded in the history starts anyway.
+/// A run without permission to write the history starts anyway.
 #[tokio::test]
 async fn plan_notes_a_history_that_may_not_be_written() {
     let etcd = Etcd::start(Settings::default());

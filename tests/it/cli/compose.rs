@@ -65,7 +65,7 @@ impl Compose {
             ["run", "--rm", "-v", volume, image, ref arguments @ ..] => {
                 return run_image(reader, volume, image, &arguments.join(" "), output);
             }
-            _ => panic!("not known: {command}"),
+            _ => panic!("unknown command: {command}"),
         }
         (0, String::new())
     }
@@ -202,7 +202,7 @@ async fn rehearse(heading: &str, services: &[&str]) {
     let kept = fs::read_dir(reader.path("meta-migration-backups")).unwrap();
     let kept: Vec<_> = kept.map(|file| file.unwrap().file_name()).collect();
     assert_eq!(kept.len(), 1, "the backup is in the volume");
-    let copied = reader.type_in("tar -tf backups.tar");
+    let copied = reader.run_extra("tar -tf backups.tar");
     assert!(copied.contains(kept[0].to_str().unwrap()), "{copied}");
 }
 

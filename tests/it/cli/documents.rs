@@ -27,12 +27,12 @@ use crate::support::etcd::{Etcd, ServerTls, Settings};
 pub(super) const ENDPOINT: &str = "etcd:2379";
 const ROOT_PATH: &str = "by-dev";
 
-/// Types the commands of a document in an empty folder.
+/// Runs the commands of a document in an empty folder.
 pub(super) struct Reader<'i> {
     pub(super) instance: &'i Instance,
     folder: tempfile::TempDir,
     variables: Vec<(String, String)>,
-    /// Texts of the documents, and what they are in this test.
+    /// Texts of the documents, and their replacements in this test.
     replacements: Vec<(String, String)>,
     compose: Compose,
 }
@@ -85,13 +85,13 @@ impl<'i> Reader<'i> {
         self.variables.push((name.to_owned(), value.to_owned()));
     }
 
-    /// Replaces a text of the documents in commands, and the reverse in their output.
+    /// Replaces a documented text in commands, and the reverse in their output.
     fn replace(&mut self, documented: &str, real: &str) {
         let pair = (documented.to_owned(), real.to_owned());
         self.replacements.push(pair);
     }
 
-    /// Types all commands below a heading, or of the complete document.
+    /// Runs all commands below a heading, or of the complete document.
     pub(super) async fn follow(&mut self, document: &str, heading: Option<&str>) {
         let blocks = match heading {
             Some(heading) => section(document, heading),
@@ -117,14 +117,14 @@ impl<'i> Reader<'i> {
         }
     }
 
-    /// Types a command that is not in the document; returns its output.
-    pub(super) fn type_in(&self, command: &str) -> String {
+    /// Runs a command that is not in the document; returns its output.
+    pub(super) fn run_extra(&self, command: &str) -> String {
         let (code, output) = self.shell(command, self.folder.path(), &[]);
         assert_eq!(code, 0, "{command}\n{output}");
         output
     }
 
-    /// Types one command.
+    /// Runs one command.
     async fn run(&mut self, command: &str) -> (i32, String) {
         if let Some(assignment) = command.strip_prefix("export ") {
             let (name, value) = assignment.split_once('=').unwrap();
@@ -201,7 +201,7 @@ async fn restore_runbook_restores_damaged_metadata() {
     let it = Instance::sample().await;
     let before = it.metadata().await;
     let mut reader = Reader::new(&it);
-    reader.type_in("meta-migration migrate --source-version 2.1.4 --target-version 2.2.16 --backup-file before-2.2.mmb");
+    reader.run_extra("meta-migration migrate --source-version 2.1.4 --target-version 2.2.16 --backup-file before-2.2.mmb");
     it.delete_prefix("root-coord/").await;
     for heading in [
         "2. Inspect and save the metadata",
@@ -303,7 +303,7 @@ async fn usage_page_inspects_saves_and_approves() {
     let it = at_documented_root(&etcd).await;
     it.load_sample().await;
     let mut reader = Reader::new(&it);
-    reader.type_in("meta-migration backup --backup-file before-2.2.mmb");
+    reader.run_extra("meta-migration backup --backup-file before-2.2.mmb");
     reader.replace("articles", "recsys_face_8731");
     reader
         .follow("docs/usage.md", Some("Inspect metadata"))
@@ -316,7 +316,7 @@ async fn usage_page_inspects_saves_and_approves() {
     reader.replace("/var/lib/etcd", folder.to_str().unwrap());
     reader.follow("docs/usage.md", Some("Backups")).await;
 
-    let plan = reader.type_in("meta-migration plan --target-version 2.2.16");
+    let plan = reader.run_extra("meta-migration plan --target-version 2.2.16");
     let digest = plan.lines().find_map(|line| line.strip_prefix("Plan: "));
     reader.replace("3f2a90cc1b7e", digest.unwrap().split(';').next().unwrap());
     reader.follow("docs/usage.md", Some("Approval")).await;
@@ -335,11 +335,11 @@ async fn mixed_page_merges_both_layouts() {
 async fn repair_page_repairs_official_output() {
     let it = repair::official().await;
     let mut reader = Reader::new(&it);
-    reader.type_in("meta-migration backup --backup-file before-migration.bak");
+    reader.run_extra("meta-migration backup --backup-file before-migration.bak");
     reader
         .follow("docs/repair.md", Some("Repair 2.2 metadata"))
         .await;
-    reader.type_in("meta-migration rollback");
+    reader.run_extra("meta-migration rollback");
     repair::lose_a_schema(&it).await;
     let lost = "Collections that lost their fields or partitions";
     reader.follow("docs/repair.md", Some(lost)).await;

@@ -99,7 +99,7 @@ async fn d6_a_backup_is_made_by_default() {
 async fn d8_an_existing_file_is_never_overwritten() {
     let it = Instance::small().await;
     let tool = it.tool();
-    let precious = tool.file("b.mmb", "an older backup");
+    let existing = tool.file("b.mmb", "an older backup");
     let ended = tool.run(&with_versions(&[
         "migrate",
         "--backup-file",
@@ -112,9 +112,9 @@ async fn d8_an_existing_file_is_never_overwritten() {
         .as_str()
         .unwrap()
         .to_owned();
-    assert_ne!(made, precious.display().to_string());
+    assert_ne!(made, existing.display().to_string());
     assert_eq!(
-        std::fs::read_to_string(precious).unwrap(),
+        std::fs::read_to_string(existing).unwrap(),
         "an older backup"
     );
     tool.run(&["rollback"]).expect(0).shows("Restored");

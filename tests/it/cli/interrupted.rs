@@ -314,8 +314,8 @@ async fn a_second_signal_ends_the_run_at_once() {
     etcd.resume();
 }
 
-/// Whether a run ends within 10 s of a signal while etcd hangs.
-async fn ends_while_etcd_hangs(signal: &str) {
+/// Whether a run ends within 10 s of a signal while etcd does not respond.
+async fn ends_while_etcd_is_stopped(signal: &str) {
     let mut etcd = Etcd::start(Settings::default());
     let it = Instance::on(&etcd).await;
     let tool = it.tool();
@@ -334,11 +334,11 @@ async fn ends_while_etcd_hangs(signal: &str) {
 
 #[tokio::test]
 async fn sigterm_ends_a_run_while_etcd_hangs() {
-    ends_while_etcd_hangs("TERM").await;
+    ends_while_etcd_is_stopped("TERM").await;
 }
 
 /// If the tests ignore SIGHUP, as under nohup, so does the program.
 #[tokio::test]
 async fn sighup_ends_a_run_while_etcd_hangs() {
-    ends_while_etcd_hangs("HUP").await;
+    ends_while_etcd_is_stopped("HUP").await;
 }

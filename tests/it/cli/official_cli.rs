@@ -160,7 +160,7 @@ async fn d8_a_run_after_a_failed_one_keeps_the_backup() {
     tool.run(&["-config", &script_yaml(&it, &tool, "backup")])
         .expect(0);
     let good = std::fs::read(tool.path().join("migration.bak")).unwrap();
-    it.put("datacoord-meta/new", b"written meanwhile").await;
+    it.put("datacoord-meta/new", b"written in between").await;
     let saved = it.metadata().await;
     tool.run(&["-config", &script_yaml(&it, &tool, "run")])
         .expect(0);

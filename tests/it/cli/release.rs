@@ -25,7 +25,7 @@ async fn release_files_install_as_documented() {
     let program = reader.path("program");
     let real = env!("CARGO_BIN_EXE_meta-migration");
     write_program(&program, &format!("exec {real} \"$@\""));
-    reader.type_in(&format!(
+    reader.run_extra(&format!(
         "{} ./program x86_64-unknown-linux-musl .",
         repository("scripts/package").display()
     ));
@@ -44,7 +44,7 @@ async fn release_files_install_as_documented() {
         let file = fs::metadata(folder.join(name)).unwrap();
         assert!(file.len() > 100, "{name}");
     }
-    reader.type_in(&format!(
+    reader.run_extra(&format!(
         "tar -xf {archive}-image-x86_64-unknown-linux-musl.tar.gz"
     ));
     let context = fs::read_to_string(reader.path("Dockerfile")).unwrap();

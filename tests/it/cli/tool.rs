@@ -110,7 +110,7 @@ impl Running {
         let begin = self.stderr_text.len();
         while !self.stderr_text[begin..].contains(text) {
             let read = self.stderr.read_line(&mut self.stderr_text).unwrap();
-            assert_ne!(read, 0, "{text:?} was never printed:\n{}", self.stderr_text);
+            assert_ne!(read, 0, "{text:?} was not printed:\n{}", self.stderr_text);
         }
     }
 

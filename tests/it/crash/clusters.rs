@@ -120,13 +120,13 @@ async fn migrate_and_roll_back(
     case: &Arc<Case>,
     store: &EtcdStore,
     hooked: &Hooked<EtcdStore>,
-    mend: impl Fn(),
+    recover: impl Fn(),
     note: &str,
 ) {
     let folder = tempfile::tempdir().unwrap();
     let backup = folder.path().join("b");
     let outcome = case.migrate(hooked, &backup, &run_environment()).await;
-    mend();
+    recover();
     if let Err(error) = outcome {
         assert_eq!(error.kind(), ErrorClass::PartWay, "{note}: {error:?}");
         end_lock_lease(case, store).await;
@@ -153,8 +153,8 @@ async fn a_killed_leader_loses_nothing() {
         let hooked = call_at(place, &case, &store, move || {
             killed.lock().unwrap()[leader].kill();
         });
-        let mend = || members.lock().unwrap()[leader].restart();
-        migrate_and_roll_back(&case, &store, &hooked, mend, &format!("{place:?}")).await;
+        let recover = || members.lock().unwrap()[leader].restart();
+        migrate_and_roll_back(&case, &store, &hooked, recover, &format!("{place:?}")).await;
     }
 }
 
@@ -177,8 +177,8 @@ async fn a_member_that_hangs_loses_nothing() {
         let hooked = call_at(place, &case, &store, move || {
             stopped.lock().unwrap()[member].stop();
         });
-        let mend = || members.lock().unwrap()[member].resume();
-        migrate_and_roll_back(&case, &store, &hooked, mend, &format!("{place:?}")).await;
+        let recover = || members.lock().unwrap()[member].resume();
+        migrate_and_roll_back(&case, &store, &hooked, recover, &format!("{place:?}")).await;
     }
 }
 
@@ -267,7 +267,7 @@ async fn a_short_loss_of_the_majority_is_awaited() {
         sender.send(()).unwrap();
     });
     let restarted = Arc::clone(&members);
-    let mender = std::thread::spawn(move || {
+    let recovery = std::thread::spawn(move || {
         receiver.recv().unwrap();
         let mut members = restarted.lock().unwrap();
         members[one].restart();
@@ -276,7 +276,7 @@ async fn a_short_loss_of_the_majority_is_awaited() {
     let folder = tempfile::tempdir().unwrap();
     let backup = folder.path().join("b");
     let outcome = case.migrate(&hooked, &backup, &run_environment()).await;
-    mender.join().unwrap();
+    recovery.join().unwrap();
     outcome.unwrap();
     case.expect_after(&store, "a majority that came back").await;
 }

@@ -183,9 +183,9 @@ async fn a_rejected_password_is_in_no_error() {
     expect(1, &refused, "wrong password file");
     assert_silent(&refused, "wrong password file");
     std::fs::write(&file, PASSWORD).unwrap();
-    let let_in = program.run(&["status", "--password-file", &file]).await;
-    expect(0, &let_in, "password file");
-    assert_silent(&let_in, "password file");
+    let accepted = program.run(&["status", "--password-file", &file]).await;
+    expect(0, &accepted, "password file");
+    assert_silent(&accepted, "password file");
     let yaml = program.folder.path().join("wrong.yaml");
     let text =
         format!("etcd:\n  auth:\n    enabled: true\n    userName: {USER}\n    password: {WRONG}\n");

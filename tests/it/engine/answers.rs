@@ -109,9 +109,9 @@ async fn a_held_lock_never_ends_in_success() {
     };
     for metadata in [&small, &migrated, &Metadata::default()] {
         let instance = Instance::of(metadata, CollectionForm::Database);
-        instance.store.change(|world| {
+        instance.store.change(|state| {
             let value = br#"{"ServerName":"migration","Address":"10.0.0.9"}"#;
-            world.put_leased(&root().lock_key(), value, Duration::from_secs(60));
+            state.put_leased(&root().lock_key(), value, Duration::from_secs(60));
         });
         for with_session in [false, true] {
             if with_session {
@@ -119,7 +119,7 @@ async fn a_held_lock_never_ends_in_success() {
                 let key = root().join(b"session/rootcoord");
                 instance
                     .store
-                    .change(|world| world.put_leased(&key, b"{}", minute));
+                    .change(|state| state.put_leased(&key, b"{}", minute));
             }
             let refused = instance.migrate().await.unwrap_err();
             assert_eq!(refused.kind(), ErrorClass::Refused, "{refused:?}");
@@ -149,7 +149,7 @@ async fn a_running_cluster_must_match_the_target() {
     let minute = Duration::from_secs(60);
     instance
         .store
-        .change(|world| world.put_leased(&key, b"{}", minute));
+        .change(|state| state.put_leased(&key, b"{}", minute));
     let environment = Environment::silent();
     let done = migrate(
         &instance.store,
@@ -389,7 +389,7 @@ async fn status_names_missing_keys_and_not_both_layouts() {
     let deleted = root().join(b"root-coord/collection/1");
     instance
         .store
-        .change(|world| world.put(&deleted, TOMBSTONE));
+        .change(|state| state.put(&deleted, TOMBSTONE));
     let found = status(&instance.store, &root(), &limits, &environment)
         .await
         .unwrap();

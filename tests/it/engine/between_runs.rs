@@ -189,8 +189,8 @@ async fn a_rollback_to_existing_2_1_discards_nothing() {
 
     // A failed run of the official tool leaves only part of 2.1 (D1), and nothing new.
     let deleted = root().range_below("root-coord/");
-    instance.store.change(|world| {
-        world.delete(&deleted);
+    instance.store.change(|state| {
+        state.delete(&deleted);
     });
     let back = instance.restore_with(&rollback).await.unwrap();
     assert_eq!(back.outcome, RestoreOutcome::Restored);
@@ -200,7 +200,7 @@ async fn a_rollback_to_existing_2_1_discards_nothing() {
 #[tokio::test]
 async fn migrate_finishes_a_restore_from_its_backup() {
     let (_, next) = killed_rollback().await;
-    let stands = next.image();
+    let unchanged = next.image();
     let other = Instance::small(CollectionForm::Split);
     other.put(SEGMENT, b"another content");
     swap_backup(&next, &save(&other, "other.mmb").await);
@@ -209,7 +209,7 @@ async fn migrate_finishes_a_restore_from_its_backup() {
         matches!(&*refused.failure, EngineErrorKind::OtherBackup { .. }),
         "{refused:?}"
     );
-    assert_eq!(next.image(), stands);
+    assert_eq!(next.image(), unchanged);
 }
 
 #[tokio::test]
@@ -267,10 +267,10 @@ async fn a_leased_key_in_the_backup_keeps_its_lease() {
     instance.put("some/key", b"1");
     let file = save(&instance, "named.mmb").await;
     let key = root().join(b"some/key");
-    instance.store.change(|world| {
+    instance.store.change(|state| {
         let hour = std::time::Duration::from_secs(3600);
-        world.put_leased(&key, b"2", hour);
-        world.delete(&root().range_below("root-coord/"));
+        state.put_leased(&key, b"2", hour);
+        state.delete(&root().range_below("root-coord/"));
     });
     instance
         .restore_with(&restore_options_from(
@@ -280,7 +280,7 @@ async fn a_leased_key_in_the_backup_keeps_its_lease() {
         ))
         .await
         .unwrap();
-    let entry = instance.store.look(|world| world.get(&key)).unwrap();
+    let entry = instance.store.look(|state| state.get(&key)).unwrap();
     assert_eq!(&*entry.value, b"2");
     assert_ne!(entry.lease, 0);
 }
@@ -290,8 +290,8 @@ async fn a_done_migration_with_lost_metadata_is_rejected() {
     for form in FORMS {
         let instance = Instance::small(form);
         instance.migrate().await.unwrap();
-        instance.store.change(|world| {
-            world.delete(&root().range());
+        instance.store.change(|state| {
+            state.delete(&root().range());
         });
         let refused = instance.migrate().await.unwrap_err();
         assert!(
@@ -341,8 +341,8 @@ struct WritesDuringPrompt(meta_testing::memory::MemoryStore);
 
 impl Observer for WritesDuringPrompt {
     fn confirm_restore(&self, _: &RestoreReport) -> bool {
-        self.0.change(|world| {
-            world.put(&root().join(SEGMENT.as_bytes()), b"written meanwhile");
+        self.0.change(|state| {
+            state.put(&root().join(SEGMENT.as_bytes()), b"written in between");
         });
         true
     }
@@ -384,10 +384,10 @@ async fn an_unfinished_2_2_layout_is_rejected() {
     for broken in [true, false] {
         let instance = Instance::small(CollectionForm::Database);
         instance.migrate().await.unwrap();
-        instance.store.change(|world| {
-            world.delete(&KeyRange::single(root().journal_key()));
+        instance.store.change(|state| {
+            state.delete(&KeyRange::single(root().journal_key()));
             if broken {
-                world.delete(&root().range_below("snapshots/root-coord/fields/"));
+                state.delete(&root().range_below("snapshots/root-coord/fields/"));
             }
         });
         let answer = instance.migrate().await;

@@ -29,8 +29,8 @@ async fn a_rollback_without_journal_asks_before_deleting() {
         let instance = Instance::small(form);
         let before = instance.image();
         instance.migrate().await.unwrap();
-        instance.store.change(|world| {
-            world.delete(&KeyRange::single(root().journal_key()));
+        instance.store.change(|state| {
+            state.delete(&KeyRange::single(root().journal_key()));
         });
         instance.put("datacoord-meta/s/7/7/7", b"written by 2.2");
         let running = instance.image();
@@ -126,8 +126,8 @@ async fn a_late_2_1_key_is_reported_and_kept() {
                 count += 1;
                 is_committed |= records(txn) == Some(Phase::Committed);
                 if put {
-                    vec![Fault::before(|world| {
-                        world.put(&root().join(OLD.as_bytes()), b"late");
+                    vec![Fault::before(|state| {
+                        state.put(&root().join(OLD.as_bytes()), b"late");
                     })]
                 } else {
                     Vec::new()
@@ -191,8 +191,8 @@ async fn a_run_suspended_during_a_rollback_stops() {
             // The state after a rollback that starts where the suspended run is.
             let sleeper = Instance::small(form);
             let before = sleeper.image();
-            let asleep: Arc<Mutex<Option<MemoryState>>> = Arc::default();
-            let saved = Arc::clone(&asleep);
+            let suspended_state: Arc<Mutex<Option<MemoryState>>> = Arc::default();
+            let saved = Arc::clone(&suspended_state);
             let (mut since, mut is_committed) = (0, false);
             sleeper.store.fault_when(move |request| {
                 let is_now = is_committed && since == at;
@@ -201,7 +201,7 @@ async fn a_run_suspended_during_a_rollback_stops() {
                 let saved = Arc::clone(&saved);
                 if is_now {
                     vec![
-                        Fault::before(move |world| *saved.lock().unwrap() = Some(world.clone())),
+                        Fault::before(move |state| *saved.lock().unwrap() = Some(state.clone())),
                         Fault::CrashBefore,
                     ]
                 } else {
@@ -211,29 +211,29 @@ async fn a_run_suspended_during_a_rollback_stops() {
             if sleeper.migrate().await.is_ok() {
                 break;
             }
-            assert!(asleep.lock().unwrap().is_some());
+            assert!(suspended_state.lock().unwrap().is_some());
             let next = sleeper.next();
             next.end_lock();
             next.roll_back().await.unwrap();
             assert_eq!(next.image(), before);
             let rolled_back = Arc::new(Mutex::new(None));
-            next.store.change(|world| {
-                *rolled_back.lock().unwrap() = Some(world.clone());
+            next.store.change(|state| {
+                *rolled_back.lock().unwrap() = Some(state.clone());
             });
 
-            let woken = Instance::small(form);
+            let resumed = Instance::small(form);
             let (mut since, mut is_committed) = (0, false);
-            woken.store.fault_when(move |request| {
+            resumed.store.fault_when(move |request| {
                 let is_now = is_committed && since == at;
                 since += u64::from(is_committed);
                 is_committed |= request.txn.and_then(records) == Some(Phase::Committed);
                 let state = rolled_back.lock().unwrap().clone();
                 match state {
-                    Some(state) if is_now => vec![Fault::before(move |world| *world = state)],
+                    Some(saved) if is_now => vec![Fault::before(move |state| *state = saved)],
                     _ => Vec::new(),
                 }
             });
-            let failed = woken.migrate().await.unwrap_err();
+            let failed = resumed.migrate().await.unwrap_err();
             assert!(
                 matches!(
                     &*failed.failure,
@@ -241,7 +241,7 @@ async fn a_run_suspended_during_a_rollback_stops() {
                 ),
                 "{form}, {at}: {failed:?}"
             );
-            assert_eq!(woken.image(), before, "{form}, {at}");
+            assert_eq!(resumed.image(), before, "{form}, {at}");
             at += 1;
         }
         assert!(at > 8, "{form}");
@@ -379,7 +379,7 @@ async fn a_rewritten_record_is_verified_at_the_end() {
             let is_rewritten = request.txn.and_then(records) == Some(Phase::Tidying);
             let key = root().join(b"root-coord/collection/1");
             if is_rewritten {
-                vec![Fault::before(move |world| world.put(&key, b"\x08\x01"))]
+                vec![Fault::before(move |state| state.put(&key, b"\x08\x01"))]
             } else {
                 Vec::new()
             }
@@ -415,7 +415,7 @@ async fn a_record_changed_after_reading_is_not_overwritten() {
                 return Vec::new();
             }
             let key = wanted.clone();
-            vec![Fault::before(move |world| world.put(&key, b"changed"))]
+            vec![Fault::before(move |state| state.put(&key, b"changed"))]
         });
         let failed = match way {
             None => instance.migrate().await.unwrap_err(),

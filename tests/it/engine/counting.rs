@@ -85,8 +85,8 @@ async fn a_key_deleted_by_another_client_is_missing() {
         instance.store.fault_when(move |request| {
             let switched = request.txn.and_then(records) == Some(Phase::Committed);
             let key = key.clone();
-            let delete = Fault::after(move |world| {
-                world.delete(&KeyRange::single(key));
+            let delete = Fault::after(move |state| {
+                state.delete(&KeyRange::single(key));
             });
             if switched { vec![delete] } else { Vec::new() }
         });
@@ -114,11 +114,11 @@ async fn keys_lost_after_the_commit_are_reported() {
                 "field-index/" => vec!["field-index/", "segment-index/", "querycoord-"],
                 key => vec![key],
             };
-            let deleted: usize = next.store.change(|world| {
+            let deleted: usize = next.store.change(|state| {
                 let lost = prefixes
                     .iter()
                     .map(|prefix| KeyRange::prefix(root().join(prefix.as_bytes())));
-                lost.map(|range| world.delete(&range)).sum()
+                lost.map(|range| state.delete(&range)).sum()
             });
             assert!(deleted > 0, "{form}");
             let error = next.migrate().await.unwrap_err();
@@ -143,12 +143,12 @@ async fn an_expired_key_is_not_missing() {
         let hour = std::time::Duration::from_secs(3600);
         let lease = killed
             .store
-            .change(|world| world.put_leased(&key, b"1", hour));
+            .change(|state| state.put_leased(&key, b"1", hour));
         killed.kill_after(Phase::Committed, 0);
         killed.migrate().await.unwrap_err();
         let next = killed.next();
         next.end_lock();
-        next.store.change(|world| world.revoke_lease(lease));
+        next.store.change(|state| state.revoke_lease(lease));
         let report = next.migrate().await.unwrap();
         assert_eq!(report.outcome, MigrateOutcome::Migrated, "{form}");
     }
@@ -161,7 +161,7 @@ async fn a_key_added_by_another_client_is_detected() {
         instance.store.fault_when(move |request| {
             let switched = request.txn.and_then(records) == Some(Phase::Committed);
             let key = root().join(b"kv/something");
-            let put = Fault::after(move |world| world.put(&key, b"new"));
+            let put = Fault::after(move |state| state.put(&key, b"new"));
             if switched { vec![put] } else { Vec::new() }
         });
         let error = instance.migrate().await.unwrap_err();

@@ -71,9 +71,10 @@ async fn interrupted_restore_of_a_family_resumes_with_it() {
     assert_eq!(next.journal(), None);
 }
 
-/// Each family of the 2.1 backup is refused after the migration, or leaves the 2.2 metadata as complete as it was.
+/// Each family of the 2.1 backup is refused after the migration, or the 2.2 metadata is as complete
+/// as before.
 #[tokio::test]
-async fn family_is_not_restored_beside_the_other_layout() {
+async fn family_is_not_restored_into_the_other_layout() {
     for form in FORMS {
         let instance = Instance::small(form);
         instance.migrate().await.unwrap();

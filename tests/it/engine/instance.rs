@@ -98,12 +98,12 @@ impl Instance {
     /// Puts a key, by its relative name, as another client would.
     pub(super) fn put(&self, key: &str, value: &[u8]) {
         let key = root().join(key.as_bytes());
-        self.store.change(|world| world.put(&key, value));
+        self.store.change(|state| state.put(&key, value));
     }
 
     pub(super) fn get(&self, key: &str) -> Option<Vec<u8>> {
         let key = root().join(key.as_bytes());
-        let entry = self.store.look(|world| world.get(&key))?;
+        let entry = self.store.look(|state| state.get(&key))?;
         Some(entry.value.into())
     }
 
@@ -121,7 +121,7 @@ impl Instance {
 
     pub(super) fn journal(&self) -> Option<Journal> {
         let key = root().journal_key();
-        let entry = self.store.look(|world| world.get(&key))?;
+        let entry = self.store.look(|state| state.get(&key))?;
         Some(Journal::decode(&entry.value).unwrap())
     }
 
@@ -132,9 +132,9 @@ impl Instance {
 
     /// Ends the lock of a killed process.
     pub(super) fn end_lock(&self) {
-        self.store.change(|world| {
-            if let Some(lock) = world.get(&root().lock_key()) {
-                world.revoke_lease(lock.lease);
+        self.store.change(|state| {
+            if let Some(lock) = state.get(&root().lock_key()) {
+                state.revoke_lease(lock.lease);
             }
         });
     }

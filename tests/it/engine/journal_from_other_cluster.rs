@@ -18,9 +18,9 @@ const SEGMENT: &str = "datacoord-meta/s/1/10/51";
 /// An instance in an etcd with far higher revisions than a new one has.
 fn with_high_revisions(form: CollectionForm) -> Instance {
     let instance = Instance::small(form);
-    instance.store.change(|world| {
-        world.set_cluster(0xc1);
-        (0..500).for_each(|_| world.put(b"other/key", b""));
+    instance.store.change(|state| {
+        state.set_cluster(0xc1);
+        (0..500).for_each(|_| state.put(b"other/key", b""));
     });
     instance
 }
@@ -30,7 +30,7 @@ fn mirrored(mut instance: Instance, cluster: u64) -> Instance {
     instance.end_lock();
     let entries = instance.store.dump();
     instance.store = MemoryStore::with_entries(&entries);
-    instance.store.change(|world| world.set_cluster(cluster));
+    instance.store.change(|state| state.set_cluster(cluster));
     instance
 }
 
@@ -125,7 +125,7 @@ async fn a_mirrored_restore_asks_before_it_resumes() {
     killed.kill_after(Phase::Restoring, 1);
     killed.roll_back().await.unwrap_err();
     let mirror = mirrored(killed, 0xc2);
-    let stands = mirror.image();
+    let unchanged = mirror.image();
     for refused in [
         mirror.migrate().await.unwrap_err(),
         mirror.roll_back().await.unwrap_err(),
@@ -135,7 +135,7 @@ async fn a_mirrored_restore_asks_before_it_resumes() {
             "{refused:?}"
         );
     }
-    assert_eq!(mirror.image(), stands);
+    assert_eq!(mirror.image(), unchanged);
     mirror.restore_with(&accepting(&mirror)).await.unwrap();
     assert_eq!(mirror.image(), before);
 }

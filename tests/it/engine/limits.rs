@@ -16,8 +16,8 @@ async fn too_little_free_space_is_found_before_any_write() {
         .map(|entry| entry.key.len() + entry.value.len())
         .sum();
     let quota = used as u64 + 4_000;
-    instance.store.change(|world| {
-        world.set_limits(ServerLimits {
+    instance.store.change(|state| {
+        state.set_limits(ServerLimits {
             quota_bytes: Some(quota),
             ..ServerLimits::default()
         });
@@ -25,7 +25,7 @@ async fn too_little_free_space_is_found_before_any_write() {
     let before = plain(&instance.store.dump());
     let refused = instance.migrate().await.unwrap_err();
     let EngineErrorKind::NoRoom {
-        quota: told,
+        quota: reported,
         needed,
         in_use,
         ..
@@ -33,7 +33,7 @@ async fn too_little_free_space_is_found_before_any_write() {
     else {
         panic!("{refused:?}");
     };
-    assert_eq!(*told, quota);
+    assert_eq!(*reported, quota);
     assert!(in_use + needed >= quota, "{refused:?}");
     assert_eq!(refused.kind(), ErrorClass::Failed);
     assert_eq!(plain(&instance.store.dump()), before);
@@ -42,7 +42,7 @@ async fn too_little_free_space_is_found_before_any_write() {
 #[tokio::test]
 async fn a_raised_alarm_is_found_before_any_write() {
     let instance = Instance::small(FORMS[0]);
-    instance.store.change(|world| world.raise_no_space());
+    instance.store.change(|state| state.raise_no_space());
     let before = plain(&instance.store.dump());
     let refused = instance.migrate().await.unwrap_err();
     assert!(
@@ -68,7 +68,7 @@ async fn transactions_adapt_to_low_server_limits() {
         wanted.migrate().await.unwrap();
         for limits in [fewer_operations, smaller_requests] {
             let instance = Instance::small(form);
-            instance.store.change(|world| world.set_limits(limits));
+            instance.store.change(|state| state.set_limits(limits));
             let mut options = instance.options();
             options.limits.txn_ops_max = 100;
             migrate(&instance.store, &options, &Environment::silent())
@@ -86,8 +86,8 @@ async fn an_entry_too_large_for_the_server_is_named() {
         record.schema.as_mut().unwrap().description = "x".repeat(600_000);
     });
     let instance = Instance::of(&metadata, CollectionForm::Database);
-    instance.store.change(|world| {
-        world.set_limits(ServerLimits {
+    instance.store.change(|state| {
+        state.set_limits(ServerLimits {
             max_request_bytes: 500_000,
             ..ServerLimits::default()
         });
@@ -117,8 +117,8 @@ async fn an_entry_above_a_low_limit_is_found_before_any_write() {
             record.schema.as_mut().unwrap().description = "x".repeat(300_000);
         });
         let instance = Instance::of(&metadata, form);
-        instance.store.change(|world| {
-            world.set_limits(ServerLimits {
+        instance.store.change(|state| {
+            state.set_limits(ServerLimits {
                 max_request_bytes: 64 << 10,
                 ..ServerLimits::default()
             });
@@ -140,8 +140,8 @@ async fn the_quota_check_includes_the_rollback() {
     let instance = Instance::small(FORMS[0]);
     let mut quota = 1_u64 << 20;
     let needed = loop {
-        instance.store.change(|world| {
-            world.set_limits(ServerLimits {
+        instance.store.change(|state| {
+            state.set_limits(ServerLimits {
                 quota_bytes: Some(quota),
                 ..ServerLimits::default()
             });
@@ -161,7 +161,7 @@ async fn the_quota_check_includes_the_rollback() {
     let report = {
         instance
             .store
-            .change(|world| world.set_limits(ServerLimits::default()));
+            .change(|state| state.set_limits(ServerLimits::default()));
         instance.migrate().await.unwrap().plan.unwrap()
     };
     let migration = report.bytes_put + 256 * (report.put + report.rewrite + report.delete);
@@ -215,7 +215,7 @@ async fn plan_reports_server_limits() {
             });
             let instance = Instance::of(&metadata, form);
             assert_eq!(blocking_findings(&instance).await, []);
-            instance.store.change(|world| world.set_limits(server));
+            instance.store.change(|state| state.set_limits(server));
             let before = instance.store.dump();
             let found = blocking_findings(&instance).await;
             assert_eq!(found.len(), 1, "{form}: {found:?}");
@@ -238,7 +238,7 @@ async fn a_commit_over_the_request_limit_names_that_limit() {
         max_request_bytes: 1200,
         ..ServerLimits::default()
     };
-    instance.store.change(|world| world.set_limits(limits));
+    instance.store.change(|state| state.set_limits(limits));
     let found = blocking_findings(&instance).await;
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(found[0].0, "commit-too-large");
@@ -263,8 +263,8 @@ async fn plan_and_migrate_require_the_same_space() {
     let (mut low, mut high) = (1_u64, 4 << 20);
     while high - low > 1 {
         let quota = low.midpoint(high);
-        instance.store.change(|world| {
-            world.set_limits(ServerLimits {
+        instance.store.change(|state| {
+            state.set_limits(ServerLimits {
                 quota_bytes: Some(quota),
                 ..ServerLimits::default()
             });
@@ -275,8 +275,8 @@ async fn plan_and_migrate_require_the_same_space() {
             low = quota;
         }
     }
-    instance.store.change(|world| {
-        world.set_limits(ServerLimits {
+    instance.store.change(|state| {
+        state.set_limits(ServerLimits {
             quota_bytes: Some(low),
             ..ServerLimits::default()
         });
@@ -289,8 +289,8 @@ async fn plan_and_migrate_require_the_same_space() {
     let needed = |message: &str| message.split(" bytes are needed").next().map(str::to_owned);
     assert_eq!(needed(&found[0].1), needed(&refused));
     assert!(found[0].1.contains("--segment-form inline"), "{found:?}");
-    instance.store.change(|world| {
-        world.set_limits(ServerLimits {
+    instance.store.change(|state| {
+        state.set_limits(ServerLimits {
             // The lock adds the session of the migration.
             quota_bytes: Some(high + 4_000),
             ..ServerLimits::default()

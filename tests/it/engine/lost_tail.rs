@@ -1,4 +1,4 @@
-//! etcd loses acknowledged writes while a run writes, but the lock is still there. Servers 3.5.0 to
+//! etcd loses acknowledged writes while a run writes, but the lock still exists. Servers 3.5.0 to
 //! 3.5.2 lose them when they are killed; a disk snapshot restored within the lease has the same
 //! effect.
 
@@ -22,13 +22,13 @@ fn lose_tail(instance: &Instance, (kept, lost): (u32, u32)) {
         count += 1;
         let saved = Arc::clone(&saved);
         if count == kept {
-            vec![Fault::after(move |world| {
-                *saved.lock().unwrap() = Some(world.clone());
+            vec![Fault::after(move |state| {
+                *saved.lock().unwrap() = Some(state.clone());
             })]
         } else if count == lost {
-            vec![Fault::before(move |world| {
+            vec![Fault::before(move |state| {
                 if let Some(earlier) = saved.lock().unwrap().take() {
-                    *world = earlier;
+                    *state = earlier;
                 }
             })]
         } else {
@@ -59,7 +59,7 @@ async fn expect_only_wanted_end(instance: Instance, (before, after): (&Image, &I
 }
 
 #[tokio::test]
-async fn a_run_whose_journal_went_back_stops_writing() {
+async fn a_run_whose_journal_was_reset_stops_writing() {
     for form in FORMS {
         let complete = Instance::small(form);
         let before = complete.image();
@@ -90,7 +90,7 @@ async fn a_run_whose_journal_went_back_stops_writing() {
 }
 
 #[tokio::test]
-async fn a_rollback_whose_journal_went_back_stops_writing() {
+async fn a_rollback_whose_journal_was_reset_stops_writing() {
     for form in FORMS {
         let complete = Instance::small(form);
         let before = complete.image();
@@ -98,12 +98,12 @@ async fn a_rollback_whose_journal_went_back_stops_writing() {
         let after = complete.image();
         let done = complete.next();
         let rolled_back = done.store.fork();
-        let trial = |store| Instance {
+        let instance_on = |store| Instance {
             store,
             form,
             folder: tempfile::tempdir().unwrap(),
         };
-        let probe = trial(rolled_back);
+        let probe = instance_on(rolled_back);
         std::fs::copy(done.backup(), probe.backup()).unwrap();
         let mut options = probe.restore_options(RestoreCommand::Rollback);
         options.backup = Some(done.backup());
@@ -112,7 +112,7 @@ async fn a_rollback_whose_journal_went_back_stops_writing() {
         for kept in 1..transactions {
             for lost in kept + 1..=transactions {
                 let case = format!("{form}: back from {lost} to {kept}");
-                let instance = trial(done.store.fork());
+                let instance = instance_on(done.store.fork());
                 std::fs::copy(done.backup(), instance.backup()).unwrap();
                 lose_tail(&instance, (kept, lost));
                 match instance.restore_with(&options).await {

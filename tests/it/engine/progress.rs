@@ -69,7 +69,7 @@ async fn a_phase_reports_as_many_keys_as_announced() {
     }
 }
 
-/// The backup is read, also where etcd holds nothing to compare it with.
+/// The backup is read even if etcd has no keys to compare with it.
 #[tokio::test]
 async fn comparison_counts_the_keys_of_the_backup() {
     let saved = Instance::small(FORMS[0]);
@@ -84,7 +84,7 @@ async fn comparison_counts_the_keys_of_the_backup() {
         .await
         .unwrap();
     let (_, total, _) = listener.0.lock().unwrap()[0].clone();
-    // The lock is there, too.
+    // Includes the lock.
     assert_eq!(total, Some(entries as u64 + 1));
     assert_eq!(listener.names(), ["compare", "put", "delete"]);
 }

@@ -170,8 +170,8 @@ async fn an_empty_root_path_lists_existing_roots() {
 async fn a_newer_journal_stops_migrate_and_rollback() {
     let instance = Instance::small(FORMS[0]);
     let newer = format!("{{\"format\": {}}}", FORMAT + 1);
-    instance.store.change(|world| {
-        world.put(&root().journal_key(), newer.as_bytes());
+    instance.store.change(|state| {
+        state.put(&root().journal_key(), newer.as_bytes());
     });
     let before = plain(&instance.store.dump());
     let errors = [
@@ -196,10 +196,10 @@ async fn status_works_with_an_unreadable_journal() {
     let newer = br#"{"format": 2, "phase": "swapped", "tool_version": "9.9.0"}"#;
     for (value, word) in [(&newer[..], "9.9.0"), (b"{cut", "not readable")] {
         let instance = Instance::small(CollectionForm::Split);
-        instance.store.change(|world| {
-            world.put(&root().journal_key(), value);
+        instance.store.change(|state| {
+            state.put(&root().journal_key(), value);
             let hour = std::time::Duration::from_secs(3600);
-            world.put_leased(&root().join(b"session/proxy-7"), b"{}", hour);
+            state.put_leased(&root().join(b"session/proxy-7"), b"{}", hour);
         });
         let (limits, environment) = (limits(), Environment::silent());
         let found =
@@ -248,9 +248,9 @@ async fn d52_a_second_run_changes_nothing() {
 async fn d52_a_running_2_2_cluster_need_not_stop() {
     let instance = Instance::small(CollectionForm::Database);
     instance.migrate().await.unwrap();
-    instance.store.change(|world| {
+    instance.store.change(|state| {
         let hour = std::time::Duration::from_secs(3600);
-        world.put_leased(&root().join(b"session/rootcoord"), b"{}", hour);
+        state.put_leased(&root().join(b"session/rootcoord"), b"{}", hour);
     });
     let again = instance.migrate().await.unwrap();
     assert_eq!(again.outcome, MigrateOutcome::AlreadyMigrated);
@@ -269,10 +269,10 @@ async fn d28_nothing_is_written_once_the_lease_is_lost() {
                 return Vec::new();
             }
             let noted = Arc::clone(&noted);
-            vec![Fault::before(move |world| {
-                let lock = world.get(&root().lock_key()).unwrap();
-                world.revoke_lease(lock.lease);
-                *noted.lock().unwrap() = world.revision();
+            vec![Fault::before(move |state| {
+                let lock = state.get(&root().lock_key()).unwrap();
+                state.revoke_lease(lock.lease);
+                *noted.lock().unwrap() = state.revision();
             })]
         });
         let error = instance.migrate().await.unwrap_err();
@@ -287,7 +287,7 @@ async fn d28_nothing_is_written_once_the_lease_is_lost() {
             sent.iter().partition(|record| record.revision < lost_at);
         assert!(before.iter().filter(|record| record.succeeded).count() > 2);
         assert!(!after.is_empty() && after.iter().all(|record| !record.succeeded));
-        assert_eq!(instance.store.look(|world| world.revision()), lost_at);
+        assert_eq!(instance.store.look(|state| state.revision()), lost_at);
     }
 }
 
@@ -305,8 +305,8 @@ async fn d20_everything_is_read_at_one_revision() {
         if let Some(range) = metadata.filter(|range| !staging && !range.count_only) {
             seen.lock().unwrap().push(range.revision);
             // Written during the scan: part of no plan and no backup.
-            return vec![Fault::before(|world| {
-                world.put(&root().join(b"root-coord/credential/users/late"), b"{}");
+            return vec![Fault::before(|state| {
+                state.put(&root().join(b"root-coord/credential/users/late"), b"{}");
             })];
         }
         Vec::new()

@@ -1,4 +1,4 @@
-//! The rollback of a repair that restored a schema from a file: what another program wrote since is not lost.
+//! The rollback of a repair that restored a schema from a file keeps later writes of other programs.
 
 use meta_migrate::journal::Phase;
 use meta_migrate::{EngineError, EngineErrorKind, Environment, migrate};
@@ -78,7 +78,7 @@ async fn repair(instance: &Instance) -> Result<MigrateReport, EngineError> {
     migrate(&instance.store, &options, &Environment::silent()).await
 }
 
-/// An instance whose repair was killed in a phase, after so many more transactions.
+/// An instance whose repair was killed in a phase, after this number of further transactions.
 async fn killed(phase: Phase, more: u32) -> Instance {
     let instance = damaged();
     instance.kill_after(phase, more);
@@ -107,11 +107,7 @@ async fn repair_from_a_file_is_rolled_back_from_each_phase() {
 async fn rollback_of_a_repair_from_a_file_keeps_other_writes() {
     let writes = [
         ("a restored field", FIELD, b"changed".to_vec()),
-        (
-            "a partition that was there",
-            OTHERS_PARTITION,
-            partition(21, 2),
-        ),
+        ("an existing partition", OTHERS_PARTITION, partition(21, 2)),
         (
             "a new partition",
             "root-coord/partitions/2/22",

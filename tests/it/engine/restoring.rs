@@ -237,9 +237,9 @@ async fn d18_the_server_id_counter_is_never_reset() {
     // If the counter is missing, the value of the backup is used.
     let instance = Instance::small(FORMS[0]);
     instance.migrate().await.unwrap();
-    instance.store.change(|world| {
+    instance.store.change(|state| {
         let key = crate::support::metadata::root().session_id_key();
-        world.delete(&milvus_meta::keys::KeyRange::single(key))
+        state.delete(&milvus_meta::keys::KeyRange::single(key))
     });
     let mut options = instance.restore_options(RestoreCommand::Rollback);
     options.accept_loss = true;
@@ -280,14 +280,14 @@ async fn d14_a_neighbour_is_neither_saved_nor_changed() {
         "by-dev/metadata",
         "by-dev/kv/gid",
     ];
-    instance.store.change(|world| {
+    instance.store.change(|state| {
         for key in neighbours {
-            world.put(key.as_bytes(), b"neighbour");
+            state.put(key.as_bytes(), b"neighbour");
         }
     });
     let revisions = || {
-        instance.store.look(|world| {
-            neighbours.map(|key| world.get(key.as_bytes()).map(|entry| entry.mod_revision))
+        instance.store.look(|state| {
+            neighbours.map(|key| state.get(key.as_bytes()).map(|entry| entry.mod_revision))
         })
     };
     let before = revisions();
@@ -376,7 +376,7 @@ async fn a_backup_moves_to_another_root_on_request() {
     assert!(
         instance
             .store
-            .look(|world| world.get(b"old/meta/a"))
+            .look(|state| state.get(b"old/meta/a"))
             .is_none()
     );
 }
@@ -394,8 +394,8 @@ fn write_before_first_deletion(instance: &Instance, key: &'static [u8]) {
         if !deletes || std::mem::replace(&mut is_done, true) {
             return Vec::new();
         }
-        vec![Fault::before(move |world| {
-            world.put(key, b"from another client");
+        vec![Fault::before(move |state| {
+            state.put(key, b"from another client");
         })]
     });
 }
@@ -420,7 +420,7 @@ async fn a_write_during_a_rollback_is_detected() {
             "{failed:?}"
         );
         assert_eq!(failed.written, WriteState::Restoring);
-        let key = instance.store.look(|world| world.get(key));
+        let key = instance.store.look(|state| state.get(key));
         assert_eq!(&*key.unwrap().value, b"from another client");
     }
     let instance = Instance::small(CollectionForm::Database);

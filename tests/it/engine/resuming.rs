@@ -82,8 +82,8 @@ async fn lost_staged_keys_are_staged_again() {
         for key in keys {
             let (next, _) = staged(form).await;
             let range = KeyRange::single(root().join(key.as_bytes()));
-            next.store.change(|world| {
-                world.delete(&range);
+            next.store.change(|state| {
+                state.delete(&range);
             });
             let report = next.migrate().await.unwrap();
             assert!(report.resumed && report.verified, "{form}: {key}");

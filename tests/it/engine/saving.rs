@@ -26,7 +26,7 @@ struct AtCapture<F> {
 impl<F: Fn(&mut MemoryState) + Send + Sync> Observer for AtCapture<F> {
     fn phase_started(&self, name: &str, _total: Option<u64>) {
         assert_eq!(name, "backup");
-        self.store.change(|world| (self.change)(world));
+        self.store.change(|state| (self.change)(state));
     }
 }
 
@@ -71,17 +71,17 @@ fn no_file_is_left(it: &Instance) {
 #[tokio::test]
 async fn backup_writes_nothing_to_etcd() {
     let it = Instance::small(CollectionForm::Split);
-    let before = it.store.change(|world| world.revision());
+    let before = it.store.change(|state| state.revision());
     save(&it, Waits::default(), |_| {}).await.unwrap();
-    assert_eq!(it.store.change(|world| world.revision()), before);
+    assert_eq!(it.store.change(|state| state.revision()), before);
 }
 
 #[tokio::test]
 async fn backup_rejects_a_migration_started_during_it() {
     let it = Instance::small(CollectionForm::Split);
     let lock = root().lock_key();
-    let refused = save(&it, Waits::default(), move |world| {
-        world.put_leased(&lock, b"{}", Duration::from_secs(20));
+    let refused = save(&it, Waits::default(), move |state| {
+        state.put_leased(&lock, b"{}", Duration::from_secs(20));
     })
     .await
     .unwrap_err();
@@ -98,8 +98,8 @@ async fn backup_rejects_a_migration_started_during_it() {
 async fn backup_rejects_a_migration_run_during_it() {
     let it = Instance::small(CollectionForm::Split);
     let journal = root().journal_key();
-    let refused = save(&it, Waits::default(), move |world| {
-        world.put(&journal, b"{}");
+    let refused = save(&it, Waits::default(), move |state| {
+        state.put(&journal, b"{}");
     })
     .await
     .unwrap_err();
@@ -116,7 +116,7 @@ async fn backup_waits_for_a_held_lock_and_rejects_it() {
     let it = Instance::small(CollectionForm::Split);
     let lock = root().lock_key();
     it.store
-        .change(|world| world.put_leased(&lock, b"{}", Duration::from_millis(300)));
+        .change(|state| state.put_leased(&lock, b"{}", Duration::from_millis(300)));
     let refused = save(&it, Waits::default(), |_| {}).await.unwrap_err();
     assert!(matches!(*refused.failure, EngineErrorKind::Locked(_)));
     no_file_is_left(&it);

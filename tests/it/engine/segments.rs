@@ -117,7 +117,7 @@ async fn t14_a_record_whose_keys_are_missing_keeps_its_logs() {
     let value = next.get(RECORD).unwrap();
     let deleted = root().join(b"datacoord-meta/statslog/1/10/51/100");
     next.store
-        .change(|world| world.delete(&milvus_meta::keys::KeyRange::single(deleted)));
+        .change(|state| state.delete(&milvus_meta::keys::KeyRange::single(deleted)));
     next.migrate().await.unwrap_err();
     assert_eq!(next.get(RECORD).unwrap(), value);
 }
@@ -180,8 +180,8 @@ async fn too_little_space_for_logs_names_the_segment_form() {
     let used: usize = entries
         .map(|entry| entry.key.len() + entry.value.len())
         .sum();
-    instance.store.change(|world| {
-        world.set_limits(meta_testing::memory::Limits {
+    instance.store.change(|state| {
+        state.set_limits(meta_testing::memory::Limits {
             quota_bytes: Some(used as u64 + 4_000),
             ..Default::default()
         });

@@ -118,8 +118,8 @@ async fn an_outdated_journal_unstages_nothing() {
                 committed_revision: 0,
                 ..instance.journal().unwrap()
             };
-            instance.store.change(|world| {
-                world.put(&root().journal_key(), &journal.encode());
+            instance.store.change(|state| {
+                state.put(&root().journal_key(), &journal.encode());
             });
             let migrated = instance.image();
             let refused = instance.roll_back().await.unwrap_err();
@@ -160,9 +160,9 @@ async fn each_meta_root_has_a_separate_journal() {
     let other_root = || MetaRoot::new("by-dev", "meta2", "kv").unwrap();
     for form in FORMS {
         let (before, next) = staged(form).await;
-        next.store.change(|world| {
+        next.store.change(|state| {
             for (key, value) in &Metadata::small().entries {
-                world.put(&other_root().join(key.as_bytes()), value);
+                state.put(&other_root().join(key.as_bytes()), value);
             }
         });
         let mut options = next.options();
@@ -187,9 +187,9 @@ async fn each_meta_root_has_a_separate_journal() {
             .await
             .unwrap_err();
         let next = next.next();
-        next.store.change(|world| {
-            if let Some(lock) = world.get(&other_root().lock_key()) {
-                world.revoke_lease(lock.lease);
+        next.store.change(|state| {
+            if let Some(lock) = state.get(&other_root().lock_key()) {
+                state.revoke_lease(lock.lease);
             }
         });
         let second = || {
@@ -216,8 +216,8 @@ async fn a_journal_of_another_meta_root_is_not_used() {
         meta_root: "elsewhere/meta".to_owned(),
         ..next.journal().unwrap()
     };
-    next.store.change(|world| {
-        world.put(&root().journal_key(), &journal.encode());
+    next.store.change(|state| {
+        state.put(&root().journal_key(), &journal.encode());
     });
     let before = plain(&next.store.dump());
     for refused in [

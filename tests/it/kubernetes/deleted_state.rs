@@ -89,7 +89,7 @@ async fn preflight(scenario: &Scenario) -> Ended {
 }
 
 /// Fails if a Deployment still has annotations of the upgrade.
-async fn assert_nothing_noted(scenario: &Scenario) {
+async fn assert_no_annotations(scenario: &Scenario) {
     for deployment in scenario.bed.list("deployments").await {
         let annotations = &deployment["metadata"]["annotations"];
         assert!(
@@ -141,11 +141,11 @@ async fn a_lost_state_is_rebuilt_from_annotations() {
         .says("run the first command again");
     scenario.upgrade(&[]).await.expect(0);
     scenario.assert_runs(NEW_IMAGE).await;
-    assert_nothing_noted(&scenario).await;
+    assert_no_annotations(&scenario).await;
     scenario.upgrade(&["-o", "rollback"]).await.expect(0);
     scenario.assert_runs(OLD_IMAGE).await;
     scenario.assert_untouched().await;
-    assert_nothing_noted(&scenario).await;
+    assert_no_annotations(&scenario).await;
 }
 
 #[tokio::test]
@@ -171,7 +171,7 @@ async fn without_its_state_a_started_release_is_resumed_too() {
         .expect(3)
         .says("scale it to 0, then run the same command");
     let checkpoint = "datacoord-meta/checkpoint/x";
-    bed.metadata.put(checkpoint, b"written meanwhile").await;
+    bed.metadata.put(checkpoint, b"written in between").await;
     for name in bed.deployments().await.keys() {
         bed.merge("deployments", name, &json!({"spec": {"replicas": 0}}))
             .await;

@@ -72,7 +72,7 @@ async fn every_manifest_in_deploy_is_accepted() {
         }
     }
     for kind in ["Role", "RoleBinding", "ServiceAccount", "Job", "ConfigMap"] {
-        assert!(kinds.iter().any(|one| one == kind), "{kind} is not there");
+        assert!(kinds.iter().any(|one| one == kind), "{kind} is missing");
     }
 }
 

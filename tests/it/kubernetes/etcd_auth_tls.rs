@@ -13,8 +13,8 @@ const PASSWORD: &str = "not-to-be-seen-anywhere";
 
 /// A connection with the CA of the server, with a user if one is given.
 async fn connect(etcd: &Etcd, files: &Certificates, user: Option<(&str, &str)>) -> Client {
-    let authority = std::fs::read(files.path("ca.pem")).unwrap();
-    let tls = TlsOptions::new().ca_certificate(Certificate::from_pem(authority));
+    let ca = std::fs::read(files.path("ca.pem")).unwrap();
+    let tls = TlsOptions::new().ca_certificate(Certificate::from_pem(ca));
     let mut options = ConnectOptions::new().with_tls(tls);
     if let Some((name, password)) = user {
         options = options.with_user(name, password);
@@ -48,10 +48,10 @@ async fn w16_users_and_certificates_come_from_secrets() {
     role["rules"].as_array_mut().unwrap().push(secret);
     let scenario = Scenario::on(bed, Helm::standalone("my-release"), role).await;
     let bed = &scenario.bed;
-    let authority = std::fs::read_to_string(files.path("ca.pem")).unwrap();
+    let ca = std::fs::read_to_string(files.path("ca.pem")).unwrap();
     for (name, data) in [
         ("etcd-user", json!({"user": "root", "password": PASSWORD})),
-        ("etcd-tls", json!({"ca.crt": authority})),
+        ("etcd-tls", json!({"ca.crt": ca})),
     ] {
         let secret = json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data,

@@ -260,8 +260,8 @@ async fn a_finished_upgrade_without_state_rolls_back() {
     let saved_state = state_name("my-release");
     scenario.bed.delete("configmaps", &saved_state).await;
     let place = ["upgrade", "-i", "my-release", "-o", "rollback"];
-    let blind = scenario.bed.run(&place).await;
-    blind
+    let without_versions = scenario.bed.run(&place).await;
+    without_versions
         .expect(3)
         .says("meta-migration-backup-my-release")
         .says("-s 2.1.4 -t 2.2.16 -o rollback");

@@ -29,7 +29,7 @@ const ORDER: [&str; 18] = [
     "settle-old",
 ];
 
-/// Holds the program in a stage if the cluster can do so.
+/// Pauses the program in a stage, if the cluster can do that.
 fn hold(scenario: &Scenario, stage: &str) {
     let mut behaviour = scenario.bed.shared.behaviour();
     let step = match stage {
@@ -59,7 +59,7 @@ fn hold(scenario: &Scenario, stage: &str) {
 }
 
 /// Runs the command until the upgrade state has `stage`, and kills it. Stages that only write to
-/// the cluster cannot be held: the program may have reached the next one.
+/// the cluster cannot be paused: the program may have reached the next one.
 async fn kill_in(scenario: &Scenario, stage: &str, more: &[&str]) {
     let place = |name: &str| ORDER.iter().position(|one| *one == name);
     let wanted = place(stage).unwrap();
@@ -74,7 +74,7 @@ async fn kill_in(scenario: &Scenario, stage: &str, more: &[&str]) {
                 let now = scenario.stage().await.and_then(|name| place(&name));
                 assert!(
                     child.try_wait().unwrap().is_none(),
-                    "it ended before {held}"
+                    "the program ended before {held}"
                 );
                 now.filter(|now| *now >= place(held).unwrap() && *now <= wanted + 1)
             })

@@ -19,7 +19,7 @@ pub(super) async fn delete_the_claim(scenario: &Scenario) {
     bed.delete("persistentvolumeclaims", CLAIM).await;
 }
 
-pub(super) async fn make_a_claim(scenario: &Scenario, name: &str) {
+pub(super) async fn create_a_claim(scenario: &Scenario, name: &str) {
     let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name},
         "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
     scenario.bed.create("persistentvolumeclaims", &claim).await;
@@ -67,7 +67,7 @@ pub(super) async fn without_its_claim(step: &str) -> (Scenario, TempDir) {
 #[tokio::test]
 async fn before_the_commit_an_empty_claim_is_replaced() {
     let (scenario, _) = without_its_claim("-migrate-").await;
-    make_a_claim(&scenario, CLAIM).await;
+    create_a_claim(&scenario, CLAIM).await;
     scenario.upgrade(&["-o", "resume"]).await.expect(0);
     scenario.assert_runs(NEW_IMAGE).await;
     scenario.upgrade(&["-o", "rollback"]).await.expect(0);
@@ -78,7 +78,7 @@ async fn before_the_commit_an_empty_claim_is_replaced() {
 #[tokio::test]
 async fn before_the_commit_rollback_needs_no_backup() {
     let (scenario, _) = without_its_claim("-migrate-").await;
-    make_a_claim(&scenario, CLAIM).await;
+    create_a_claim(&scenario, CLAIM).await;
     scenario
         .upgrade(&["-o", "rollback"])
         .await
@@ -89,7 +89,7 @@ async fn before_the_commit_rollback_needs_no_backup() {
 }
 
 /// Copies the content of the deleted PVC's volume into the volume of another one.
-fn put_back(scenario: &Scenario, kept: &TempDir, claim: &str) {
+fn copy_volume(scenario: &Scenario, kept: &TempDir, claim: &str) {
     for file in std::fs::read_dir(kept.path()).unwrap() {
         let file = file.unwrap();
         let to = scenario.bed.volume(claim).join(file.file_name());
@@ -100,7 +100,7 @@ fn put_back(scenario: &Scenario, kept: &TempDir, claim: &str) {
 #[tokio::test]
 async fn after_the_commit_rollback_needs_the_backup() {
     let (scenario, kept) = without_its_claim("-verify-").await;
-    make_a_claim(&scenario, "spare").await;
+    create_a_claim(&scenario, "spare").await;
     scenario
         .upgrade(&["-o", "resume", "--backup-pvc", "spare"])
         .await
@@ -109,7 +109,7 @@ async fn after_the_commit_rollback_needs_the_backup() {
     scenario.assert_runs(NEW_IMAGE).await;
     scenario.upgrade(&["-o", "rollback"]).await.expect(3);
     scenario.assert_runs(NEW_IMAGE).await;
-    put_back(&scenario, &kept, "spare");
+    copy_volume(&scenario, &kept, "spare");
     scenario.upgrade(&["-o", "rollback"]).await.expect(0);
     scenario.assert_runs(OLD_IMAGE).await;
     scenario.assert_untouched().await;
@@ -118,13 +118,13 @@ async fn after_the_commit_rollback_needs_the_backup() {
 #[tokio::test]
 async fn after_the_commit_rollback_stops_without_it() {
     let (scenario, kept) = without_its_claim("-verify-").await;
-    make_a_claim(&scenario, "spare").await;
+    create_a_claim(&scenario, "spare").await;
     scenario
         .upgrade(&["-o", "rollback", "--backup-pvc", "spare"])
         .await
         .expect(5)
         .says("copy the file there");
-    put_back(&scenario, &kept, "spare");
+    copy_volume(&scenario, &kept, "spare");
     scenario.upgrade(&["-o", "resume"]).await.expect(0);
     scenario.assert_runs(OLD_IMAGE).await;
     scenario.assert_untouched().await;

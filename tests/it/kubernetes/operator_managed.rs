@@ -168,7 +168,11 @@ async fn w18_an_operator_cluster_upgrades_and_rolls_back() {
         components.retain(|_, component| *component != json!({}));
         spec
     };
-    assert_eq!(emptied(&now), it.spec, "counts come back present or absent");
+    assert_eq!(
+        emptied(&now),
+        it.spec,
+        "counts are restored, present or absent"
+    );
 }
 
 #[tokio::test]

@@ -145,7 +145,7 @@ async fn preflight_refuses_another_root_path_than_configured() {
         "{document:#}"
     );
     // Without metadata, ignoring the finding does not help: the Job reports it again.
-    let insisting = [
+    let accepting = [
         "-t",
         "2.2.16",
         "-r",
@@ -153,7 +153,7 @@ async fn preflight_refuses_another_root_path_than_configured() {
         "--accept",
         "root-path",
     ];
-    let document = report(&scenario, 3, &insisting).await;
+    let document = report(&scenario, 3, &accepting).await;
     let message = finding_with(&document, "nothing-in-etcd");
     assert!(message.contains("by-dev-of-others/meta"), "{message}");
 }

@@ -65,9 +65,10 @@ fn the_role_in_deploy_grants_exactly_the_needed_rights() {
     let missing: Vec<_> = needed.difference(&given).collect();
     assert!(missing.is_empty(), "{missing:?}");
     let mut more = given.difference(&needed);
-    let looks_only = |right: &(String, String, String)| ["get", "list"].contains(&right.2.as_str());
+    let is_read_only =
+        |right: &(String, String, String)| ["get", "list"].contains(&right.2.as_str());
     assert!(
-        more.all(|right| OPTIONAL.contains(&right.1.as_str()) && looks_only(right)),
+        more.all(|right| OPTIONAL.contains(&right.1.as_str()) && is_read_only(right)),
         "{:?}",
         given.difference(&needed).collect::<Vec<_>>()
     );

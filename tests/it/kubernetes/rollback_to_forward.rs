@@ -1,6 +1,6 @@
 //! An unfinished rollback that is abandoned to continue the upgrade.
 
-use super::missing_objects::{CLAIM, make_a_claim, without_its_claim};
+use super::missing_objects::{CLAIM, create_a_claim, without_its_claim};
 use super::stale_state::{hold, wait_for_pod};
 use super::{NEW_IMAGE, Scenario};
 use crate::support::kubernetes::behaviour::Behaviour;
@@ -45,7 +45,7 @@ async fn a_rollback_killed_before_restore_turns_forward() {
 #[tokio::test]
 async fn a_rollback_without_its_backup_turns_forward() {
     let (scenario, _) = without_its_claim("-verify-").await;
-    make_a_claim(&scenario, CLAIM).await;
+    create_a_claim(&scenario, CLAIM).await;
     scenario
         .upgrade(&["-o", "rollback"])
         .await

@@ -128,9 +128,9 @@ async fn a_rollback_waits_for_a_running_migration() {
     scenario.delete_lease().await;
 
     // Eight times the timeout is too short: nothing is decided, and nothing is started.
-    let impatient = ["-o", "rollback", "--timeout", "500ms"];
+    let short_timeout = ["-o", "rollback", "--timeout", "500ms"];
     scenario
-        .upgrade(&impatient)
+        .upgrade(&short_timeout)
         .await
         .expect(5)
         .says("must end first");

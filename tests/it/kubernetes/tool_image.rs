@@ -85,7 +85,7 @@ async fn the_pods_of_the_official_script_run_our_image() {
     step("milvus-meta-migration-rollback-my-release", "rollback.yaml").await;
     assert!(
         bed.metadata.dump().await == before,
-        "not every byte is back"
+        "not every byte was restored"
     );
     bed.assert_no_breach();
 }
@@ -136,7 +136,7 @@ async fn the_pods_of_a_milvus_upgrade_run_our_image() {
     step("rollback-meta", "rollback").await;
     assert!(
         bed.metadata.dump().await == before,
-        "not every byte is back"
+        "not every byte was restored"
     );
     bed.assert_no_breach();
 }

@@ -24,7 +24,7 @@ async fn a_cluster_upgrades_coordinators_first() {
     assert_eq!(
         attu,
         &("zilliz/attu:v2.1.1".to_owned(), 1),
-        "w17: attu is left alone"
+        "w17: Attu is unchanged"
     );
     let proxy = scenario
         .bed

@@ -35,7 +35,7 @@ async fn milvus_2_1_0_answers_the_same_after_2_2_16_ran() {
 /// 2.1 may start again before the commit: it does not read staged keys.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Milvus servers: make test-milvus"]
-async fn milvus_2_1_0_answers_the_same_beside_staged_keys() {
+async fn milvus_2_1_0_answers_the_same_with_staged_keys() {
     let bed = Bed::copy().await;
     migrate_until_killed(&bed, 20).await;
     bed.end_sessions().await;

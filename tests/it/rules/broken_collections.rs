@@ -112,8 +112,8 @@ fn t6_a_dropped_history_with_a_live_id_is_ignored() {
             "duplicate-record",
             "root-coord/collection/2"
         ));
-        let undisturbed = plain.after(&plain.migrate(form));
-        assert_eq!(before.after(&migration), undisturbed, "{form}");
+        let expected = plain.after(&plain.migrate(form));
+        assert_eq!(before.after(&migration), expected, "{form}");
     }
 }
 

@@ -239,7 +239,7 @@ fn a_restored_collection_moves_into_the_database() {
 }
 
 #[test]
-fn a_restored_collection_does_not_move_where_its_name_is_taken() {
+fn a_restored_collection_stays_if_its_name_is_taken() {
     let mut image = damaged(Damage::InPlace);
     let alias = v2_2::etcd::AliasInfo {
         alias_name: "collection_1".into(),
@@ -323,11 +323,11 @@ fn a_frozen_record_gets_a_usable_timestamp() {
     let repaired = apply(&migration, &image);
     let last = format!("snapshots/{IN_DATABASE}_ts{}", u64::MAX);
     assert_eq!(get(&repaired, &last), None);
-    let thawed = format!("snapshots/{IN_DATABASE}_ts{}", CREATED + 1);
-    assert_eq!(get(&repaired, &thawed), get(&image, IN_DATABASE));
+    let usable_key = format!("snapshots/{IN_DATABASE}_ts{}", CREATED + 1);
+    assert_eq!(get(&repaired, &usable_key), get(&image, IN_DATABASE));
 }
 
-/// 2.3.18 and later write no other snapshot at the start: an earlier one is a change that was made since.
+/// 2.3.18 and later write no other snapshot at the start, so an earlier one is a later change.
 #[test]
 fn a_change_after_the_freeze_is_kept() {
     let renamed = |image: &Image| altered(&get(image, IN_DATABASE).unwrap(), "later", 1);
@@ -346,7 +346,7 @@ fn a_change_after_the_freeze_is_kept() {
     let frozen = format!("snapshots/{IN_DATABASE}_ts{}", u64::MAX);
     assert_eq!(get(&repaired, &frozen), None);
 
-    // The name was given to another collection since.
+    // The name has been given to another collection since.
     let other = "root-coord/database/collection-info/1/5";
     let mut native = v2_2::etcd::CollectionInfo::decode(later.as_slice()).unwrap();
     native.id = 5;
@@ -392,7 +392,7 @@ fn a_frozen_record_without_plain_key_was_dropped() {
     assert_eq!(get(&repaired, &frozen), None);
     assert_eq!(errors(&repaired, "2.3.22"), Vec::<String>::new());
 
-    // With a segment that lives it was not.
+    // A live segment shows that the collection was not dropped.
     put(
         &mut image,
         "datacoord-meta/s/1/10/50",

@@ -364,7 +364,7 @@ fn contradictions() -> Vec<Contradiction> {
     );
     vec![
         (
-            "a partition more",
+            "another partition",
             partition,
             "contradiction",
             &["\"collection_1\" (1)", "extra", "2.1 has nothing"],

@@ -123,8 +123,8 @@ fn collections(image: &Image) -> Image {
     let live = |id: i64| {
         image.iter().any(|(key, value)| {
             let key = Key::parse(root().strip(key).unwrap());
-            let is_its = matches!(key, Key::Plain(Object::Collection(found) | Object::DatabaseCollection(_, found)) if found.0 == id);
-            is_its && value != TOMBSTONE
+            let belongs_to_it = matches!(key, Key::Plain(Object::Collection(found) | Object::DatabaseCollection(_, found)) if found.0 == id);
+            belongs_to_it && value != TOMBSTONE
         })
     };
     let of = |key: &[u8]| {
@@ -260,11 +260,11 @@ fn a_repair_keeps_collections_of_2_2() {
         metadata.after(&migration)
     };
     for (key, value) in native {
-        let is_its = key.contains("collection-info/1/2")
+        let belongs_to_it = key.contains("collection-info/1/2")
             || key.contains("fields/2/")
             || key.contains("partitions/2/")
             || key.contains("db-info");
-        if is_its {
+        if belongs_to_it {
             image.insert(root().join(key.as_bytes()), value);
         }
     }
@@ -775,7 +775,7 @@ fn segment_indexes_without_build_get_unique_ids() {
         segment_index_of_2_2(50, 90, &["IVF"]),
         segment_index_of_2_2(51, 0, &[]),
         segment_index_of_2_2(52, 0, &[]),
-        // Its files are those of a build that is not known.
+        // Its files are those of an unknown build.
         segment_index_of_2_2(53, 0, &["IVF"]),
     ]);
     let migration = repair(&image, "2.2.16");
@@ -788,7 +788,7 @@ fn segment_indexes_without_build_get_unique_ids() {
     let repaired = apply(&migration, &image);
     assert_eq!(builds(&repaired), [(50, 90), (51, 89), (52, 88)]);
     assert!(repair(&repaired, "2.2.16").is_empty());
-    // Interrupted after the new keys were written, only the old ones go.
+    // Interrupted after the new keys were written: only the old ones are deleted.
     let mut both = repaired.clone();
     both.extend(image.clone());
     assert_eq!(apply(&repair(&both, "2.2.16"), &both), repaired);

@@ -1,5 +1,5 @@
-//! A repair that was interrupted, and planned again from what it left, ends in the same metadata as one that was not:
-//! for every rule, and for every rule beside all others.
+//! A repair that was interrupted and planned again ends in the same metadata as one that was not,
+//! for each rule alone and for all rules together.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ fn defects(target: &str) -> &[Defect] {
     }
 }
 
-/// Damages that leave something that the target reads.
+/// Damages that leave data which the target can read.
 fn damages() -> impl Iterator<Item = (Damage, &'static str)> {
     let all = ALL
         .into_iter()
@@ -96,7 +96,7 @@ fn builds_without_id(image: &mut Image) {
         put_segment_index(image, &segment_index_of_2_2(segment, 0, &[]));
     }
     put_segment_index(image, &segment_index_of_2_2(66, 0, &["IVF"]));
-    // Built on 2.2 since.
+    // Built on 2.2 later.
     put_segment_index(image, &segment_index_of_2_2(67, 0, &[]));
     put_segment_index(image, &segment_index_of_2_2(67, 89, &["IVF"]));
     let deleted = v2_2::index::SegmentIndex {
@@ -237,8 +237,8 @@ fn assert_same(found: &Image, wanted: &Image, what: &str) {
     assert!(differ.is_empty(), "{what}: {differ:?}");
 }
 
-/// Plans a repair again from each state that a killed run leaves after its commit, and from those that the resumed run
-/// leaves where it writes anything else.
+/// Plans a repair again from each state that a killed run leaves after its commit, and from the
+/// states of the resumed run if those differ.
 pub(super) fn assert_resumes(
     name: &str,
     before: &Image,
@@ -322,7 +322,7 @@ fn a_resumed_repair_of_all_defects_ends_the_same() {
     }
 }
 
-/// Without the backup a resumed repair never takes a half restored collection for a complete one.
+/// Without the backup, a resumed repair never mistakes a partly restored collection for a complete one.
 #[test]
 fn a_resumed_restoration_ends_the_same_or_is_refused() {
     let backup = source(metadata().list());

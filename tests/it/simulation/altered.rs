@@ -17,7 +17,7 @@ use meta_testing::memory::MemoryStore;
 use milvus_meta::proto::v2_1::{etcd, query};
 use milvus_meta::transform::{CollectionForm, Task};
 
-use super::instance::{Case, beside_neighbours, relative, varied_metadata};
+use super::instance::{Case, relative, varied_metadata, with_neighbours};
 use super::invariants::{
     Verdict, check_guarded, check_truthful, equal, journal_of, labelled, metadata_of, state_of,
 };
@@ -116,7 +116,7 @@ fn official_starts(folder: &std::path::Path) -> Vec<AlteredStart> {
                     after_2_2: false,
                     task: Task::Migration,
                 },
-                store: MemoryStore::with_entries(&beside_neighbours(&metadata)),
+                store: MemoryStore::with_entries(&with_neighbours(&metadata)),
                 original: keys(&before.entries),
                 answer,
             });
@@ -185,7 +185,7 @@ async fn after_2_1(folder: &std::path::Path, clock: &Clock) -> Vec<AlteredStart>
             let store = done.fork();
             for (key, value) in &written.entries {
                 let key = root().join(key.as_bytes());
-                store.change(|world| world.put(&key, value));
+                store.change(|state| state.put(&key, value));
             }
             let mut original = keys(&varied_metadata().entries);
             original.extend(keys(&written.entries));
@@ -393,7 +393,7 @@ fn no_answer_on_altered_metadata_is_wrong() {
         runtime.block_on(schedule.run_and_check(&seen, clock))
     });
     announce(&format!(
-        "simulation: walked {} schedules on {} starts that something else has touched (SIMULATION_SEED={seed})",
+        "simulation: ran {} schedules from {} initial states that another program altered (SIMULATION_SEED={seed})",
         schedules.len(),
         starts.len()
     ));

@@ -136,7 +136,7 @@ fn leave_traces(metadata: &mut Metadata) {
 }
 
 /// All entries of an etcd with `metadata`, in ascending order.
-pub(crate) fn beside_neighbours(metadata: &Metadata) -> Vec<Entry> {
+pub(crate) fn with_neighbours(metadata: &Metadata) -> Vec<Entry> {
     let mut entries = metadata.list();
     entries.extend(neighbours());
     entries.sort_by(|a, b| a.key.cmp(&b.key));
@@ -220,13 +220,13 @@ impl Case {
     /// The initial entries of etcd in ascending order.
     pub(crate) fn before(&self) -> Vec<Entry> {
         if self.task == Task::Repair {
-            return beside_neighbours(&official_and_lost(self.form));
+            return with_neighbours(&official_and_lost(self.form));
         }
         let mut metadata = varied_metadata();
         if self.after_2_2 {
             leave_traces(&mut metadata);
         }
-        beside_neighbours(&metadata)
+        with_neighbours(&metadata)
     }
 
     /// The keys of 2.1, which an oracle finds before and after a repair.
@@ -234,7 +234,7 @@ impl Case {
         match self.task {
             Task::Migration => before.clone(),
             Task::Repair => {
-                let entries = beside_neighbours(&with_eighth()).into_iter();
+                let entries = with_neighbours(&with_eighth()).into_iter();
                 entries.map(|entry| (entry.key, entry.value)).collect()
             }
         }

@@ -43,7 +43,7 @@ pub(crate) fn all_keys(store: &MemoryStore) -> Image {
 }
 
 pub(crate) fn phase(store: &MemoryStore) -> Option<Phase> {
-    let entry = store.look(|world| world.get(&root().journal_key()))?;
+    let entry = store.look(|state| state.get(&root().journal_key()))?;
     Some(Journal::decode(&entry.value).unwrap().phase)
 }
 
@@ -196,7 +196,7 @@ pub(crate) fn check_recorded(
     store: &MemoryStore,
     may_be_missing: bool,
 ) -> Verdict {
-    let entry = |key: Vec<u8>| store.look(|world| world.get(&key));
+    let entry = |key: Vec<u8>| store.look(|state| state.get(&key));
     let (journal, history) = (entry(root().journal_key()), entry(root().history_key()));
     let history = history.map(|entry| {
         let value: serde_json::Value = serde_json::from_slice(&entry.value).unwrap();
@@ -291,7 +291,7 @@ fn check_error(error: &EngineError, before: &Image, store: &MemoryStore) -> Verd
 /// The journal, as a part of an image.
 pub(crate) fn journal_of(store: &MemoryStore) -> Option<(Bytes, Bytes)> {
     let key = root().journal_key();
-    let entry = store.look(|world| world.get(&key))?;
+    let entry = store.look(|state| state.get(&key))?;
     Some((entry.key, entry.value))
 }
 
@@ -303,7 +303,7 @@ pub(crate) fn check_guarded(events: &Events, store: &MemoryStore) -> Verdict {
             check_fenced(revision, &store.transactions())?;
         }
         if matches!(fault, RequestFault::Takeover(_)) {
-            let lock = store.look(|world| world.get(&root().lock_key()));
+            let lock = store.look(|state| state.get(&root().lock_key()));
             if lock.is_none_or(|lock| lock.value != OTHER_HOLDER) {
                 return Err("another holder's lock was removed".to_owned());
             }

@@ -39,8 +39,8 @@ impl Source {
         key.into()
     }
 
-    fn change(self, world: &mut MemoryState) {
-        world.put(&self.key(), &self.value());
+    fn change(self, state: &mut MemoryState) {
+        state.put(&self.key(), &self.value());
     }
 
     pub(crate) fn value(self) -> Bytes {
@@ -187,11 +187,11 @@ impl RequestFault {
     pub(crate) fn fault(self, stopper: &CancelSource, events: &Events) -> Option<Fault> {
         let at = |when: When, change: fn(&mut MemoryState)| {
             let events = events.clone();
-            let noted = move |world: &mut MemoryState| {
-                let before = world.revision();
-                change(world);
-                if world.revision() > before {
-                    events.note(self, world.revision());
+            let noted = move |state: &mut MemoryState| {
+                let before = state.revision();
+                change(state);
+                if state.revision() > before {
+                    events.note(self, state.revision());
                 }
             };
             match when {
@@ -211,22 +211,22 @@ impl RequestFault {
             LeaseLost(when) => at(when, end_lock),
             ComponentStart(when) => at(when, register),
             Takeover(when) => at(when, take_over),
-            SourceChange(Source::User, when) => at(when, |world| Source::User.change(world)),
-            SourceChange(Source::Index, when) => at(when, |world| Source::Index.change(world)),
+            SourceChange(Source::User, when) => at(when, |state| Source::User.change(state)),
+            SourceChange(Source::Index, when) => at(when, |state| Source::Index.change(state)),
             SourceChange(Source::Collection, when) => {
-                at(when, |world| Source::Collection.change(world))
+                at(when, |state| Source::Collection.change(state))
             }
-            Compaction => Fault::before(|world| {
+            Compaction => Fault::before(|state| {
                 // A neighbour writes as well; otherwise the newest revision would be kept.
-                world.put(b"other/meta/session/rootcoord-1", b"neighbour");
-                let revision = world.revision();
-                drop(world.compact(revision));
+                state.put(b"other/meta/session/rootcoord-1", b"neighbour");
+                let revision = state.revision();
+                drop(state.compact(revision));
             }),
             TooManyOps => Fault::too_many_ops(),
-            FewerOps => Fault::before(|world| {
-                world.set_limits(Limits {
+            FewerOps => Fault::before(|state| {
+                state.set_limits(Limits {
                     max_txn_ops: 6,
-                    ..world.limits()
+                    ..state.limits()
                 });
             }),
             NoSpace => Fault::before(MemoryState::raise_no_space),
@@ -246,9 +246,9 @@ impl RequestFault {
 
 /// Ends the faults that do not end by themselves, and waits for the others.
 pub(crate) async fn end_faults(store: &MemoryStore) {
-    store.change(|world| {
-        world.clear_no_space();
-        world.set_limits(Limits::default());
+    store.change(|state| {
+        state.clear_no_space();
+        state.set_limits(Limits::default());
     });
     tokio::time::advance(LEASE + Duration::from_secs(10)).await;
     // Accessing the store expires leases.
@@ -262,26 +262,26 @@ fn root() -> MetaRoot {
     metadata::root()
 }
 
-fn end_lock(world: &mut MemoryState) {
-    if let Some(lock) = world.get(&root().lock_key())
+fn end_lock(state: &mut MemoryState) {
+    if let Some(lock) = state.get(&root().lock_key())
         && lock.value != OTHER_HOLDER
     {
-        world.revoke_lease(lock.lease);
+        state.revoke_lease(lock.lease);
     }
 }
 
-fn register(world: &mut MemoryState) {
-    world.put_leased(&component_key(), b"{\"Address\":\"10.0.0.1\"}", LEASE);
+fn register(state: &mut MemoryState) {
+    state.put_leased(&component_key(), b"{\"Address\":\"10.0.0.1\"}", LEASE);
 }
 
 pub(crate) fn component_key() -> Vec<u8> {
     root().join(b"session/rootcoord")
 }
 
-fn take_over(world: &mut MemoryState) {
-    end_lock(world);
-    if world.get(&root().lock_key()).is_none() {
-        world.put_leased(&root().lock_key(), OTHER_HOLDER, LEASE);
+fn take_over(state: &mut MemoryState) {
+    end_lock(state);
+    if state.get(&root().lock_key()).is_none() {
+        state.put_leased(&root().lock_key(), OTHER_HOLDER, LEASE);
     }
 }
 

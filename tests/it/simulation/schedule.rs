@@ -161,7 +161,7 @@ pub(crate) fn simulated() -> (Runtime, Clock) {
     (runtime.unwrap(), Clock::start(threads))
 }
 
-/// The threads that a runtime has started, by their files below `/proc`.
+/// The threads that a runtime has started, as files below `/proc`.
 #[derive(Clone, Default)]
 struct Threads(Arc<Mutex<HashSet<PathBuf>>>);
 
@@ -179,7 +179,7 @@ impl Threads {
         self.0.lock().unwrap().remove(&Self::current());
     }
 
-    /// Whether a thread runs, could run, or waits for the disk.
+    /// Whether a thread is running, runnable, or waiting for the disk.
     fn are_busy(&self) -> bool {
         self.0.lock().unwrap().iter().any(|stat| {
             let stat = std::fs::read_to_string(stat).unwrap_or_default();
@@ -189,47 +189,46 @@ impl Threads {
     }
 }
 
-/// Time that advances only while nothing else happens.
+/// A clock that advances only while no work is done.
 ///
 /// Tokio advances a paused clock when a runtime is idle, but not while a blocking thread is alive,
-/// and the threads of the engine are alive while they wait for a page to be read again. So a real
-/// thread ticks, and the clock advances when no request was made since the last tick and no thread is
-/// busy: on a loaded machine a backup may wait long for the processor or the disk, and leases would
-/// expire meanwhile.
+/// and the engine's threads are alive while they wait for pages. So a real thread ticks, and the
+/// clock advances if no request was made since the last tick and no thread is busy: on a loaded
+/// machine a backup may wait long for the processor or the disk, and leases would expire.
 pub(crate) struct Clock {
     threads: Threads,
-    knocks: Arc<tokio::sync::Notify>,
+    ticks: Arc<tokio::sync::Notify>,
     ended: Arc<AtomicU64>,
 }
 
 impl Clock {
     fn start(threads: Threads) -> Self {
-        let knocks = Arc::new(tokio::sync::Notify::new());
+        let ticks = Arc::new(tokio::sync::Notify::new());
         let ended = Arc::new(AtomicU64::new(0));
-        let (knock, end) = (Arc::clone(&knocks), Arc::clone(&ended));
+        let (tick, end) = (Arc::clone(&ticks), Arc::clone(&ended));
         std::thread::spawn(move || {
             while end.load(Ordering::Relaxed) == 0 {
                 std::thread::sleep(Duration::from_micros(500));
-                knock.notify_one();
+                tick.notify_one();
             }
         });
         Self {
             threads,
-            knocks,
+            ticks,
             ended,
         }
     }
 
-    /// Runs `work` while time advances; `progress` tells whether anything happened.
+    /// Runs `work` while time advances; `progress` returns whether anything happened.
     pub(crate) async fn keep<T>(
         &self,
         progress: impl Fn() -> u64,
         work: impl Future<Output = T>,
     ) -> T {
-        let pump = async {
+        let clock = async {
             let mut seen = progress();
             loop {
-                self.knocks.notified().await;
+                self.ticks.notified().await;
                 let now = progress();
                 if std::mem::replace(&mut seen, now) == now && !self.threads.are_busy() {
                     tokio::time::advance(Duration::from_millis(250)).await;
@@ -239,7 +238,7 @@ impl Clock {
         tokio::select! {
             biased;
             result = work => result,
-            () = pump => unreachable!("the pump has no end"),
+            () = clock => unreachable!("the clock never stops"),
         }
     }
 }

@@ -24,11 +24,11 @@ impl Certificates {
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let authority_key = KeyPair::generate().unwrap();
-        let mut authority = CertificateParams::new(Vec::new()).unwrap();
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let certificate = authority.self_signed(&authority_key).unwrap();
+        let mut ca = CertificateParams::new(Vec::new()).unwrap();
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = ca.self_signed(&authority_key).unwrap();
         write(folder.path(), "ca.pem", &certificate.pem());
-        let issuer = Issuer::new(authority, authority_key);
+        let issuer = Issuer::new(ca, authority_key);
         let mut server = params(server_names);
         change(&mut server);
         for (name, params) in [("server", server), ("client", params(&["client"]))] {

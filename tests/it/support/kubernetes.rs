@@ -284,7 +284,7 @@ impl Bed {
             ("kubectl", control_plane::assets().join("kubectl")),
             ("meta-migration", PathBuf::from(PROGRAM)),
         ] {
-            // It may be there from an earlier command.
+            // An earlier command may have created it.
             let _ = std::os::unix::fs::symlink(program, programs.join(name));
         }
         let path = format!("PATH={}:/usr/bin:/bin", programs.display());

@@ -80,7 +80,7 @@ impl Metadata {
     }
 
     pub(crate) fn remove(&mut self, key: &str) {
-        assert!(self.entries.remove(key).is_some(), "{key} is not there");
+        assert!(self.entries.remove(key).is_some(), "{key} is missing");
     }
 
     /// Removes every key that starts with one of `prefixes`.

@@ -45,15 +45,15 @@ impl Inflater {
             out.resize(limit.min(FIRST_ALLOCATION.max(2 * filled)), 0);
             let mut output = OutBuffer::around_pos(out.as_mut_slice(), filled);
             let left = self.0.run(&mut input, &mut output).map_err(failed)?;
-            let filled_now = output.pos();
-            out.truncate(filled_now);
+            let written = output.pos();
+            out.truncate(written);
             if left == 0 {
                 break;
             }
-            if filled_now < limit && (filled_now, input.pos()) == (filled, taken) {
+            if written < limit && (written, input.pos()) == (filled, taken) {
                 return Err(String::from("its compressed content is cut short"));
             }
-            if filled_now == limit {
+            if written == limit {
                 break;
             }
         }

@@ -135,7 +135,7 @@ impl ControlPlane {
                     }
                     assert!(
                         Instant::now() < deadline,
-                        "the control plane does not serve in time: {error}\n{}",
+                        "the control plane is not ready in time: {error}\n{}",
                         self.last_words()
                     );
                 }
@@ -191,7 +191,7 @@ async fn attach_or_start() -> ControlPlane {
         }
         assert!(
             Instant::now() < deadline,
-            "another test was to start the control plane in {} and did not",
+            "another test failed to start the control plane in {}",
             folder.display()
         );
         sleep(Duration::from_millis(200)).await;
@@ -286,7 +286,7 @@ pub(crate) fn assets() -> PathBuf {
     ] {
         assert!(
             folder.join(program).is_file(),
-            "no Kubernetes is here to test with ({} lacks {program}): run scripts/kubernetes to get one",
+            "no Kubernetes to test with ({} has no {program}): run scripts/kubernetes",
             folder.display()
         );
     }

@@ -282,15 +282,15 @@ impl Helm {
                 },
             })
         };
-        let entrance = if self.cluster { "proxy" } else { "standalone" };
+        let serving = if self.cluster { "proxy" } else { "standalone" };
         vec![
             etcd("etcd", Value::Null),
             etcd("etcd-headless", json!("None")),
             json!({
                 "apiVersion": "v1", "kind": "Service",
-                "metadata": self.helm_metadata(&self.full_name(), self.labels(entrance)),
+                "metadata": self.helm_metadata(&self.full_name(), self.labels(serving)),
                 "spec": {
-                    "selector": self.selector(entrance),
+                    "selector": self.selector(serving),
                     "ports": [{"name": "milvus", "port": 19530}, {"name": "metrics", "port": 9091}],
                 },
             }),

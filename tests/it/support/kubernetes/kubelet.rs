@@ -105,8 +105,8 @@ async fn send<S: AsyncWrite + Unpin>(
     let mut sent = 0;
     if let Some(count) = last_lines {
         let text = log.text().await;
-        let from_behind = text.split_inclusive('\n').rev().take(count);
-        sent = text.len() - from_behind.map(str::len).sum::<usize>();
+        let tail = text.split_inclusive('\n').rev().take(count);
+        sent = text.len() - tail.map(str::len).sum::<usize>();
     }
     loop {
         // Checked before reading, so that the last lines are sent.

@@ -160,8 +160,8 @@ impl Controller {
             let name = if slots { format!("{name}-0") } else { name };
             if slots {
                 let other = format!("{}-milvus-{component}-1", self.name);
-                let wish = (component, 0, "dummy");
-                self.apply(resource, &other, wish).await;
+                let desired = (component, 0, "dummy");
+                self.apply(resource, &other, desired).await;
             }
             let deployment = self
                 .apply(resource, &name, (component, count, &image))

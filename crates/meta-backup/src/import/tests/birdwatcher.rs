@@ -198,8 +198,8 @@ fn damage_before_or_in_the_etcd_part_is_refused() {
         let mut altered = complete.clone();
         altered[bit / 8] ^= 1 << (bit % 8);
         if let Ok(found) = load_with(&altered, None, PARTIAL) {
-            let is_proved = found.notes.is_empty();
-            assert!(!is_proved || entries(&found) == expected, "bit {bit}");
+            let is_verified = found.notes.is_empty();
+            assert!(!is_verified || entries(&found) == expected, "bit {bit}");
         }
     }
 }

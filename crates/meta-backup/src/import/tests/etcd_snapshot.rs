@@ -19,8 +19,8 @@ struct Line {
     lease: bool,
 }
 
-/// The reply of etcd itself: the entries without a lease, and the number of those with one.
-fn answered() -> (Vec<Entry>, u64) {
+/// The reply of etcd: the entries without a lease, and the number of those with one.
+fn etcd_reply() -> (Vec<Entry>, u64) {
     let text = std::fs::read_to_string(format!("{FOLDER}/etcd-3.5.1.snapshot.jsonl")).unwrap();
     let mut entries = Vec::new();
     let mut leased = 0;
@@ -37,8 +37,8 @@ fn answered() -> (Vec<Entry>, u64) {
 }
 
 #[test]
-fn a_real_snapshot_holds_what_etcd_answered() {
-    let (expected, leased) = answered();
+fn a_real_snapshot_matches_the_reply_of_etcd() {
+    let (expected, leased) = etcd_reply();
     for hint in [None, Some("by-dev/meta")] {
         let import = load(&real(), hint).unwrap();
         assert_eq!(import.format, Format::EtcdSnapshot);

@@ -115,7 +115,7 @@ fn d10_a_length_near_2_to_the_64_is_an_error() {
 }
 
 #[test]
-fn d14_the_keys_of_a_neighbour_are_left_out_and_counted() {
+fn d14_keys_of_another_instance_are_omitted_and_counted() {
     let bytes = [
         header(0, "by-dev", "meta", 2, ABSOLUTE),
         pair("by-dev/meta2/session/id", b"3"),
