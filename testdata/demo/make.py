@@ -3,8 +3,7 @@
     python3 make.py DUMP.jsonl > milvus-2.1.4.bak
 
 The file has the official tool's format: frames of an unsigned 64-bit little-endian length and a
-protobuf message, first the header, then a pair of key and value for each key below the meta root that
-hangs on no lease.
+protobuf message: first the header, then a key and its value for each key below the meta root without a lease.
 """
 
 import base64
