@@ -123,18 +123,15 @@ async fn request_limits<S: Store>(
     ];
     let mut found = Vec::new();
     for failure in checks.into_iter().filter_map(Result::err) {
-        if let EngineErrorKind::EntryTooLarge { key, .. } = &failure {
-            let message = format!("{failure}: raise --max-request-bytes of etcd");
-            found.push(Finding::error("entry-too-large", key, message));
-        } else if let EngineErrorKind::CommitTooLong { .. } = &failure {
-            let message = format!("{failure}: raise --max-request-bytes of etcd");
-            found.push(Finding::error("commit-too-large", b"", message));
-        } else if let EngineErrorKind::CommitTooLarge { operations } = &failure {
-            let message = format!("{failure}: start etcd with --max-txn-ops={operations} or more");
-            found.push(Finding::error("commit-too-large", b"", message));
+        let (code, key) = if let EngineErrorKind::EntryTooLarge { key, .. } = &failure {
+            ("entry-too-large", key.as_slice())
+        } else if let EngineErrorKind::CommitTooLarge(_) = &failure {
+            ("commit-too-large", [].as_slice())
         } else {
             return Err(failure);
-        }
+        };
+        let remedy = failure.remedy_by_hand().unwrap_or_default();
+        found.push(Finding::error(code, key, format!("{failure}: {remedy}")));
     }
     Ok(found)
 }

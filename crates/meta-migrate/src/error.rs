@@ -28,6 +28,17 @@ pub struct Instances {
     pub is_complete: bool,
 }
 
+/// What makes a commit too large for one transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CommitSize {
+    /// The size of its operations.
+    #[error("has about {0} bytes (--max-request-bytes of the server)")]
+    Bytes(usize),
+    /// The number of operations or comparisons, whichever is larger.
+    #[error("needs {0} operations (--max-txn-ops of the server)")]
+    Operations(usize),
+}
+
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineErrorKind {
@@ -159,22 +170,9 @@ pub enum EngineErrorKind {
         /// Bytes of its key and value.
         bytes: usize,
     },
-    /// The commit is larger than a request may be.
-    #[error(
-        "etcd rejects the commit as one transaction: it has about {bytes} bytes (--max-request-bytes of the server)"
-    )]
-    CommitTooLong {
-        /// Size of its operations.
-        bytes: usize,
-    },
-    /// The commit does not fit into one transaction.
-    #[error(
-        "etcd rejects the commit as one transaction: it needs {operations} operations (--max-txn-ops of the server)"
-    )]
-    CommitTooLarge {
-        /// Number of operations or comparisons, whichever is larger.
-        operations: usize,
-    },
+    /// The commit exceeds a limit of etcd.
+    #[error("etcd rejects the commit as one transaction: it {0}")]
+    CommitTooLarge(CommitSize),
     /// The backup could not be written or read.
     #[error(transparent)]
     Backup(#[from] BackupError),
@@ -417,8 +415,7 @@ impl EngineError {
             | EngineErrorKind::History { .. }
             | EngineErrorKind::SourceChanged { .. }
             | EngineErrorKind::NoRoom { .. }
-            | EngineErrorKind::CommitTooLarge { .. }
-            | EngineErrorKind::CommitTooLong { .. }
+            | EngineErrorKind::CommitTooLarge(_)
             | EngineErrorKind::Alarm(_)
             | EngineErrorKind::Backup(_)
             | EngineErrorKind::OtherBackup { .. }

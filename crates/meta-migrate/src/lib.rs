@@ -56,7 +56,7 @@ pub use blocking::{LIVE_SESSION, LOCK_HELD, UNFINISHED_RESTORE, blocking};
 pub use clock::now;
 pub use compaction::{Compacted, MemberSizes, compact};
 pub use entries::entries;
-pub use error::{EngineError, EngineErrorKind, ErrorClass, Instances, WriteState};
+pub use error::{CommitSize, EngineError, EngineErrorKind, ErrorClass, Instances, WriteState};
 pub use error::{Hint, NOTHING_CHANGED, NextCommand, RunKind};
 pub use fence::Waits;
 pub use history::history;

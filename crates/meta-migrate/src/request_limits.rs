@@ -10,7 +10,7 @@ use milvus_meta::transform::{Migration, Put, Task};
 
 use crate::commit::{removal_ops, source_compares};
 use crate::context::Etcd;
-use crate::error::{EngineErrorKind, while_doing};
+use crate::error::{CommitSize, EngineErrorKind, while_doing};
 use crate::guards;
 use crate::retry;
 
@@ -61,14 +61,14 @@ impl Largest {
         let compares = source_compares(etcd.root, self.task, 0);
         let comparisons = compares.len() + guards::never(etcd.root).len();
         let operations = self.commit.len().max(comparisons);
-        match refusal(etcd, compares, self.commit.clone()).await? {
+        let size = match refusal(etcd, compares, self.commit.clone()).await? {
             Some(StoreErrorKind::TooLarge) => {
-                let bytes = self.commit.iter().map(Op::bytes).sum();
-                Err(EngineErrorKind::CommitTooLong { bytes })
+                CommitSize::Bytes(self.commit.iter().map(Op::bytes).sum())
             }
-            Some(_) => Err(EngineErrorKind::CommitTooLarge { operations }),
-            None => Ok(()),
-        }
+            Some(_) => CommitSize::Operations(operations),
+            None => return Ok(()),
+        };
+        Err(EngineErrorKind::CommitTooLarge(size))
     }
 }
 

@@ -10,6 +10,7 @@ use milvus_meta::keys::{Family, MetaRoot};
 use milvus_meta::layout::{Layout, LayoutDetector};
 
 use crate::Environment;
+use crate::blocking::LOCK_HELD;
 use crate::completeness::{context, survey};
 use crate::context::Etcd;
 use crate::error::{EngineError, EngineErrorKind};
@@ -131,7 +132,7 @@ async fn problems<S: Store>(
             lock.address,
             lock.ending()
         );
-        findings.push(Finding::error("locked", &etcd.root.lock_key(), message));
+        findings.push(Finding::error(LOCK_HELD, &etcd.root.lock_key(), message));
         findings.sort();
     }
     Ok(findings)

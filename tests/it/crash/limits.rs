@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use meta_migrate::{
-    BackupOptions, BackupTarget, EngineError, EngineErrorKind, Environment, ErrorClass, Limits,
-    Observer, WriteState, backup, migrate, restore,
+    BackupOptions, BackupTarget, CommitSize, EngineError, EngineErrorKind, Environment, ErrorClass,
+    Limits, Observer, WriteState, backup, migrate, restore,
 };
 use meta_report::MigrateOutcome;
 use meta_store::etcd::{EtcdStore, Options};
@@ -83,7 +83,7 @@ async fn a_commit_too_large_is_found_before_any_write() {
     let failed = migrate_at_full_size(&case, &store, &backup, &Environment::silent()).await;
     let failed = failed.unwrap_err();
     assert!(
-        matches!(*failed.failure, EngineErrorKind::CommitTooLarge { operations } if operations > 5),
+        matches!(*failed.failure, EngineErrorKind::CommitTooLarge(CommitSize::Operations(operations)) if operations > 5),
         "{failed:?}"
     );
     expect_untouched(&case, &store, &failed).await;

@@ -1,6 +1,8 @@
 //! Limits of the server.
 
-use meta_migrate::{EngineErrorKind, Environment, ErrorClass, WriteState, blocking, migrate, plan};
+use meta_migrate::{
+    CommitSize, EngineErrorKind, Environment, ErrorClass, WriteState, blocking, migrate, plan,
+};
 use meta_testing::memory::Limits as ServerLimits;
 use milvus_meta::transform::CollectionForm;
 
@@ -249,7 +251,7 @@ async fn a_commit_over_the_request_limit_names_that_limit() {
     let refused = instance.migrate().await.unwrap_err();
     assert_eq!(refused.written, WriteState::Nothing);
     assert!(
-        matches!(&*refused.failure, EngineErrorKind::CommitTooLong { bytes } if *bytes > 1000),
+        matches!(&*refused.failure, EngineErrorKind::CommitTooLarge(CommitSize::Bytes(bytes)) if *bytes > 1000),
         "{refused:?}"
     );
 }

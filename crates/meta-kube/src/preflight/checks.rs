@@ -145,7 +145,7 @@ pub(crate) fn check_metadata(
     }
     if let Some(lock) = &status.lock {
         let message = format!("another migration holds the lock {}", lock.key);
-        findings.error("locked", message);
+        findings.error("lock-held", message);
     }
     findings.sorted()
 }

@@ -169,7 +169,7 @@ const TEMPORARY: [&str; 9] = [
     "at-work",
     "etcd-alarm",
     "helm-pending",
-    "locked",
+    "lock-held",
     "not-at-rest",
     "paused",
     "unfinished",

@@ -4,7 +4,7 @@
 //! Remedies for failed connections and unusable backup files are options of the command line and
 //! defined there.
 
-use crate::error::{EngineError, EngineErrorKind, Instances, WriteState};
+use crate::error::{CommitSize, EngineError, EngineErrorKind, Instances, WriteState};
 use crate::journal::Phase;
 use meta_report::shell::quoted;
 use meta_store::StoreErrorKind;
@@ -291,7 +291,7 @@ impl EngineErrorKind {
     }
 
     /// Returns what the user can do in Milvus, in etcd or with an option.
-    fn remedy_by_hand(&self) -> Option<String> {
+    pub(crate) fn remedy_by_hand(&self) -> Option<String> {
         Some(match self {
             Self::Sessions(found) => {
                 delete_by_hand(found, "no Milvus").unwrap_or_else(|| STOP_MILVUS.to_owned())
@@ -306,10 +306,10 @@ impl EngineErrorKind {
                 "free space: compact and defragment etcd, or raise --quota-backend-bytes".to_owned()
             }
             Self::Alarm(_) => MAKE_ROOM.to_owned(),
-            Self::EntryTooLarge { .. } | Self::CommitTooLong { .. } => {
+            Self::EntryTooLarge { .. } | Self::CommitTooLarge(CommitSize::Bytes(_)) => {
                 "raise --max-request-bytes of etcd".to_owned()
             }
-            Self::CommitTooLarge { operations } => {
+            Self::CommitTooLarge(CommitSize::Operations(operations)) => {
                 format!("start etcd with --max-txn-ops={operations} or more")
             }
             Self::NoBackup => "name the backup file with --backup-file".to_owned(),
