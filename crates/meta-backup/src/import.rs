@@ -250,8 +250,17 @@ impl Guess {
         if dump::is_printed(start) {
             return Err(FormatError::PrintedKeys);
         }
+        if is_text(start) {
+            return Err(FormatError::Unknown(String::from("it is text")));
+        }
         Ok(Self::Frames)
     }
+}
+
+/// Whether a file starts with text. The length of a frame has zeros at this position.
+fn is_text(start: &[u8]) -> bool {
+    let mut bytes = start.iter().take(8);
+    bytes.all(|byte| !byte.is_ascii_control() || byte.is_ascii_whitespace())
 }
 
 /// Reads a complete file of another tool. `hint` is the meta root if the file does not name one.

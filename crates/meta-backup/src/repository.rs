@@ -43,7 +43,7 @@ impl Listing {
         let fits_none = matches!(
             &self.check,
             Err(BackupError::Invalid {
-                source: FormatError::Unknown { .. },
+                source: FormatError::Unknown(_) | FormatError::Empty,
                 ..
             })
         );

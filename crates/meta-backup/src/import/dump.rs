@@ -34,13 +34,15 @@ pub(super) fn is_protobuf(start: &[u8]) -> bool {
 }
 
 /// Whether a file starts with a printed key: a line of visible characters with a slash, or with
-/// `--hex` of escapes only. The length of a frame has zeros at the start.
+/// `--hex` of escapes only. The length of a frame has zeros at the start. A script starts with `#!`.
 pub(super) fn is_printed(start: &[u8]) -> bool {
     let Some(end) = start.iter().position(|byte| *byte == b'\n') else {
         return false;
     };
     let line = &start[..end];
-    line.iter().all(u8::is_ascii_graphic) && (line.contains(&b'/') || line.starts_with(b"\\x"))
+    !line.starts_with(b"#!")
+        && line.iter().all(u8::is_ascii_graphic)
+        && (line.contains(&b'/') || line.starts_with(b"\\x"))
 }
 
 /// The data read from a dump.

@@ -146,8 +146,14 @@ fn printed_keys_are_refused_with_the_option_to_use() {
         let error = load(text.as_bytes(), None).unwrap_err();
         assert!(error.to_string().contains("-w json"), "{text}: {error}");
     }
-    for text in ["notes on the upgrade\n", "key", "apiVersion:\n"] {
+    for text in [
+        "notes on the upgrade\n",
+        "key",
+        "12345\n",
+        "apiVersion:\n",
+        "#!/bin/sh\n",
+    ] {
         let error = load(text.as_bytes(), None).unwrap_err();
-        assert!(!error.to_string().contains("-w json"), "{text}: {error}");
+        assert!(error.to_string().contains("it is text"), "{text}: {error}");
     }
 }
