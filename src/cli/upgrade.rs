@@ -109,6 +109,10 @@ async fn run_upgrade(args: &Args) -> Outcome {
         if let Some(report) = report {
             report.upgrade(&status)?;
         }
+        let status = Status {
+            findings: status.all_findings(),
+            ..status
+        };
         output::print(args.output.format, &status, upgrade_output::status)?;
         return Ok(Exit::Done);
     }

@@ -273,6 +273,7 @@ impl Driver<'_> {
         );
         findings.sort();
         self.observer.findings(&findings);
+        self.state.keep_findings(&findings);
         match findings.iter().find(|one| one.is_error()) {
             Some(error) => fail(format!("{} [{}]", error.message, error.code)),
             None => Ok(()),

@@ -12,9 +12,13 @@ use super::job_kind::JobKind;
 use super::options::{PodUser, Policy};
 use super::stage::{Effect, Stage};
 use super::{BACKUP_FOLDER, CLAIM_SIZE};
+use milvus_meta::finding::Finding;
 use milvus_meta::layout::Layout;
+use milvus_meta::plural::{agree, counted};
 
 pub(crate) const STATE_VERSION: u32 = 1;
+/// Size of the saved findings: a ConfigMap holds 1 MiB, and JSON escapes some characters.
+const FINDINGS_BYTES_MAX: usize = 256 << 10;
 /// Attempts at one step before the user must run the command again.
 pub const ATTEMPTS_MAX: u32 = 3;
 
@@ -167,6 +171,8 @@ pub struct UpgradeState {
     pub saved: Option<String>,
     /// The layout that the probe found.
     pub layout_before: Option<Layout>,
+    /// The findings of the plan, worst first, as far as they fit.
+    pub findings: Vec<Finding>,
     /// Whether the migration found a 2.1 layout and the backup file contains it.
     pub has_backup: bool,
     /// Whether the 2.2 layout was compared with the expected result before the new release ran on it.
@@ -224,6 +230,35 @@ impl UpgradeState {
     /// Whether the metadata may have been migrated, so that the stages before the migration are repeated.
     pub(crate) fn may_be_migrated(&self) -> bool {
         self.has_backup || self.verified || self.attempt(JobKind::Migrate) > 0
+    }
+
+    /// Keeps the findings of the plan that fit, with a notice about the others.
+    pub(crate) fn keep_findings(&mut self, found: &[Finding]) {
+        let mut bytes = 0;
+        let fits = |one: &&Finding| {
+            bytes += one.code.len() + one.key.len() + one.message.len();
+            bytes <= FINDINGS_BYTES_MAX
+        };
+        self.findings = found.iter().take_while(fits).cloned().collect();
+        let others = found.len() - self.findings.len();
+        if others > 0 {
+            let others = others as u64;
+            let message = format!(
+                "{} of the plan {} not saved: meta-migration plan lists all",
+                counted(others, "further finding"),
+                agree(others, "is", "are")
+            );
+            self.findings
+                .push(Finding::notice("more-findings", b"", message));
+        }
+    }
+
+    /// Returns the findings of the plan, or none once it is rolled back.
+    pub(crate) fn planned_findings(&self) -> &[Finding] {
+        match self.stage.is_rollback() {
+            true => &[],
+            false => &self.findings,
+        }
     }
 
     pub(crate) fn apply(&mut self, effect: Effect) {
@@ -292,6 +327,7 @@ pub(super) mod tests {
             rollback_requested: false,
             saved: None,
             layout_before: Some(Layout::V2_1),
+            findings: Vec::new(),
             has_backup: true,
             verified: false,
             history: Vec::new(),
@@ -304,6 +340,22 @@ pub(super) mod tests {
     fn w4_the_counts_survive_the_process() {
         let state = example();
         assert_eq!(UpgradeState::parse(&state.render()), Ok(state));
+    }
+
+    #[test]
+    fn findings_of_the_plan_are_saved_as_far_as_they_fit() {
+        let found = vec![Finding::notice("index-renamed", b"key", "\"x\"".repeat(500)); 1000];
+        let mut state = example();
+        state.keep_findings(&found[..2]);
+        assert_eq!(state.findings, found[..2]);
+        state.keep_findings(&found);
+        let text = state.render();
+        assert!(text.len() < 800_000, "{}", text.len());
+        let saved = UpgradeState::parse(&text).unwrap().findings;
+        let last = saved.last().unwrap();
+        let others = format!("{} further findings", found.len() + 1 - saved.len());
+        assert_eq!(last.code, "more-findings");
+        assert!(last.message.starts_with(&others), "{last:?}");
     }
 
     #[test]

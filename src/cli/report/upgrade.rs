@@ -62,7 +62,7 @@ fn page(status: &Status) -> Page {
         verdict: Some((tone, verdict.to_owned(), text)),
         timeline: status.timeline.clone(),
         important: status.notice.clone(),
-        findings: status.findings.clone(),
+        findings: status.all_findings(),
         commands: match status.state {
             State::Upgraded => vec![("To roll back".to_owned(), status.next.join("\n"))],
             State::None

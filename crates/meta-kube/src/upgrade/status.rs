@@ -44,6 +44,16 @@ pub struct Status {
     pub saved: Option<UpgradeState>,
 }
 
+impl Status {
+    /// Returns the findings, with those of the plan unless the upgrade is rolled back.
+    pub fn all_findings(&self) -> Vec<Finding> {
+        let planned = self.saved.iter().flat_map(UpgradeState::planned_findings);
+        let mut all: Vec<Finding> = self.findings.iter().chain(planned).cloned().collect();
+        all.sort();
+        all
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DeploymentStatus {
     pub name: String,
@@ -311,6 +321,21 @@ mod tests {
             next_commands[1].ends_with("-o resume --accept-loss"),
             "{next_commands:?}"
         );
+    }
+
+    #[test]
+    fn findings_of_the_plan_are_shown_until_a_rollback() {
+        let found = Finding::warning("not-loaded", b"key", "load it again");
+        let shown = |stage| {
+            let saved = UpgradeState {
+                findings: vec![found.clone()],
+                ..at(stage)
+            };
+            saved.planned_findings().len()
+        };
+        assert_eq!(shown(Stage::UPGRADED), 1);
+        assert_eq!(shown(Stage::MIGRATE), 1);
+        assert_eq!(shown(Stage::ROLLED_BACK), 0);
     }
 
     #[test]

@@ -69,6 +69,7 @@ pub(in crate::upgrade) fn draft(options: &UpgradeOptions, facts: &Facts) -> Upgr
         rollback_requested: false,
         saved: None,
         layout_before: None,
+        findings: Vec::new(),
         has_backup: false,
         verified: milvus_resource::was_restarted(&facts.deployments, facts.resource.as_ref()),
         history: Vec::new(),
