@@ -73,6 +73,17 @@ impl Args {
         };
         key.or_else(segment).or_else(collection)
     }
+
+    /// Fails if there is no entry although one was named.
+    fn found(&self, any: bool, root: &MetaRoot) -> Outcome {
+        match self.required() {
+            Some(required) if !any => {
+                let message = format!("there is no {required} below {}", root.meta_root());
+                Err(Failure::new(Exit::Failed, message))
+            }
+            Some(_) | None => Ok(Exit::Done),
+        }
+    }
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
@@ -95,7 +106,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         output::print(context.output.format, &summary, |summary, style| {
             output::status::summary(&summary.families, style)
         })?;
-        return Ok(Exit::Done);
+        return args.found(!summary.families.is_empty(), root);
     }
     let mut lines = output::Lines::new();
     let (mut count, mut flow) = (0_u64, ControlFlow::Continue(()));
@@ -118,14 +129,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         let _ = lines.write(&LastLine { end });
     }
     lines.finish()?;
-    match args.required() {
-        Some(required) if count == 0 => {
-            let root = root.meta_root();
-            let message = format!("there is no {required} below {root}");
-            Err(Failure::new(Exit::Failed, message).unchanged())
-        }
-        Some(_) | None => Ok(Exit::Done),
-    }
+    args.found(count > 0, root)
 }
 
 /// The entries to print.

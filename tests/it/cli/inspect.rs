@@ -83,10 +83,12 @@ fn a_named_object_that_is_missing_is_an_error() {
         (&["--segment", "9"], "entry of segment 9"),
         (&["--collection", "9"], "entry of collection \"9\""),
     ] {
-        let ended = inspect(arguments);
-        ended
-            .expect(1)
-            .says(&format!("there is no {named} below by-dev/meta"));
+        for more in [&[][..], &["--summary"]] {
+            let ended = inspect(&[arguments, more].concat());
+            ended
+                .expect(1)
+                .says(&format!("there is no {named} below by-dev/meta"));
+        }
     }
     inspect(&["--collection", "news_product_445"])
         .expect(1)
