@@ -117,7 +117,9 @@ pub(in crate::cli) fn finish(
         ),
         ..Next::default()
     };
-    let text = |done: &_, style| output::outcome::restore(done, options.dry_run, &next, style);
+    let text = |done: &_, style| {
+        output::outcome::restore(done, options.command, options.dry_run, &next, style)
+    };
     if options.dry_run {
         context.print(done, text)?;
     } else {

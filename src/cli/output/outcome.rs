@@ -5,6 +5,7 @@ use super::findings;
 use super::style::Style;
 use super::terminal::line;
 use super::units::{agree, bytes, count, counted, short_digest};
+use meta_migrate::RestoreCommand;
 use meta_report::{
     BackupRef, BackupReport, MigrateOutcome, MigrateReport, RestoreOutcome, RestoreReport, Seconds,
     VerifyReport,
@@ -177,6 +178,7 @@ pub(in crate::cli) fn verify(report: &VerifyReport, against_backup: bool, style:
 /// Summarizes a rollback or restore, or with `dry_run` its changes.
 pub(in crate::cli) fn restore(
     report: &RestoreReport,
+    command: RestoreCommand,
     dry_run: bool,
     next: &Next,
     style: Style,
@@ -212,7 +214,10 @@ pub(in crate::cli) fn restore(
             }
         }
         (RestoreOutcome::Restored, _) => {
-            lines.push(style.good("Restored"));
+            lines.push(style.good(match command {
+                RestoreCommand::Rollback => "Rolled back",
+                RestoreCommand::Restore => "Restored",
+            }));
             lines.push(format!("  {difference}"));
             lines.extend(backup);
         }
@@ -333,8 +338,11 @@ Migrated: resumed and finished an interrupted run
             discards: true,
             ..complete.clone()
         };
-        let text =
-            |report: &RestoreReport| restore(report, false, &Next::default(), Style::plain());
+        let text = |report: &RestoreReport| {
+            let command = RestoreCommand::Rollback;
+            restore(report, command, false, &Next::default(), Style::plain())
+        };
+        assert!(text(&complete).starts_with("Rolled back\n"));
         assert!(text(&complete).contains("verified: etcd matches the backup"));
         assert!(
             !text(&kept).contains("etcd matches the backup"),
@@ -355,7 +363,13 @@ Migrated: resumed and finished an interrupted run
             ..RestoreReport::default()
         };
         assert_eq!(
-            restore(&report, true, &Next::default(), Style::plain()),
+            restore(
+                &report,
+                RestoreCommand::Restore,
+                true,
+                &Next::default(),
+                Style::plain()
+            ),
             "\
 Dry run: no changes made; would change:
   1 key put, 2,000 deleted

@@ -40,7 +40,7 @@ async fn migrate_verify_and_rollback_restore_every_byte() {
         .shows("for 2.2.16, database form");
     tool.run(&["rollback", "--source-version", "2.1.4"])
         .expect(0)
-        .shows("Restored")
+        .shows("Rolled back")
         .shows("80 keys put, 124 deleted")
         .shows("next: start Milvus 2.1.4");
     assert_eq!(it.metadata().await, before);
@@ -117,7 +117,7 @@ async fn d8_an_existing_file_is_never_overwritten() {
         std::fs::read_to_string(existing).unwrap(),
         "an older backup"
     );
-    tool.run(&["rollback"]).expect(0).shows("Restored");
+    tool.run(&["rollback"]).expect(0).shows("Rolled back");
 }
 
 #[tokio::test]

@@ -80,7 +80,7 @@ async fn staged_keys_are_rolled_back_without_a_backup() {
     let tool = it.tool();
     cancel_in(&it, &tool, "stage").await;
     std::fs::remove_file(tool.path().join("b.mmb")).unwrap();
-    tool.run(&["rollback"]).expect(0).shows("Restored");
+    tool.run(&["rollback"]).expect(0).shows("Rolled back");
     assert_eq!(it.metadata().await, before);
 }
 
@@ -99,7 +99,7 @@ async fn after_the_commit_both_commands_work() {
             .expect(0)
             .shows("Run meta-migration migrate to finish it");
         if back {
-            tool.run(&["rollback"]).expect(0).shows("Restored");
+            tool.run(&["rollback"]).expect(0).shows("Rolled back");
             assert_eq!(it.metadata().await, before);
         } else {
             tool.run(&MIGRATE)

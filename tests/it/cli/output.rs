@@ -108,7 +108,7 @@ async fn next_commands_work_in_another_shell() {
         let back = lines.find_map(|line| line.trim().strip_prefix("To roll back: "));
         paste(&format!("{} --yes", back.unwrap()), folder.path())
             .expect(0)
-            .shows("Restored");
+            .shows("Rolled back");
         assert_eq!(it.metadata().await, before);
     }
 }

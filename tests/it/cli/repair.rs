@@ -61,7 +61,7 @@ async fn repair_makes_verify_pass_and_rollback_returns() {
     tool.run(&["rollback", "--dry-run"]).expect(0);
     tool.run(&["rollback"])
         .expect(0)
-        .shows("Restored")
+        .shows("Rolled back")
         .shows("start the Milvus release that ran before the repair");
     assert_eq!(it.metadata().await, before);
 }
@@ -151,6 +151,6 @@ async fn repair_restores_lost_schemas_from_a_backup() {
     tool.run(&["verify", "--backup", "b.mmb"])
         .expect(0)
         .says("restored schemas from another file");
-    tool.run(&["rollback"]).expect(0).shows("Restored");
+    tool.run(&["rollback"]).expect(0).shows("Rolled back");
     assert_eq!(it.metadata().await, before);
 }

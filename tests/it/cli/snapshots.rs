@@ -789,7 +789,7 @@ async fn rollback_dry_run_shows_the_complete_diff() {
     "#);
     insta::assert_snapshot!(it.at(80, &["rollback", "--yes"], 0), @r"
     Instance: by-dev/meta on http://127.0.0.1:PORT
-    Restored
+    Rolled back
       80 keys put, 124 deleted
       backup FOLDER/before-2.2.mmb (160 entries, digest DIGEST)
       verified: etcd matches the backup
