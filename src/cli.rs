@@ -5,6 +5,7 @@
 //! function. Only [`output`] prints.
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -178,8 +179,9 @@ impl Call {
 
 fn run(arguments: Vec<OsString>) -> Exit {
     let format = requested_format(&arguments);
+    let name = called(&arguments);
     let (ended, output) = match Call::parse(arguments) {
-        Err(error) => return usage(&error, format),
+        Err(error) => return usage(&error, format, &help_of(&name)),
         Ok(Call::Command(called, matches)) => {
             let output = OutputOptions::of(&matches);
             output.color.apply();
@@ -187,6 +189,10 @@ fn run(arguments: Vec<OsString>) -> Exit {
             let ended = match unused::reject(&matches) {
                 Ok(()) => called.run(),
                 Err(failure) => Err(*failure),
+            };
+            let ended = match unused::may_write(&matches) {
+                true => ended,
+                false => ended.map_err(Failure::of_reading),
             };
             (ended, output)
         }
@@ -197,8 +203,31 @@ fn run(arguments: Vec<OsString>) -> Exit {
     };
     match ended {
         Ok(exit) => exit,
-        Err(failure) => output::fail(&failure, output.format, output.log_format),
+        Err(failure) => {
+            let failure = failure.or_hint(|| help_of(&name));
+            output::fail(&failure, output.format, output.log_format)
+        }
     }
+}
+
+/// Returns the names of the called command and its subcommand.
+fn called(arguments: &[OsString]) -> Vec<String> {
+    let mut command = command();
+    let mut names = Vec::new();
+    for word in arguments.iter().skip(1) {
+        let found = command.find_subcommand(word).cloned();
+        command = found
+            .inspect(|it| names.push(it.get_name().to_owned()))
+            .unwrap_or(command);
+    }
+    names
+}
+
+/// Returns the command that prints the help of a command.
+fn help_of(names: &[String]) -> String {
+    let program = [invoked::program()];
+    let words = program.iter().chain(names).map(String::as_str);
+    words.chain(["--help"]).collect::<Vec<_>>().join(" ")
 }
 
 /// Returns the output format named on a command line that cannot be parsed.
@@ -224,40 +253,41 @@ fn requested_format(arguments: &[OsString]) -> Format {
     }
 }
 
-/// Prints clap's message: the help, or an error about wrong usage.
-fn usage(error: &clap::Error, format: Format) -> Exit {
-    let text = error.render().to_string();
-    if error.use_stderr() && format.is_document() {
-        return output::fail(&wrong_usage(&text), format, LogFormat::Text);
-    }
-    if !error.use_stderr() || terminal::is_safe(&text) {
+/// The start of the last paragraph of clap's errors, which names the option for the help.
+const POINTER_TO_HELP: &str = "\n\nFor more information";
+
+/// Prints clap's message: the help, or an error about wrong usage, with the command that prints the help.
+fn usage(error: &clap::Error, format: Format, help: &str) -> Exit {
+    if !error.use_stderr() {
         // Nothing can be done if the terminal is closed.
         let _ = error.print();
-    } else {
-        output::inform(&text);
+        return Exit::Done;
     }
-    if error.use_stderr() {
-        Exit::Usage
-    } else {
-        Exit::Done
+    let text = error.render();
+    let plain = text.to_string();
+    if format.is_document() {
+        let failure = wrong_usage(&plain).hint(help);
+        return output::fail(&failure, format, LogFormat::Text);
     }
+    let with_next = |text: &str| match text.split_once(POINTER_TO_HELP) {
+        Some((text, _)) => format!("{text}\n\n  next: {help}\n"),
+        None => text.to_owned(),
+    };
+    if terminal::is_safe(&plain) {
+        // As above.
+        let _ = anstream::stderr().write_all(with_next(&text.ansi().to_string()).as_bytes());
+    } else {
+        output::inform(&with_next(&plain));
+    }
+    Exit::Usage
 }
 
-/// Turns clap's message about wrong usage into a failure, with the command that prints the help as hint.
+/// Turns clap's message about wrong usage into a failure.
 fn wrong_usage(text: &str) -> Failure {
-    let (text, _) = text
-        .split_once("\n\nFor more information")
-        .unwrap_or((text, ""));
-    let (message, usage) = text.split_once("\n\nUsage: ").unwrap_or((text, ""));
+    let (text, _) = text.split_once(POINTER_TO_HELP).unwrap_or((text, ""));
+    let (message, _) = text.split_once("\n\nUsage: ").unwrap_or((text, ""));
     let words = message.trim_start_matches("error: ").split_whitespace();
-    let failure = Failure::usage(words.collect::<Vec<_>>().join(" "));
-    let command = usage
-        .split_whitespace()
-        .take_while(|word| !word.starts_with(['[', '<', '-']));
-    match command.collect::<Vec<_>>().join(" ") {
-        command if command.is_empty() => failure,
-        command => failure.hint(format!("{command} --help")),
-    }
+    Failure::new(Exit::Usage, words.collect::<Vec<_>>().join(" "))
 }
 
 /// Returns the complete command line, for parsing, completions and the manual.
@@ -267,12 +297,15 @@ fn command() -> clap::Command {
         inspect.mut_arg("tls_key", |key| key.long("tls-key"))
     });
     let command = command.mut_subcommand("verify", |verify| {
-        verify.mut_arg("backup_file", |option| {
-            option
-                .visible_alias("backup")
-                .help("The 2.1 backup that was migrated")
-        })
+        verify.mut_arg("backup_file", |option| option.visible_alias("backup"))
     });
+    let command = OWN_HELP
+        .into_iter()
+        .fold(command, |command, (names, id, help)| {
+            names.iter().fold(command, |command, name| {
+                command.mut_subcommand(name, |it| it.mut_arg(id, |option| option.help(help)))
+            })
+        });
     // In these commands -o is the operation, as in the official scripts.
     let command = ["upgrade", "rolling-update"]
         .into_iter()
@@ -292,13 +325,55 @@ fn command() -> clap::Command {
         .after_long_help(format!("{examples}\n{after}"))
 }
 
-/// Hides the options that a command does not use, and adds examples to its help. Options for numbers accept
-/// negative ones, which their parsers reject with the range.
+/// The help of options that mean something else in some commands.
+const OWN_HELP: [(&[&str], &str, &str); 4] = [
+    (
+        &["verify", "repair", "show"],
+        "target_version",
+        "Milvus release that will read the metadata, for example 2.2.16",
+    ),
+    (
+        &["verify"],
+        "backup_file",
+        "The 2.1 backup that was migrated",
+    ),
+    (
+        &["rollback"],
+        "backup_file",
+        "The backup to roll back to [default: the one that the migration recorded]",
+    ),
+    (
+        &["restore"],
+        "backup_file",
+        "The backup to restore, of any format",
+    ),
+];
+
+/// The options that are first in the help of a command, if it works on metadata in etcd.
+const FIRST: [&str; 5] = [
+    "endpoints",
+    "root_path",
+    "source_version",
+    "target_version",
+    "backup_file",
+];
+
+/// Hides the options that a command does not use, puts the most important first, and adds examples to its help. Options
+/// for numbers accept negative ones, which their parsers reject with the range.
 fn with_help(command: clap::Command) -> clap::Command {
     let name = command.get_name().to_owned();
+    let mut position = FIRST.len();
     let command = command.mut_args(|option| {
-        let is_used = unused::uses(&name, option.get_id().as_str());
+        let id = option.get_id().as_str();
+        let is_used = unused::uses(&name, id);
         let is_number = options::is_number(&option);
+        let rank = FIRST.iter().position(|first| *first == id);
+        let rank = rank.filter(|_| option.get_help_heading() == Some(options::ETCD_HEADING));
+        position += 1;
+        let option = match rank {
+            Some(rank) => option.help_heading(None::<&str>).display_order(rank),
+            None => option.display_order(position),
+        };
         option.hide(!is_used).allow_hyphen_values(is_number)
     });
     let command = match examples::help(&name) {

@@ -21,7 +21,7 @@ pub mod version_check;
 pub use error::ConfigError;
 use meta_store::etcd::{IdentityProblem, certificates, check_identity};
 pub use meta_store::etcd::{Options as Connection, Password, Tls};
-pub use options::EtcdOptions;
+pub use options::{ETCD_HEADING, EtcdOptions};
 
 use file::FileConfig;
 
@@ -229,10 +229,7 @@ fn resolve_endpoints(given: &[String], encrypted: bool) -> Result<Vec<String>, C
         }
     }
     if endpoints.is_empty() {
-        return Err(ConfigError::MissingOption {
-            option: "--endpoints",
-            purpose: "it is empty",
-        });
+        return Err(ConfigError::NoEndpoint);
     }
     Ok(endpoints)
 }

@@ -3,6 +3,9 @@
 /// Sections of calls, each after a sentence about it. A test parses all of them.
 const EXAMPLES: &str = include_str!("examples.txt");
 
+/// Length of a line of a call, after its indentation and before a backslash.
+const CALL_COLUMNS_MAX: usize = 72;
+
 /// Returns the calls of a command with what they do.
 pub(in crate::cli) fn of(command: &str) -> Vec<(&'static str, &'static str)> {
     let heading = format!("[{command}]");
@@ -20,13 +23,44 @@ pub(in crate::cli) fn help(command: &str) -> Option<String> {
     let examples = of(command);
     let lines = examples
         .iter()
-        .map(|(line, what)| format!("  {what}:\n    $ {line}\n"));
+        .map(|(line, what)| format!("  {what}:\n    $ {}\n", continued(line, "        ")));
     (!examples.is_empty()).then(|| format!("Examples:\n{}", lines.collect::<String>()))
+}
+
+/// Breaks a long call before an option, so that it can be pasted from a terminal of 80 columns.
+pub(in crate::cli) fn continued(call: &str, indent: &str) -> String {
+    let mut lines = vec![String::new()];
+    let parts = call.split(" -").enumerate();
+    for (index, part) in parts {
+        let dash = if index == 0 { "" } else { " -" };
+        let last = lines.last().map_or(0, |line| line.chars().count());
+        if index > 0 && last + part.len() + dash.len() > CALL_COLUMNS_MAX {
+            lines.push(format!("-{part}"));
+        } else if let Some(line) = lines.last_mut() {
+            line.push_str(dash);
+            line.push_str(part);
+        }
+    }
+    lines.join(&format!(" \\\n{indent}"))
 }
 
 #[cfg(test)]
 mod tests {
     use crate::cli::command;
+
+    fn check_lines(mut program: clap::Command) {
+        let help = program.render_help().to_string();
+        let shown = help.replace(" \\\n        ", " ");
+        for (line, _) in super::of(program.get_name()) {
+            assert!(shown.contains(&format!("    $ {line}\n")), "{line}: {help}");
+        }
+        program.get_subcommands().cloned().for_each(check_lines);
+    }
+
+    #[test]
+    fn every_example_can_be_pasted_from_80_columns() {
+        check_lines(command().term_width(80));
+    }
 
     fn check(command_names: &clap::Command) {
         for (line, _) in super::of(command_names.get_name()) {

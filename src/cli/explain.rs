@@ -13,7 +13,7 @@ use super::output::exit::Exit;
 use super::output::failure::Failure;
 use super::output::style::Style;
 use super::output::terminal::line;
-use super::{Outcome, output};
+use super::{Outcome, invoked, output};
 use milvus_meta::catalog::Time;
 use milvus_meta::codec::{describe, mask_secrets};
 use milvus_meta::keys::{Family, KeyRange, SNAPSHOT_PREFIX, split_timestamp};
@@ -61,7 +61,8 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         let codes = pages::codes();
         let names = codes.iter().map(|section| section.name);
         let failure = not_found(message, what, names);
-        return Err(failure.hint("meta-migration explain   # lists all codes"));
+        let program = invoked::program();
+        return Err(failure.hint(format!("{program} explain   # lists all codes")));
     }
     let mut key = ExplainedKey::new(relative, family);
     if source.is_file() || args.common.etcd.names_etcd() {

@@ -6,7 +6,7 @@ use clap::Command;
 
 use super::output::exit::Exit;
 use super::output::failure::Failure;
-use super::{EXIT_CODES, Outcome, examples, output};
+use super::{EXIT_CODES, Outcome, examples, output, version};
 
 /// Print the manual page of the program or of one command
 #[derive(Debug, clap::Args)]
@@ -35,8 +35,10 @@ fn render(mut page: Command) -> io::Result<Vec<u8>> {
     let variables = variables(&page);
     // The end of the help is split into sections here.
     page = page.after_help("").after_long_help("");
+    // The generator leaves out the text of options that the short help does not list.
+    page = page.mut_args(|option| option.hide_short_help(false));
     let has_commands = page.has_subcommands();
-    let man = clap_mangen::Man::new(page);
+    let man = clap_mangen::Man::new(page).source(format!("meta-migration {}", version::VERSION));
     let mut text = Vec::new();
     man.render_title(&mut text)?;
     man.render_name_section(&mut text)?;
@@ -58,7 +60,7 @@ fn render(mut page: Command) -> io::Result<Vec<u8>> {
                 text,
                 ".PP\n{}:\n.PP\n.nf\n    {}\n.fi",
                 escaped(what),
-                escaped(line)
+                escaped(&examples::continued(line, "        "))
             )?;
         }
     }
@@ -117,5 +119,31 @@ fn escaped(text: &str) -> String {
     match text.strip_prefix(['.', '\'']) {
         Some(_) => format!("\\&{text}"),
         None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_options(page: &Command) {
+        let text = String::from_utf8(render(page.clone()).unwrap()).unwrap();
+        let text = text.replace("\\-", "-").replace("\\*(Aq", "'");
+        for option in page.get_arguments().filter(|it| !it.is_hide_set()) {
+            if option.get_id() == "help" {
+                continue;
+            }
+            let help = option.get_long_help().or(option.get_help());
+            let help = help.unwrap().to_string();
+            assert!(text.contains(&help), "{}: {help}", page.get_name());
+        }
+        page.get_subcommands().for_each(check_options);
+    }
+
+    #[test]
+    fn every_option_is_described_in_the_manual() {
+        let mut program = crate::cli::command();
+        program.build();
+        check_options(&program);
     }
 }

@@ -69,7 +69,7 @@ pub(in crate::cli) struct Args {
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let mut context = CommandContext::begin(&args.common)?;
     context.next_steps.set_planning(planning(args));
-    let Target::Migrate(target) = Target::of(&context.config, &args.transform)? else {
+    let Target::Migrate(target) = Target::of(&context, &args.transform)? else {
         if let Some(report) = args.report.target()? {
             report.done(&context, &nothing_to_do(), None);
         }

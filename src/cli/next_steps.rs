@@ -9,17 +9,19 @@ use super::output::exit::Exit;
 use super::output::failure::Failure;
 use super::output::outcome;
 use super::{invoked, signals, unused};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use meta_backup::{BackupError, FormatError};
 use meta_migrate::{EngineError, EngineErrorKind, ErrorClass, Hint, NextCommand, RunKind};
 use meta_report::shell::quoted;
 use meta_store::{ConnectProblem, StoreErrorKind};
+use milvus_meta::release::Release;
 
 /// Builds the next commands, with the options of this run.
 #[derive(Debug, Clone)]
 pub(in crate::cli) struct NextSteps {
     program: String,
-    again: String,
+    /// The arguments of this run.
+    call: Vec<String>,
     options: String,
     /// The options of commands that read a file instead of etcd.
     file_options: String,
@@ -33,12 +35,14 @@ pub(in crate::cli) struct NextSteps {
 
 impl NextSteps {
     pub(in crate::cli) fn new(etcd: &EtcdOptions, config: &Config) -> Self {
-        let mut words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
-        let program = quoted(&words.next().unwrap_or_else(|| "meta-migration".to_owned()));
-        let words: Vec<String> = words.collect();
+        let words = std::env::args_os().skip(1);
+        let words: Vec<String> = words
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
+        let program = invoked::program();
         let options = etcd.as_flags(config);
         Self {
-            again: again(&program, words, &options),
+            call: call(words, &options),
             program,
             options: joined(&options),
             file_options: joined(&etcd.root_flags()),
@@ -63,8 +67,69 @@ impl NextSteps {
     }
 
     /// Returns the command line of this run.
-    pub(in crate::cli) fn again(&self) -> &str {
-        &self.again
+    pub(in crate::cli) fn again(&self) -> String {
+        self.with_call(&self.call)
+    }
+
+    fn with_call(&self, call: &[String]) -> String {
+        let words = call.iter().map(|word| quoted(word));
+        let words = std::iter::once(self.program.clone()).chain(words);
+        words.collect::<Vec<_>>().join(" ")
+    }
+
+    /// Returns the command line of this run on an instance with another root path, and sub-path if that is not `meta`.
+    pub(in crate::cli) fn again_at(&self, root_path: &str, sub_path: &str) -> String {
+        let mut call = without(&without(&self.call, "--root-path"), "--meta-sub-path");
+        call.extend(["--root-path".to_owned(), root_path.to_owned()]);
+        if sub_path != "meta" {
+            call.extend(["--meta-sub-path".to_owned(), sub_path.to_owned()]);
+        }
+        self.with_call(&call)
+    }
+
+    /// Returns the command line of this run with an option for reading the backup, or a restore with that option.
+    fn reading(&self, option: &str, backup: &Path) -> String {
+        let command = match invoked::has_option(option) {
+            true => self.again(),
+            false => self.restore(&backup.display().to_string()),
+        };
+        format!("{command} {option}")
+    }
+
+    /// Returns the failure of a run that requires an option, with this run's command line as hint.
+    pub(in crate::cli) fn missing_option(
+        &self,
+        option: &'static str,
+        purpose: &'static str,
+        example: &str,
+    ) -> Failure {
+        Failure::from(ConfigError::MissingOption { option, purpose })
+            .hint(format!("{} {option} {example}", self.again()))
+    }
+
+    /// The failure of a run without the release that will read the metadata.
+    pub(in crate::cli) fn missing_target(&self) -> Failure {
+        let purpose = "the form of collections depends on the release that will be started";
+        let example = format!("{}   # or another release", Release::LATEST_2_2);
+        self.missing_option("--target-version", purpose, &example)
+    }
+
+    /// Returns the command that migrates a backup file to another file in its folder.
+    pub(in crate::cli) fn migrate_file(&self, from: &Path) -> String {
+        let name = from.file_stem().unwrap_or_default().to_string_lossy();
+        let to = from.with_file_name(format!("{name}-migrated.mmb"));
+        let files = [from, &to].map(|path| quoted(&path.display().to_string()));
+        let migrate = self.command_with("migrate", &self.file_options);
+        format!("{migrate} --from {} --to {}", files[0], files[1])
+    }
+
+    /// Returns the command that lists the backups in a folder.
+    pub(in crate::cli) fn list_backups(&self, folder: &Path) -> String {
+        format!(
+            "{} backup list {}",
+            self.program,
+            quoted(&folder.display().to_string())
+        )
     }
 
     /// Returns the command line of another command on the same metadata.
@@ -167,9 +232,9 @@ impl NextSteps {
             false => line,
         };
         match command {
-            NextCommand::Again => self.again.clone(),
+            NextCommand::Again => self.again(),
             NextCommand::AgainAcceptingLoss => {
-                accepting(self.again.replace(" --dry-run", ""), true)
+                accepting(self.again().replace(" --dry-run", ""), true)
             }
             NextCommand::Named(name) => self.command(name),
             NextCommand::Plan => self.plan_command(),
@@ -216,33 +281,37 @@ impl NextSteps {
         };
         let fixed = match error.format_error() {
             Some(FormatError::NoHash) => {
-                "--skip-hash-check   # reads it: the checksums inside the database are still checked"
+                let command = self.reading("--skip-hash-check", path);
+                format!("{command}   # still checks the checksums inside the database")
             }
             Some(FormatError::Partial(_)) => {
-                "--allow-partial   # reads what is there; where entries are missing, restore also needs --keep-extra"
+                let command = self.reading("--allow-partial", path);
+                format!(
+                    "{command}   # reads what is there; where entries are missing, restore also needs --keep-extra"
+                )
             }
             Some(FormatError::PrintedKeys) => {
                 "etcdctl get \"\" --prefix -w json >dump.json   # writes a dump that can be read, while etcd still has \
                  the metadata"
+                    .to_owned()
             }
             Some(FormatError::NewerFormat { .. }) => {
-                "use the release of meta-migration that wrote the file, or a newer one"
+                "use the release of meta-migration that wrote the file, or a newer one".to_owned()
             }
             Some(FormatError::NoRoot | FormatError::NothingBelowRoot(_)) => {
-                "--root-path PATH   # names the root path of the Milvus instance in the file"
+                let command = self.again_at("PATH", "meta");
+                format!("{command}   # with the root path of the Milvus instance in the file")
             }
             Some(FormatError::SeveralRoots(_)) => return None,
             Some(_) | None => {
                 let folder = path.parent().filter(|folder| *folder != Path::new(""));
-                let folder = folder.unwrap_or(Path::new(".")).display().to_string();
+                let list = self.list_backups(folder.unwrap_or(Path::new(".")));
                 return Some(format!(
-                    "{} backup list {}   # lists the valid backups in the folder of the file",
-                    self.program,
-                    quoted(&folder)
+                    "{list}   # lists the valid backups in the folder of the file"
                 ));
             }
         };
-        Some(fixed.to_owned())
+        Some(fixed)
     }
 
     /// Returns the command that shows the plan of this run.
@@ -266,9 +335,24 @@ fn joined(options: &[[String; 2]]) -> String {
     words.map(|word| format!(" {}", quoted(word))).collect()
 }
 
-/// Returns the call of this run, with the options of the instance from the environment and the YAML file. They are left
-/// out if a file is read instead of etcd.
-fn again(program: &str, words: Vec<String>, options: &[[String; 2]]) -> String {
+/// Returns the arguments without an option and its value.
+fn without(call: &[String], option: &str) -> Vec<String> {
+    let joined = format!("{option}=");
+    let mut words = call.iter();
+    let mut kept = Vec::new();
+    while let Some(word) = words.next() {
+        if word == option {
+            words.next();
+        } else if !word.starts_with(&joined) {
+            kept.push(word.clone());
+        }
+    }
+    kept
+}
+
+/// Returns the arguments of this run, with the options of the instance from the environment and the YAML file. They are
+/// left out if only files are read.
+fn call(words: Vec<String>, options: &[[String; 2]]) -> Vec<String> {
     let has = |words: &[String], option: &str| {
         // The official tool's flag has one dash.
         let mut names = words.iter().filter(|word| word.starts_with('-'));
@@ -279,18 +363,24 @@ fn again(program: &str, words: Vec<String>, options: &[[String; 2]]) -> String {
     };
     let mut call = words;
     call.extend(invoked::from_environment().iter().cloned());
-    // `repair --from` reads etcd as well.
-    let reads_etcd = !has(&call, "--from") || call.iter().any(|word| word == "repair");
+    let reads_etcd = match invoked::name() {
+        "check" => false,
+        "diff" => call.iter().any(|word| word == "etcd"),
+        // `repair --from` reads etcd as well.
+        "repair" => true,
+        _ => !has(&call, "--from"),
+    };
     if reads_etcd {
-        let missing = options.iter().filter(|[option, _]| !has(&call, option));
+        let is_missing = |option: &str| {
+            // With `--to-root`, the other option selects an instance in the file.
+            let is_in_file = option == "--root-path" && has(&call, "--to-root");
+            !has(&call, option) && !is_in_file
+        };
+        let missing = options.iter().filter(|[option, _]| is_missing(option));
         let missing: Vec<String> = missing.flatten().cloned().collect();
         call.extend(missing);
     }
-    let words = call.iter().map(|word| quoted(word));
-    std::iter::once(program.to_owned())
-        .chain(words)
-        .collect::<Vec<_>>()
-        .join(" ")
+    call
 }
 
 fn exit(kind: ErrorClass) -> Exit {

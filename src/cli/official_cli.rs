@@ -25,7 +25,7 @@ use super::output::failure::Failure;
 use super::rollback::LossOptions;
 use super::target::Target;
 use super::{Outcome, migrate, rollback, target, version};
-use crate::config::{Config, ConfigError, DropInCommand};
+use crate::config::{ConfigError, DropInCommand};
 use meta_migrate::{BackupOptions, RestoreOptions, RunKind, recorded_backup, restore};
 
 /// Does what cmd.type in the YAML file says: backup, run or rollback
@@ -65,7 +65,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     if !args.ignored.is_empty() {
         tracing::warn!("ignored: {}", args.ignored.join(" "));
     }
-    let command = required(&context.config)?;
+    let command = required(&context)?;
     if command == DropInCommand::Rollback {
         context.next_steps.set_kind(RunKind::Restore);
     }
@@ -98,7 +98,7 @@ fn backup(context: &CommandContext, args: &Args) -> Outcome {
 
 fn migrate(context: &mut CommandContext, args: &Args) -> Outcome {
     let config = &context.config;
-    let Target::Migrate(target) = Target::of(config, &args.transform)? else {
+    let Target::Migrate(target) = Target::of(context, &args.transform)? else {
         return migrate::finish(context, &migrate::nothing_to_do());
     };
     let path = config.backup_file.as_deref();
@@ -147,13 +147,16 @@ fn rollback(context: &mut CommandContext, args: &Args) -> Outcome {
 }
 
 /// Returns the command. Fails if a key that it requires is missing.
-fn required(config: &Config) -> Result<DropInCommand, Failure> {
+fn required(context: &CommandContext) -> Result<DropInCommand, Failure> {
+    let config = &context.config;
     let missing = |key, purpose| {
-        Failure::from(ConfigError::MissingKey {
-            path: config.file.clone().unwrap_or_default(),
-            key,
-            purpose,
-        })
+        let path = config.file.clone().unwrap_or_default();
+        let hint = format!(
+            "{}   # with {key} in {}",
+            context.next_steps.again(),
+            path.display()
+        );
+        Failure::from(ConfigError::MissingKey { path, key, purpose }).hint(hint)
     };
     let Some(command) = config.drop_in.command else {
         return Err(missing("cmd.type", "must be run, backup or rollback"));

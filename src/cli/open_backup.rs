@@ -8,7 +8,6 @@ use super::output::exit::Exit;
 use super::output::failure::Failure;
 use meta_backup::{Backup, BackupError, Tolerance};
 use meta_migrate::BackupSource;
-use meta_report::shell::quoted;
 use milvus_meta::keys::MetaRoot;
 
 impl CommandContext {
@@ -80,11 +79,7 @@ impl CommandContext {
         let mut failure = Failure::from_error(Exit::Failed, error);
         for root in error.instances() {
             let (path, sub_path) = root.rsplit_once('/').unwrap_or(("", root));
-            let mut options = format!("--root-path {}", quoted(path));
-            if sub_path != "meta" {
-                options.push_str(&format!(" --meta-sub-path {}", quoted(sub_path)));
-            }
-            failure.hints.push(options);
+            failure.hints.push(self.next_steps.again_at(path, sub_path));
         }
         if !failure.hints.is_empty() {
             failure.exit = Exit::Usage;

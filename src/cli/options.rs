@@ -9,8 +9,8 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches as _};
 use super::output::style::When;
 use super::output::{Format, LogFormat};
 use super::{tty, unused};
-pub(in crate::cli) use crate::config::EtcdOptions;
 use crate::config::{self, Config, ConfigError, Password};
+pub(in crate::cli) use crate::config::{ETCD_HEADING, EtcdOptions};
 use meta_backup::Tolerance;
 use meta_migrate::Waits;
 use milvus_meta::keys::Family;
@@ -179,7 +179,7 @@ fn etcdctl() -> EtcdOptions {
 
 /// Handling of an etcd without metadata.
 #[derive(Debug, Clone, Copy, Default, Args)]
-#[command(next_help_heading = "etcd and metadata")]
+#[command(next_help_heading = ETCD_HEADING)]
 pub(in crate::cli) struct EmptyOptions {
     /// Accept an etcd without any key under the root path, such as a new one
     #[arg(long, env)]

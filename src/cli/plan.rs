@@ -55,7 +55,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         .as_deref()
         .map(|path| context.open(path, args.reading));
     let source = source.transpose()?;
-    let mut planned = match Target::of(&context.config, &args.transform)? {
+    let mut planned = match Target::of(&context, &args.transform)? {
         Target::Migrate(options) => match &source {
             Some(source) => {
                 let plan = context.offline(|environment| source.plan(&options, environment))?;

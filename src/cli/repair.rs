@@ -12,7 +12,6 @@ use super::output::failure::Failure;
 use super::plan;
 use super::report::ReportOptions;
 use super::{Outcome, output};
-use crate::config::ConfigError;
 use meta_migrate::{MigrateOptions, RunKind};
 use milvus_meta::transform::{FormChoice, OnBrokenRecord, Options, SegmentForm, Task};
 
@@ -86,10 +85,7 @@ fn target(context: &CommandContext, args: &Args) -> Result<Options, Failure> {
         .config
         .target_version
         .clone()
-        .ok_or(ConfigError::MissingOption {
-            option: "--target-version",
-            purpose: "the form of collections depends on the release that reads them",
-        })?;
+        .ok_or_else(|| context.next_steps.missing_target())?;
     if !target.has_2_2_layout() {
         return Err(Failure::usage(format!(
             "{target} reads the 2.1 layout, and repair works on the 2.2 layout: --target-version is the release of 2.2 \

@@ -94,12 +94,18 @@ impl Target {
             page.describe_file(file);
         }
         page.verdict = Some((tone, title.to_owned(), text));
+        let words = words.iter().map(|word| format!(" {}", quoted(word)));
+        let words: String = words.collect();
         if !ready {
-            let again = context.next_steps.again().to_owned();
+            let again = context.next_steps.again();
             page.commands = vec![("To plan again".to_owned(), again)];
+        } else if let (true, Some(file)) = (has_work, file) {
+            let path = &file.backup().summary().path;
+            page.commands = vec![(
+                "To migrate the backup file, without etcd".to_owned(),
+                format!("{}{words}", context.next_steps.migrate_file(path)),
+            )];
         } else if has_work {
-            let words = words.iter().map(|word| format!(" {}", quoted(word)));
-            let words: String = words.collect();
             page.commands = vec![
                 (
                     "To carry out exactly this plan, with Milvus stopped and etcd running"

@@ -1,5 +1,7 @@
 //! `restore`.
 
+use std::path::Path;
+
 use super::Outcome;
 use super::context::{CommandContext, limits};
 use super::next_steps::NextSteps;
@@ -55,11 +57,13 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     context.next_steps.set_kind(RunKind::Restore);
     let config = &context.config;
     let Some(backup) = &config.backup_file else {
-        return Err(ConfigError::MissingOption {
-            option: "--backup-file",
-            purpose: "the backup to restore",
-        }
-        .into());
+        let next = &context.next_steps;
+        let list = next.list_backups(Path::new("."));
+        return Err(next
+            .missing_option("--backup-file", "the backup to restore", "FILE")
+            .hint(format!(
+                "{list}   # lists the backups in the working directory"
+            )));
     };
     if !args.dry_run
         && let Err(failure) = context.require_confirmation()

@@ -1,5 +1,6 @@
 //! The target of a migration: the release, and the form of collections for it.
 
+use super::context::CommandContext;
 use super::options::TransformOptions;
 use super::output::exit::Exit;
 use super::output::failure::Failure;
@@ -17,7 +18,11 @@ pub(in crate::cli) enum Target {
 
 impl Target {
     /// Checks the versions and resolves the form of collections.
-    pub(in crate::cli) fn of(config: &Config, given: &TransformOptions) -> Result<Self, Failure> {
+    pub(in crate::cli) fn of(
+        context: &CommandContext,
+        given: &TransformOptions,
+    ) -> Result<Self, Failure> {
+        let config = &context.config;
         let target = config.target_version.as_ref();
         check_versions(config)?;
         match target {
@@ -38,13 +43,7 @@ impl Target {
             // The last release that writes this form.
             (None, FormChoice::Split | FormChoice::Embedded) => Release::LATEST_WITHOUT_DATABASES,
             (None, FormChoice::Database) => Release::LATEST_2_2,
-            (None, FormChoice::Auto) => {
-                return Err(ConfigError::MissingOption {
-                    option: "--target-version",
-                    purpose: "the form of collections depends on the release to migrate to",
-                }
-                .into());
-            }
+            (None, FormChoice::Auto) => return Err(context.next_steps.missing_target()),
         };
         let form = form
             .resolve(&target)
@@ -65,13 +64,13 @@ impl Target {
 
 /// Returns the options of a past migration that the command line gives. Without them, the journal and the keys decide.
 pub(in crate::cli) fn past_options(
-    config: &Config,
+    context: &CommandContext,
     given: &TransformOptions,
 ) -> Result<Option<Options>, Failure> {
-    if form(config, given) == FormChoice::Auto {
+    if form(&context.config, given) == FormChoice::Auto {
         return Ok(None);
     }
-    match Target::of(config, given)? {
+    match Target::of(context, given)? {
         Target::Migrate(options) => Ok(Some(options)),
         Target::NothingToDo => Ok(None),
     }

@@ -15,6 +15,11 @@ pub(in crate::cli) fn uses(command: &str, id: &str) -> bool {
     never(command, id).is_none()
 }
 
+/// Whether an option has an effect together with the other arguments of a command.
+pub(in crate::cli) fn has_effect(command: &str, matches: &ArgMatches, id: &str) -> bool {
+    uses(command, id) && Given(matches).without_effect(command, id).is_none()
+}
+
 /// Returns the name and the arguments of the innermost subcommand.
 pub(in crate::cli) fn innermost(matches: &ArgMatches) -> (&str, &ArgMatches) {
     let mut found = ("", matches);
@@ -82,6 +87,16 @@ fn never(command: &str, id: &str) -> Option<&'static str> {
         ("verify", "source_version") => "the metadata is checked for --target-version",
         _ => return None,
     })
+}
+
+/// Whether the called command may write to etcd, if only its lock, or to objects of Kubernetes.
+pub(in crate::cli) fn may_write(matches: &ArgMatches) -> bool {
+    let (command, matches) = innermost(matches);
+    match command {
+        "migrate" => !Given(matches).has("from"),
+        "backup" | "repair" | "rollback" | "restore" | "upgrade" | "rolling-update" => true,
+        _ => false,
+    }
 }
 
 /// Whether an option says how to connect to etcd.

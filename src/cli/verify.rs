@@ -30,7 +30,7 @@ pub(in crate::cli) struct Args {
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let context = CommandContext::begin(&args.common)?;
     let backup = args.common.etcd.named_backup();
-    let options = target::past_options(&context.config, &args.transform)?;
+    let options = target::past_options(&context, &args.transform)?;
     let release = context.config.target_version.clone();
     let found = match &args.from {
         Some(path) => {

@@ -49,6 +49,9 @@ pub enum ConfigError {
         /// Why it is required.
         purpose: &'static str,
     },
+    /// The list of endpoints is empty.
+    #[error("--endpoints (etcd.endpoints) is empty: expected host:port, such as etcd:2379")]
+    NoEndpoint,
     /// An endpoint is invalid. Its text is not shown, because it may contain a password.
     #[error("invalid endpoint {position}: {problem}")]
     Endpoint {

@@ -7,9 +7,12 @@ use super::{Password, duration};
 use milvus_meta::keys::path_part;
 use milvus_meta::release::Release;
 
+/// The heading of these options in the help.
+pub const ETCD_HEADING: &str = "etcd and metadata";
+
 /// What one source says: the command line with its environment, the YAML file, or etcdctl's variables.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
-#[command(next_help_heading = "etcd and metadata")]
+#[command(next_help_heading = ETCD_HEADING)]
 pub struct EtcdOptions {
     /// Addresses of etcd, separated by commas [default: localhost:2379]
     #[arg(long, env, value_name = "A,B", value_delimiter = ',')]

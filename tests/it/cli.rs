@@ -143,7 +143,7 @@ fn a_missing_configuration_file_is_named() {
         &["--config=/no/such.yaml"],
         &["-config", "/no/such.yaml"],
         &["--config", "/no/such.yaml"],
-        &["status", "--config", "/no/such.yaml"],
+        &["rollback", "--config", "/no/such.yaml"],
     ] {
         Tool::new()
             .run(arguments)
@@ -255,6 +255,9 @@ fn with_json_logs_errors_are_json_lines() {
     ended.expect(2);
     let line: serde_json::Value = serde_json::from_str(ended.stderr.trim()).unwrap();
     assert_eq!(line["exit_code"], 2);
+    assert_eq!(line["changed"], "");
+    let ended = Tool::new().run(&["migrate", "--log-format", "json", "--config", "/no/such"]);
+    let line: serde_json::Value = serde_json::from_str(ended.stderr.trim()).unwrap();
     assert_eq!(line["changed"], "nothing was changed in etcd");
 }
 

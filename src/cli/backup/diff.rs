@@ -42,9 +42,14 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let context = CommandContext::begin(&args.common)?;
     let files: Vec<&PathBuf> = args.from.iter().chain(&args.files).collect();
     let [before, after] = files[..] else {
-        return Err(Failure::usage(
-            "name two backup files to compare, or a backup file and etcd",
-        ));
+        let compare = format!(
+            "{} etcd   # compares the backup with etcd",
+            context.next_steps.again()
+        );
+        return Err(
+            Failure::usage("name two backup files to compare, or a backup file and etcd")
+                .hint(compare),
+        );
     };
     let tolerance = args.reading.tolerance();
     let found = match (is_etcd(before), is_etcd(after)) {

@@ -94,6 +94,22 @@ impl Failure {
         self
     }
 
+    /// Returns the failure of a command that only reads: it need not say that it changed nothing.
+    pub(in crate::cli) fn of_reading(mut self) -> Self {
+        if &*self.changed == NOTHING_CHANGED {
+            self.changed = Box::default();
+        }
+        self
+    }
+
+    /// Adds a hint to wrong usage that has none.
+    pub(in crate::cli) fn or_hint(self, hint: impl FnOnce() -> String) -> Self {
+        match self.exit == Exit::Usage && self.hints.is_empty() {
+            true => self.hint(hint()),
+            false => self,
+        }
+    }
+
     /// Returns the failure as text.
     pub(in crate::cli) fn text(&self, style: Style) -> String {
         let mut lines = Vec::new();

@@ -52,7 +52,7 @@ impl OutlookReader {
     /// Creates a reader for the target release of the configuration, by default the newest one.
     pub(super) fn new(context: &CommandContext, root: &MetaRoot) -> Result<Self, Failure> {
         let options = match &context.config.target_version {
-            Some(_) => Target::of(&context.config, &TransformOptions::default())?,
+            Some(_) => Target::of(context, &TransformOptions::default())?,
             None => Target::Migrate(newest()?),
         };
         let target = context.config.target_version.clone();

@@ -9,6 +9,7 @@ use meta_store::{Op, Store as _, Txn};
 use super::UNUSED_ENDPOINT;
 use super::files::save_snapshot;
 use super::instance::Instance;
+use super::output::{next, paste};
 use super::tool::Tool;
 use crate::support::etcd::{Etcd, Settings};
 use crate::support::metadata::Metadata;
@@ -93,10 +94,11 @@ async fn an_etcd_data_folder_requires_skip_hash_check() {
     ] {
         let path = path.to_str().unwrap();
         let plan = [&PLAN[..], &["--from", path]].concat();
-        tool.run(&plan)
-            .expect(1)
-            .says("without the SHA-256")
-            .says("--skip-hash-check");
+        let ended = tool.run(&plan);
+        ended.expect(1).says("without the SHA-256");
+        paste(&next(&ended.stderr), tool.path())
+            .expect(0)
+            .says("hash of the etcd database was not checked");
         let ended = tool.run(&[&plan[..], &["--skip-hash-check"]].concat());
         ended
             .expect(0)
@@ -197,12 +199,23 @@ async fn a_snapshot_of_several_instances_requires_a_root_path() {
         &["verify", "--backup", path],
     ] {
         let command = [command, &read].concat();
-        tool.run(&command)
+        let ended = tool.run(&command);
+        ended
             .expect(2)
             .says("the metadata of several instances (one/meta, two/meta)")
             .says("--root-path one")
             .says("--root-path two");
+        let pasted = paste(&next(&ended.stderr), tool.path());
+        // `verify` finds 2.1 metadata.
+        let expected = if command[0] == "verify" { 6 } else { 0 };
+        pasted.expect(expected);
     }
+    // `rollback` has no such option.
+    let ended = tool.run(&["rollback", "--backup-file", path]);
+    ended.expect(1).says("without the SHA-256");
+    let line = next(&ended.stderr);
+    assert!(line.contains("meta-migration restore "), "{line}");
+    assert!(line.ends_with(" --skip-hash-check"), "{line}");
     let command = [
         "plan",
         "--target-version",

@@ -88,6 +88,16 @@ fn report_of_a_file_names_the_file_and_no_etcd() {
     assert!(page.contains(&format!("by-dev/meta in {backup}")), "{page}");
     let (facts, etcd) = ("<dt>Endpoints</dt>", "the lock is free");
     assert!(!page.contains(facts));
+    assert!(!page.contains("--endpoints"), "{page}");
+    let (_, command) = page.split_once("meta-migration migrate ").unwrap();
+    let (command, _) = command.split_once('<').unwrap();
+    assert_eq!(
+        command,
+        format!(
+            "--target-version 2.2.16 --from {backup} --to {}",
+            backup.replace(".bak", "-migrated.mmb")
+        )
+    );
     let (_, check) = page.split_once(etcd).unwrap();
     let (state, _) = check.split_once("</li>").unwrap();
     assert!(state.contains("later"), "{state}");

@@ -464,7 +464,6 @@ fn an_unknown_collection_suggests_a_similar_name() {
     ended.expect(1);
     insta::assert_snapshot!(ended.stderr, @r#"
 error: no collection is named "embeding_query_285" or has this alias or id
-  changed: nothing was changed in etcd
   next: did you mean "embedding_query_2851" or "embedding_user_928"?
 "#);
     assert_eq!(ended.stdout, "");

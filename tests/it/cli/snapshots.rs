@@ -995,7 +995,7 @@ async fn backup_commands_name_each_file() {
         it.run("80", &words.split(' ').collect::<Vec<_>>())
             .expect(0);
     }
-    it.tool.file("cut.mmb", "cut");
+    it.tool.file("cut.mmb", "L\0\0");
     insta::assert_snapshot!(it.text(&["backup", "list"], 0), @r"
     Backups: . of by-dev/meta
     FILE            CREATED           MILVUS  ENTRIES      SIZE  FORMAT
