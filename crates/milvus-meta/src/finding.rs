@@ -1,7 +1,5 @@
 //! Findings: problems and notices about the metadata for the user.
 
-use std::cmp::Ordering;
-
 use serde::{Deserialize, Serialize};
 
 use crate::entry::printable;
@@ -18,8 +16,8 @@ pub enum Severity {
     Notice,
 }
 
-/// A finding.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A finding. Findings are ordered by their fields: the most severe comes first.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Finding {
     /// The severity.
     pub severity: Severity,
@@ -69,25 +67,5 @@ impl Finding {
             key: printable(key),
             message: message.into(),
         }
-    }
-}
-
-impl Ord for Finding {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let order = |finding: &Self| {
-            (
-                finding.severity,
-                finding.code.clone(),
-                finding.key.clone(),
-                finding.message.clone(),
-            )
-        };
-        order(self).cmp(&order(other))
-    }
-}
-
-impl PartialOrd for Finding {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
     }
 }

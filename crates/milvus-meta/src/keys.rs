@@ -21,6 +21,7 @@ mod timestamp;
 
 pub(crate) use family::ValueForm;
 pub use family::{Evidence, Family};
+pub(crate) use key::watched_collection;
 pub use key::{Key, Object, channel_collection};
 pub use log_path::{LogKind, LogPath};
 pub use range::{KeyRange, successor};

@@ -44,3 +44,6 @@ ids! {
     /// A database (2.2.9 and later): 1 is `default`, 0 is "no database".
     DatabaseId;
 }
+
+/// The ids in the key of a segment.
+pub(crate) type SegmentIds = (CollectionId, PartitionId, SegmentId);

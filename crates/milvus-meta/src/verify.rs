@@ -19,9 +19,12 @@ mod versioned_object;
 
 use std::error::Error;
 
+use prost::Message;
+
 use crate::entry::Entry;
 use crate::finding::Finding;
 use crate::keys::{Family, Key, MetaRoot, Object, is_tombstone, split_timestamp};
+use crate::model::CollectionId;
 use crate::release::Release;
 use crate::transform::{
     CollectionForm, Findings, MissingCollections, MissingPartitions, OnBrokenRecord,
@@ -83,6 +86,35 @@ impl Findings {
     fn unreadable(&mut self, key: &[u8], what: &str, error: &dyn Error) {
         let message = format!("the value is not a {what}: {error}");
         self.error("undecodable-value", key, message);
+    }
+
+    /// Returns a decoded record; reports an unreadable one.
+    fn record<M: Message + Default>(&mut self, key: &[u8], what: &str, value: &[u8]) -> Option<M> {
+        let decoded = M::decode(value);
+        decoded
+            .map_err(|error| self.unreadable(key, what, &error))
+            .ok()
+    }
+
+    /// Reports a record with another id than its key.
+    fn check_id(&mut self, key: &[u8], kind: &str, in_key: i64, in_record: i64) {
+        if in_record != in_key {
+            self.mismatch(key, &format!("{kind} {in_record}"));
+        }
+    }
+
+    /// Reports a record of a part of a collection with other ids, of the collection and the part, than its key.
+    fn check_part(
+        &mut self,
+        key: &[u8],
+        kind: &str,
+        in_key: (CollectionId, i64),
+        in_record: (i64, i64),
+    ) {
+        let (collection, part) = in_record;
+        if in_record != (in_key.0.0, in_key.1) {
+            self.mismatch(key, &format!("{kind} {part} of collection {collection}"));
+        }
     }
 
     /// Reports a record that belongs to another key.

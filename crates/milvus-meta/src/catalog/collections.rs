@@ -183,9 +183,7 @@ impl Collections {
                     PartitionState::PartitionDropped => "dropped",
                 },
                 created: Time::of(Timestamp(info.partition_created_timestamp)),
-                segments: 0,
-                rows: 0,
-                bytes: 0,
+                ..Partition::default()
             });
         }
     }

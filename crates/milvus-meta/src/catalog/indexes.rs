@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::collections::pairs;
-use super::{Catalog, Index, IndexStates, Origin, Pairs, Time};
+use super::{Catalog, Index, Origin, Pairs, Time};
 use crate::keys::Timestamp;
 use crate::model::{BuildId, CollectionId, FieldId, IndexId, SegmentId};
 use crate::proto::v2_1::etcd::{IndexInfo, SegmentIndexInfo};
@@ -187,20 +187,12 @@ fn definition(
 ) -> Index {
     Index {
         id,
-        name: String::new(),
         origin,
         collection_id,
-        collection: None,
-        field_id: None,
-        field: None,
         index_type: params.remove("index_type").unwrap_or_default(),
         metric: params.remove("metric_type").unwrap_or_default(),
         params,
-        dropped: false,
-        created: None,
-        builds: IndexStates::new(),
-        indexed_rows: 0,
-        bytes: 0,
+        ..Index::default()
     }
 }
 

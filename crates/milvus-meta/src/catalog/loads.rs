@@ -70,13 +70,8 @@ impl Loads {
             .or_insert_with(|| Load {
                 origin,
                 collection_id,
-                collection: None,
                 kind: "none",
-                status: String::new(),
-                partitions: Vec::new(),
-                released_partitions: Vec::new(),
-                replica_number: 0,
-                replicas: Vec::new(),
+                ..Load::default()
             })
     }
 

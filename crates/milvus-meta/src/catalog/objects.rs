@@ -48,9 +48,10 @@ pub struct Catalog {
 }
 
 /// The layout of an object's key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize)]
 pub enum Origin {
     /// A key of the 2.1 layout.
+    #[default]
     #[serde(rename = "2.1")]
     V2_1,
     /// A key of the 2.2 layout.
@@ -126,7 +127,7 @@ pub struct Field {
 }
 
 /// A partition that is not dropped.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Partition {
     pub id: PartitionId,
     pub name: String,
@@ -141,7 +142,7 @@ pub struct Partition {
 }
 
 /// An index definition with the state of its builds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Index {
     pub id: IndexId,
     pub name: String,
@@ -170,7 +171,7 @@ pub struct Index {
 pub type IndexStates = BTreeMap<&'static str, u64>;
 
 /// A segment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Segment {
     pub id: SegmentId,
     pub collection_id: CollectionId,
@@ -224,7 +225,7 @@ pub struct Alias {
 }
 
 /// The load state of a collection.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Load {
     pub origin: Origin,
     pub collection_id: CollectionId,

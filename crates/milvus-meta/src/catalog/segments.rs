@@ -29,19 +29,16 @@ impl Segments {
         self.records.push(Segment {
             id: SegmentId(info.id),
             collection_id: CollectionId(info.collection_id),
-            collection: None,
             partition_id: PartitionId(info.partition_id),
-            partition: None,
             state: state(info.state()),
             rows: info.num_of_rows,
             max_rows: info.max_row_num,
             compacted: info.created_by_compaction,
             sizes,
-            indexed: 0,
-            indexes: 0,
             position: position.and_then(|position| Time::of(Timestamp(position.timestamp))),
             dropped_at: Time::of(Timestamp(info.dropped_at)),
             channel: info.insert_channel,
+            ..Segment::default()
         });
     }
 

@@ -289,6 +289,13 @@ pub fn channel_collection(channel: &[u8]) -> Option<CollectionId> {
     parse_id(collection.as_bytes()).map(CollectionId)
 }
 
+/// Returns the collection of a watched channel, given the part of its key after the family's prefix:
+/// `<node>/<channel>`.
+pub(crate) fn watched_collection(rest: &[u8]) -> Option<CollectionId> {
+    let slash = rest.iter().position(|byte| *byte == b'/');
+    channel_collection(slash.map_or(rest, |slash| &rest[slash + 1..]))
+}
+
 impl MetaRoot {
     /// Returns the complete key, below the meta root.
     #[must_use]

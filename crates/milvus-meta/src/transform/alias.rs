@@ -153,22 +153,21 @@ impl Alias<'_> {
             }
             return;
         }
-        let created = match (self.values.newest(), plain) {
-            (Some((timestamp, _)), _) => timestamp,
-            (None, Some(Version::Live((_, collection)))) => {
-                let created = collections.created.get(collection);
-                created.copied().unwrap_or_default()
-            }
-            // A tombstone without a snapshot, on which 2.2.0 would not start.
-            (None, Some(Version::Dropped) | None) => return,
+        let created = |(_, collection): &Record| {
+            let created = collections.created.get(collection);
+            created.copied().unwrap_or_default()
         };
-        let value = encode(
-            plain.as_ref().unwrap_or(&Version::Dropped),
-            created,
-            database,
-        );
-        if let Some(timestamp) = self.correction(created, findings) {
-            let key = Key::Snapshot(object, timestamp).render();
+        let correction = self.values.correction(created);
+        let newest = self.values.newest().map(|(timestamp, _)| timestamp);
+        let Some(created) = newest.or(correction.as_ref().map(|it| it.timestamp)) else {
+            // A tombstone without a snapshot, on which 2.2.0 would not start.
+            return;
+        };
+        let version = plain.as_ref().unwrap_or(&Version::Dropped);
+        let value = encode(version, created, database);
+        if let Some(correction) = correction {
+            self.report_correction(correction.is_first, findings);
+            let key = Key::Snapshot(object, correction.timestamp).render();
             staged.insert(key, value.clone());
         }
         if plain.is_some() {
@@ -179,7 +178,7 @@ impl Alias<'_> {
     /// Warns if the newest snapshot and the plain key disagree about whether the alias exists.
     fn report_history(&self, findings: &mut Findings) {
         let is_lone = self.values.plain.is_some() && self.values.snapshots.is_empty();
-        if self.values.is_contradictory() || is_lone {
+        if is_lone || self.values.correction(|_| Timestamp(0)).is_some() {
             findings.warning(
                 "history-not-repaired",
                 &Key::Plain(Object::LegacyAlias(self.name)).render(),
@@ -193,34 +192,28 @@ impl Alias<'_> {
         }
     }
 
-    /// Returns the time of an additional snapshot if the newest one contradicts the plain key.
-    fn correction(&self, created: Timestamp, findings: &mut Findings) -> Option<Timestamp> {
+    fn report_correction(&self, is_first: bool, findings: &mut Findings) {
         let key = Key::Plain(Object::LegacyAlias(self.name)).render();
-        let Some((timestamp, _)) = self.values.newest() else {
+        let title = title(self.name);
+        if is_first {
             findings.notice(
                 "snapshot-missing",
                 &key,
                 format!(
-                    "2.1 has no snapshot of {}; one is written at its collection's creation time, because \
-                     Milvus 2.2.3 and later do not see it otherwise",
-                    title(self.name)
+                    "2.1 has no snapshot of {title}; one is written at its collection's creation time, because \
+                     Milvus 2.2.3 and later do not see it otherwise"
                 ),
             );
-            return Some(created);
-        };
-        if !self.values.is_contradictory() {
-            return None;
+        } else {
+            findings.warning(
+                "snapshot-contradicts",
+                &key,
+                format!(
+                    "the plain key and the newest snapshot disagree about whether {title} exists; 2.1 read the plain \
+                     key, and an additional snapshot makes Milvus 2.2 read the same"
+                ),
+            );
         }
-        findings.warning(
-            "snapshot-contradicts",
-            &key,
-            format!(
-                "the plain key and the newest snapshot disagree about whether {} exists; 2.1 read the plain \
-                 key, and an additional snapshot makes Milvus 2.2 read the same",
-                title(self.name)
-            ),
-        );
-        Some(timestamp.next())
     }
 }
 

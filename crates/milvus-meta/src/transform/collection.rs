@@ -6,11 +6,12 @@ mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::children::{fields, partitions};
 use super::database;
 use super::findings::Findings;
 use super::names::CollectionNames;
 use super::snapshots::{RawHistory, Values, Version};
-use super::{CollectionForm, NewKeys, field, partition};
+use super::{CollectionForm, NewKeys};
 use crate::codec::patch;
 use crate::codec::v2_1::Collection;
 use crate::keys::{Family, Key, Object, TOMBSTONE, Timestamp};
@@ -213,7 +214,7 @@ impl Converted {
                 self.rewrite(versions, |raw| patch::split_collection(raw, None));
                 if let Some(correction) = correction(versions) {
                     report(versions, &correction, findings);
-                    let value = correction.value(|raw| patch::split_collection(raw, None));
+                    let value = edited(correction.record, |raw| patch::split_collection(raw, None));
                     let key = snapshot_key(versions.key, correction.timestamp);
                     self.history.insert(key, value);
                 }
@@ -261,19 +262,15 @@ impl Converted {
     }
 
     fn rewrite<E>(&mut self, versions: &Versions, edit: impl Fn(&[u8]) -> Result<Vec<u8>, E>) {
-        let snapshots = versions.values.snapshots.iter();
-        let snapshots =
-            snapshots.map(|(timestamp, version)| (snapshot_key(versions.key, *timestamp), version));
-        let plain = versions.values.plain.iter();
-        let plain = plain.map(|version| (plain_key(versions.key), version));
-        let all = snapshots.chain(plain);
-        for (key, version) in all {
+        for (timestamp, version) in versions.values.all() {
             let Some(record) = version.record() else {
                 continue;
             };
             match edit(&record.raw) {
                 Ok(value) if value != record.raw => {
-                    self.rewrites.insert(key, value);
+                    let object = Object::Collection(versions.key);
+                    self.rewrites
+                        .insert(Key::of(object, timestamp).render(), value);
                 }
                 // Decoding has already checked these fields, so the edit does not fail.
                 Ok(_) | Err(_) => {}
@@ -284,33 +281,25 @@ impl Converted {
     fn move_to_database(&mut self, versions: &Versions, findings: &mut Findings) {
         let edit = |raw: &[u8]| patch::split_collection(raw, Some(database::DEFAULT.0));
         let object = Object::DatabaseCollection(database::DEFAULT, versions.id);
-        let value = |version: &Version<Record>| match version.record() {
-            Some(record) => edit(&record.raw).unwrap_or_else(|_| record.raw.clone()),
-            None => TOMBSTONE.to_vec(),
-        };
         let correction = correction(versions);
         if let Some(correction) = &correction {
             report(versions, correction, findings);
             let key = Key::Snapshot(object, correction.timestamp).render();
-            self.staged.insert(key, correction.value(edit));
-        }
-        for (timestamp, version) in &versions.values.snapshots {
-            let key = Key::Snapshot(object, *timestamp).render();
-            self.staged.insert(key, value(version));
+            self.staged.insert(key, edited(correction.record, edit));
         }
         // 2.2.0 does not start on a plain tombstone without a snapshot.
         let has_snapshot = correction.is_some() || !versions.values.snapshots.is_empty();
-        if let Some(plain) = versions.values.plain.as_ref().filter(|_| has_snapshot) {
-            self.staged
-                .insert(Key::Plain(object).render(), value(plain));
+        for (timestamp, version) in versions.values.all().filter(|_| has_snapshot) {
+            let key = Key::of(object, timestamp).render();
+            self.staged.insert(key, edited(version.record(), edit));
         }
     }
 
     /// Stages partitions and fields under separate keys, with their history.
     fn children(&mut self, versions: &Versions, findings: &mut Findings) {
         let id = versions.id;
-        let partitions = follow(versions, |record| partition::partitions(id, record));
-        let fields = follow(versions, field::fields);
+        let partitions = follow(versions, |record| partitions(id, record));
+        let fields = follow(versions, fields);
         let missing = partitions.missing + fields.missing;
         if missing > 0 && !versions.values.snapshots.is_empty() {
             findings.notice(
@@ -337,26 +326,26 @@ impl Converted {
                 ),
             );
         }
-        for (child, history) in partitions.children {
-            let object = Object::Partition(id, PartitionId(child));
-            self.stage(object, history.plain, history.snapshots);
-        }
-        for (child, history) in fields.children {
-            let object = Object::Field(id, FieldId(child));
-            self.stage(object, history.plain, history.snapshots);
+        let partitions = partitions.children.into_iter();
+        let partitions =
+            partitions.map(|(child, it)| (Object::Partition(id, PartitionId(child)), it));
+        let fields = fields.children.into_iter();
+        let fields = fields.map(|(child, it)| (Object::Field(id, FieldId(child)), it));
+        for (object, history) in partitions.chain(fields) {
+            self.staged
+                .insert(Key::Plain(object).render(), history.plain);
+            for (timestamp, value) in history.snapshots {
+                let key = Key::Snapshot(object, timestamp).render();
+                self.staged.insert(key, value);
+            }
         }
     }
+}
 
-    fn stage(
-        &mut self,
-        object: Object<'_>,
-        plain: Vec<u8>,
-        snapshots: BTreeMap<Timestamp, Vec<u8>>,
-    ) {
-        self.staged.insert(Key::Plain(object).render(), plain);
-        for (timestamp, value) in snapshots {
-            let key = Key::Snapshot(object, timestamp).render();
-            self.staged.insert(key, value);
-        }
+/// Returns the new value of a version; a tombstone without a record.
+fn edited<E>(record: Option<&Record>, edit: impl Fn(&[u8]) -> Result<Vec<u8>, E>) -> Vec<u8> {
+    match record {
+        Some(record) => edit(&record.raw).unwrap_or_else(|_| record.raw.clone()),
+        None => TOMBSTONE.to_vec(),
     }
 }

@@ -12,7 +12,7 @@ use super::findings::Findings;
 use super::missing::{ALL_PARTITIONS, MissingCollections, MissingPartitions};
 use super::row_counts::Living;
 use super::snapshots::RawHistory;
-use crate::keys::{Family, Key, Object, Timestamp, channel_collection, is_tombstone};
+use crate::keys::{Family, Key, Object, Timestamp, is_tombstone, watched_collection};
 use crate::model::{CollectionId, PartitionId};
 
 /// Families of 2.1 that the official tool deletes, other than collections.
@@ -40,9 +40,7 @@ impl References {
 
     /// Adds a watched channel, given the part of its key after the family's prefix.
     pub(super) fn push_channel(&mut self, rest: &[u8]) {
-        let channel = rest.iter().position(|byte| *byte == b'/');
-        let channel = channel.map_or(rest, |slash| &rest[slash + 1..]);
-        self.channels.extend(channel_collection(channel));
+        self.channels.extend(watched_collection(rest));
     }
 }
 

@@ -78,21 +78,8 @@ impl LoadTable {
         findings: &mut Findings,
     ) -> NewKeys {
         let mut staged = NewKeys::new();
-        let mut unused: BTreeMap<ReplicaId, Vec<u8>> = self
-            .replicas
-            .iter()
-            .map(|(id, (key, _))| (*id, key.clone()))
-            .collect();
         for (key, state) in self.states.values() {
-            let replicas: Vec<&Replica> = self
-                .replicas
-                .values()
-                .map(|(_, replica)| replica)
-                .filter(|replica| replica.collection == state.collection)
-                .collect();
-            for replica in &replicas {
-                unused.remove(&replica.id);
-            }
+            let replicas: Vec<&Replica> = self.replicas_of(state.collection).collect();
             if loaded.contains(&state.collection) {
                 continue;
             }
@@ -122,7 +109,19 @@ impl LoadTable {
                 }
             }
         }
-        for (id, key) in &unused {
+        self.report_unused(findings);
+        staged
+    }
+
+    fn replicas_of(&self, collection: CollectionId) -> impl Iterator<Item = &Replica> {
+        let replicas = self.replicas.values().map(|(_, replica)| replica);
+        replicas.filter(move |replica| replica.collection == collection)
+    }
+
+    /// Reports the replicas of collections without a load state.
+    fn report_unused(&self, findings: &mut Findings) {
+        let is_unused = |replica: &Replica| !self.states.contains_key(&replica.collection);
+        for (id, (key, _)) in self.replicas.iter().filter(|(_, (_, it))| is_unused(it)) {
             findings.notice(
                 "replica-left-out",
                 key,
@@ -131,7 +130,6 @@ impl LoadTable {
                 ),
             );
         }
-        staged
     }
 }
 

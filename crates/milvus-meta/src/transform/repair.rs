@@ -25,6 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::findings::Findings;
 use super::migration::{Migration, RepairChanges};
 use super::names::CollectionNames;
+use super::snapshots::RawHistory;
 use super::{NewKeys, Options};
 use crate::codec::v2_1;
 use crate::keys::{Evidence, Family, Key, MetaRoot, Object, Timestamp, is_tombstone};
@@ -171,6 +172,22 @@ fn live(entries: &Keys) -> impl Iterator<Item = (Object<'_>, &[u8], &[u8])> {
         };
         (!is_tombstone(value)).then_some((object, key.as_slice(), value.as_slice()))
     })
+}
+
+/// Returns the values of the objects for which `id_of` returns an id, by these ids.
+fn histories<'t, I: Ord>(
+    entries: &'t Keys,
+    id_of: impl Fn(Object<'t>) -> Option<I>,
+) -> BTreeMap<I, RawHistory> {
+    let mut histories: BTreeMap<I, RawHistory> = BTreeMap::new();
+    for (key, value) in entries {
+        if let Some((object, timestamp)) = Key::parse(key).object()
+            && let Some(id) = id_of(object)
+        {
+            histories.entry(id).or_default().set(timestamp, value);
+        }
+    }
+    histories
 }
 
 /// Returns the keys that start with `prefix`, with their values.

@@ -5,26 +5,34 @@
 use std::collections::BTreeMap;
 
 use super::findings::Findings;
-use crate::codec::v2_1;
+use crate::codec::v2_1::{self, SegmentRows};
 use crate::keys::{Key, is_tombstone};
-use crate::model::{CollectionId, PartitionId, SegmentId};
-
-type Ids = (CollectionId, PartitionId, SegmentId);
+use crate::model::{CollectionId, PartitionId, SegmentIds};
 
 /// Numbers of rows, by the ids in the values.
 #[derive(Debug, Default)]
 pub(super) struct RowTable {
-    rows: Vec<(Ids, i64)>,
+    rows: Vec<(SegmentIds, i64)>,
     /// Records whose key has other ids than their value.
-    odd: BTreeMap<Ids, (Vec<u8>, i64)>,
+    odd: BTreeMap<SegmentIds, (Vec<u8>, i64)>,
     living: Living,
 }
 
 /// The numbers of segments that are not dropped and of their rows, by collection and partition.
-pub(super) type Living = BTreeMap<(CollectionId, PartitionId), (u64, u64)>;
+pub(crate) type Living = BTreeMap<(CollectionId, PartitionId), (u64, u64)>;
+
+/// Counts a segment, unless it is dropped.
+pub(crate) fn count_living(living: &mut Living, record: &SegmentRows) {
+    if record.is_living() {
+        let place = (record.collection, record.partition);
+        let (segments, rows) = living.entry(place).or_default();
+        *segments += 1;
+        *rows += u64::try_from(record.rows).unwrap_or(0);
+    }
+}
 
 impl RowTable {
-    pub(super) fn push(&mut self, ids: Ids, value: &[u8], findings: &mut Findings) {
+    pub(super) fn push(&mut self, ids: SegmentIds, value: &[u8], findings: &mut Findings) {
         if is_tombstone(value) {
             return;
         }
@@ -32,11 +40,7 @@ impl RowTable {
         match v2_1::segment_rows(value) {
             Ok(record) => {
                 let own = (record.collection, record.partition, record.segment);
-                if record.is_living() {
-                    let (segments, rows) = self.living.entry((own.0, own.1)).or_default();
-                    *segments += 1;
-                    *rows += u64::try_from(record.rows).unwrap_or(0);
-                }
+                count_living(&mut self.living, &record);
                 let rows = record.rows;
                 if own == ids {
                     self.rows.push((own, rows));
@@ -61,16 +65,16 @@ impl RowTable {
     }
 
     /// Returns whether there are segment records, but not of this segment: it was compacted.
-    pub(super) fn is_compacted(&self, ids: Ids) -> bool {
+    pub(super) fn is_compacted(&self, ids: SegmentIds) -> bool {
         !self.rows.is_empty() && self.record(ids).is_none()
     }
 
     /// Returns the number of rows of a segment; 0 if there is no record.
-    pub(super) fn find(&self, ids: Ids) -> i64 {
+    pub(super) fn find(&self, ids: SegmentIds) -> i64 {
         self.record(ids).unwrap_or_default()
     }
 
-    fn record(&self, ids: Ids) -> Option<i64> {
+    fn record(&self, ids: SegmentIds) -> Option<i64> {
         let regular = self
             .rows
             .binary_search_by_key(&ids, |(own, _)| *own)

@@ -16,13 +16,13 @@ use sha2::{Digest as _, Sha256};
 
 use super::arena::{Arena, Slot};
 use super::findings::Findings;
-use super::segment_index::as_text;
+use super::segment_index::by_segment;
 use super::{Put, SegmentForm};
 use crate::keys::{Key, LogKind, MetaRoot, is_tombstone};
-use crate::model::{CollectionId, FieldId, SegmentId};
+use crate::model::{CollectionId, FieldId, SegmentId, SegmentIds};
 use packed::{packed, unpacked};
 use remarks::Remarks;
-use split::{Ids, NewLogs, Obstacle, RowCounts, Split, split};
+use split::{NewLogs, Obstacle, RowCounts, Split, split};
 
 pub(super) use split::Moved;
 pub(super) use staged::SegmentLogs;
@@ -41,7 +41,7 @@ fn fingerprint(value: &[u8]) -> Fingerprint {
 /// A segment whose logs are moved. Kept small, because there may be a million.
 #[derive(Debug, Clone, Copy)]
 struct Row {
-    ids: Ids,
+    ids: SegmentIds,
     logs: Slot,
     /// Position in the table of roots.
     root: Option<u32>,
@@ -68,7 +68,7 @@ pub(super) struct LogTable {
 /// An existing log key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Present {
-    ids: Ids,
+    ids: SegmentIds,
     kind: LogKind,
     field: FieldId,
     fingerprint: Fingerprint,
@@ -88,7 +88,7 @@ impl LogTable {
     }
 
     /// Adds the record of the segment with these ids in its key.
-    pub(super) fn push(&mut self, ids: Ids, value: &[u8]) {
+    pub(super) fn push(&mut self, ids: SegmentIds, value: &[u8]) {
         if is_tombstone(value) {
             return;
         }
@@ -116,7 +116,13 @@ impl LogTable {
     }
 
     /// Adds an existing log key.
-    pub(super) fn push_key(&mut self, kind: LogKind, ids: Ids, field: FieldId, value: &[u8]) {
+    pub(super) fn push_key(
+        &mut self,
+        kind: LogKind,
+        ids: SegmentIds,
+        field: FieldId,
+        value: &[u8],
+    ) {
         self.present.push(Present {
             ids,
             kind,
@@ -146,7 +152,7 @@ impl LogTable {
         name: impl Fn(CollectionId) -> String,
         findings: &mut Findings,
     ) -> SegmentLogs {
-        sort_by_key(&mut self.rows);
+        self.rows.sort_unstable_by(|a, b| by_segment(a.ids, b.ids));
         self.present.sort_unstable();
         let shared = shared_ids(&self.rows);
         let common = self.common_root();
@@ -247,18 +253,8 @@ fn shared_ids(rows: &[Row]) -> BTreeSet<SegmentId> {
     pairs.map(|pair| pair[0]).collect()
 }
 
-fn sort_by_key(rows: &mut [Row]) {
-    rows.sort_unstable_by(|a, b| by_key(a.ids, b.ids));
-}
-
-fn by_key(a: Ids, b: Ids) -> std::cmp::Ordering {
-    as_text(a.0.0, b.0.0)
-        .then_with(|| as_text(a.1.0, b.1.0))
-        .then_with(|| as_text(a.2.0, b.2.0))
-}
-
 /// Moves the logs out of a record, regardless of other segments.
-pub(super) fn moved(ids: Ids, value: &[u8]) -> Option<Moved<'_>> {
+pub(super) fn moved(ids: SegmentIds, value: &[u8]) -> Option<Moved<'_>> {
     match split(ids, value) {
         Split::Moves(moved) => Some(moved),
         Split::NoLogs | Split::Stays(..) => None,
@@ -267,7 +263,7 @@ pub(super) fn moved(ids: Ids, value: &[u8]) -> Option<Moved<'_>> {
 
 impl Moved<'_> {
     /// Returns the log keys of the segment with these ids, with their values.
-    pub(super) fn puts(&self, (c, p, s): Ids, root: &MetaRoot) -> Vec<Put> {
+    pub(super) fn puts(&self, (c, p, s): SegmentIds, root: &MetaRoot) -> Vec<Put> {
         let put = |logs: &NewLogs| Put {
             key: root.key(&Key::SegmentLog(logs.kind, c, p, s, logs.field)),
             value: logs.value.clone(),

@@ -25,11 +25,17 @@ impl RawHistory {
         }
     }
 
+    /// Returns all values: that of the plain key, then those of the snapshots with their times.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Option<Timestamp>, &[u8])> {
+        let plain = self.plain.iter().map(|value| (None, value.as_slice()));
+        let snapshots = self.snapshots.iter();
+        plain.chain(snapshots.map(|(time, value)| (Some(*time), value.as_slice())))
+    }
+
     /// Returns the keys of the object that has this history: the plain key first.
     pub(super) fn keys(&self, object: Object<'_>) -> impl Iterator<Item = Vec<u8>> {
-        let plain = self.plain.iter().map(move |_| Key::Plain(object).render());
-        let snapshots = self.snapshots.keys();
-        plain.chain(snapshots.map(move |time| Key::Snapshot(object, *time).render()))
+        self.all()
+            .map(move |(time, _)| Key::of(object, time).render())
     }
 }
 
@@ -67,17 +73,48 @@ impl<T> Values<T> {
         newest.map(|(timestamp, version)| (*timestamp, version))
     }
 
-    /// Returns whether the plain key and the newest snapshot disagree about whether the object
-    /// exists.
-    pub(super) fn is_contradictory(&self) -> bool {
-        let newest = self.newest().and_then(|(_, newest)| newest.record());
-        newest.is_some() != self.truth().is_some()
+    /// Returns the snapshot to add if the plain key and the newest snapshot disagree about whether
+    /// the object exists; `created` returns the time of an object without snapshots.
+    pub(super) fn correction(
+        &self,
+        created: impl FnOnce(&T) -> Timestamp,
+    ) -> Option<Correction<'_, T>> {
+        let record = self.truth();
+        let timestamp = match (record, self.newest()) {
+            (Some(record), None) => created(record),
+            (Some(_), Some((timestamp, Version::Dropped)))
+            | (None, Some((timestamp, Version::Live(_)))) => timestamp.next(),
+            (Some(_), Some((_, Version::Live(_)))) | (None, Some((_, Version::Dropped)) | None) => {
+                return None;
+            }
+        };
+        Some(Correction {
+            timestamp,
+            record,
+            is_first: self.snapshots.is_empty(),
+        })
+    }
+
+    /// Returns all versions: those of the snapshots with their times, then that of the plain key.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Option<Timestamp>, &Version<T>)> {
+        let snapshots = self.snapshots.iter();
+        let snapshots = snapshots.map(|(time, version)| (Some(*time), version));
+        snapshots.chain(self.plain.iter().map(|version| (None, version)))
     }
 
     pub(super) fn records(&self) -> impl Iterator<Item = &T> {
-        let all = self.snapshots.values().chain(&self.plain);
-        all.filter_map(Version::record)
+        self.all().filter_map(|(_, version)| version.record())
     }
+}
+
+/// An additional snapshot that makes the newest one agree with the plain key, which 2.1 read.
+#[derive(Debug)]
+pub(super) struct Correction<'v, T> {
+    pub(super) timestamp: Timestamp,
+    /// The record at the plain key, or `None` for a tombstone.
+    pub(super) record: Option<&'v T>,
+    /// Whether there is no other snapshot.
+    pub(super) is_first: bool,
 }
 
 /// A partition or field in a collection record.

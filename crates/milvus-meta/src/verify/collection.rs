@@ -170,16 +170,19 @@ impl Collections {
             let record = self.record(place, it, report);
             self.records.entry(place).or_default().push(it, record);
         } else if let Object::Partition(collection, id) = it.object {
-            let content = partition((collection, id), it, report);
+            let read = report.read(it, "partition", etcd::PartitionInfo::decode(it.value));
+            let content = read.map(|info| {
+                let found = (info.collection_id, info.partition_id);
+                report.check_part(it.key, "partition", (collection, id.0), found);
+                Content::of(it.value)
+            });
             let history = self.partitions.entry((collection, id)).or_default();
             history.push(it, content);
         } else if let Object::Field(collection, id) = it.object {
             let decoded = codec::decode("v2_2.schema.FieldSchema", it.value);
             let read = report.read(it, "field", decoded);
             let content = read.map(|info: schema::FieldSchema| {
-                if info.field_id != id.0 {
-                    report.mismatch(it.key, &format!("field {}", info.field_id));
-                }
+                report.check_id(it.key, "field", id.0, info.field_id);
                 Content::of(it.value)
             });
             let history = self.fields.entry((collection, id)).or_default();
@@ -187,9 +190,7 @@ impl Collections {
         } else if let Object::Database(id) = it.object {
             let read = report.read(it, "database", etcd::DatabaseInfo::decode(it.value));
             let content = read.map(|info| {
-                if info.id != id.0 {
-                    report.mismatch(it.key, &format!("database {}", info.id));
-                }
+                report.check_id(it.key, "database", id.0, info.id);
                 Content::of(it.value)
             });
             self.databases.entry(id).or_default().push(it, content);
@@ -315,9 +316,7 @@ fn check_record(
     record: &Record,
     report: &mut Findings,
 ) {
-    if record.id != key_id {
-        report.mismatch(key, &format!("collection {}", record.id));
-    }
+    report.check_id(key, "collection", key_id.0, record.id.0);
     if record.database != database {
         let message = format!("the record names database {}", record.database);
         report.error("id-mismatch", key, message);
@@ -406,22 +405,4 @@ impl Record {
             content,
         }
     }
-}
-
-fn partition(
-    (collection, id): (CollectionId, PartitionId),
-    it: Version<'_>,
-    report: &mut Findings,
-) -> Value<Content> {
-    let read = report.read(it, "partition", etcd::PartitionInfo::decode(it.value));
-    read.map(|info| {
-        if (info.collection_id, info.partition_id) != (collection.0, id.0) {
-            let (partition, collection) = (info.partition_id, info.collection_id);
-            report.mismatch(
-                it.key,
-                &format!("partition {partition} of collection {collection}"),
-            );
-        }
-        Content::of(it.value)
-    })
 }

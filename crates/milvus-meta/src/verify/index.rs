@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use prost::Message as _;
-
 use super::collection::LiveCollections;
 use super::segment::Segments;
 use crate::codec::wire::{self, Content, WireError};
@@ -44,15 +42,12 @@ impl Indexes {
         report: &mut Findings,
     ) {
         let key = Key::FieldIndex(collection, index).render();
-        let record = match FieldIndex::decode(value) {
-            Ok(record) => record,
-            Err(error) => return report.unreadable(&key, "index definition", &error),
+        let Some(record) = report.record::<FieldIndex>(&key, "index definition", value) else {
+            return;
         };
         let info = record.index_info.unwrap_or_default();
-        if (info.collection_id, info.index_id) != (collection.0, index.0) {
-            let (index, collection) = (info.index_id, info.collection_id);
-            report.mismatch(&key, &format!("index {index} of collection {collection}"));
-        }
+        let found = (info.collection_id, info.index_id);
+        report.check_part(&key, "index", (collection, index.0), found);
         let definition = Definition {
             field: FieldId(info.field_id),
             deleted: record.deleted,

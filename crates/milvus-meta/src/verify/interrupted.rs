@@ -11,7 +11,7 @@ use super::index::Indexes;
 use super::load::Loads;
 use super::segment::Segments;
 use crate::codec::v2_1::{self, LoadType};
-use crate::keys::{Family, channel_collection, is_tombstone};
+use crate::keys::{Family, is_tombstone, watched_collection};
 use crate::model::{CollectionId, PartitionId};
 use crate::plural::{agree, counted};
 use crate::transform::Findings;
@@ -49,9 +49,7 @@ impl Interrupted {
                 | Family::Replica
         );
         if let Some(rest) = Family::ChannelWatch.rest(relative) {
-            let slash = rest.iter().position(|byte| *byte == b'/');
-            let channel = slash.map_or(rest, |slash| &rest[slash + 1..]);
-            self.channels.extend(channel_collection(channel));
+            self.channels.extend(watched_collection(rest));
         }
     }
 

@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use prost::Message as _;
-
 use super::collection::LiveCollections;
 use crate::codec::v2_1;
 use crate::keys::Key;
@@ -30,16 +28,11 @@ impl Loads {
         report: &mut Findings,
     ) {
         let key = Key::CollectionLoadInfo(id).render();
-        match CollectionLoadInfo::decode(value) {
-            Ok(info) => {
-                check(&key, info.status, info.replica_number, report);
-                if info.collection_id != id.0 {
-                    report.mismatch(&key, &format!("collection {}", info.collection_id));
-                }
-                self.collections.insert(id, info.load_type != 0);
-                self.loaded.entry(id).or_default().push(key);
-            }
-            Err(error) => report.unreadable(&key, "load info", &error),
+        if let Some(info) = report.record::<CollectionLoadInfo>(&key, "load info", value) {
+            check(&key, info.status, info.replica_number, report);
+            report.check_id(&key, "collection", id.0, info.collection_id);
+            self.collections.insert(id, info.load_type != 0);
+            self.loaded.entry(id).or_default().push(key);
         }
     }
 
@@ -50,20 +43,12 @@ impl Loads {
         report: &mut Findings,
     ) {
         let key = Key::PartitionLoadInfo(collection, partition).render();
-        match PartitionLoadInfo::decode(value) {
-            Ok(info) => {
-                check(&key, info.status, info.replica_number, report);
-                if (info.collection_id, info.partition_id) != (collection.0, partition.0) {
-                    let (partition, collection) = (info.partition_id, info.collection_id);
-                    report.mismatch(
-                        &key,
-                        &format!("partition {partition} of collection {collection}"),
-                    );
-                }
-                self.partitions.insert((collection, partition));
-                self.loaded.entry(collection).or_default().push(key);
-            }
-            Err(error) => report.unreadable(&key, "load info", &error),
+        if let Some(info) = report.record::<PartitionLoadInfo>(&key, "load info", value) {
+            check(&key, info.status, info.replica_number, report);
+            let found = (info.collection_id, info.partition_id);
+            report.check_part(&key, "partition", (collection, partition.0), found);
+            self.partitions.insert((collection, partition));
+            self.loaded.entry(collection).or_default().push(key);
         }
     }
 
@@ -74,18 +59,10 @@ impl Loads {
         report: &mut Findings,
     ) {
         let key = Key::Replica(collection, replica).render();
-        match Replica::decode(value) {
-            Ok(info) => {
-                if (info.collection_id, info.id) != (collection.0, replica.0) {
-                    let (replica, collection) = (info.id, info.collection_id);
-                    report.mismatch(
-                        &key,
-                        &format!("replica {replica} of collection {collection}"),
-                    );
-                }
-                self.with_replica.insert(collection);
-            }
-            Err(error) => report.unreadable(&key, "replica", &error),
+        if let Some(info) = report.record::<Replica>(&key, "replica", value) {
+            let found = (info.collection_id, info.id);
+            report.check_part(&key, "replica", (collection, replica.0), found);
+            self.with_replica.insert(collection);
         }
     }
 

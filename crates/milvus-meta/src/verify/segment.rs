@@ -1,21 +1,18 @@
 //! Segments: each one that is not dropped must belong to an existing collection and partition.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::collection::{LiveCollections, Presence};
 use crate::codec::v2_1;
 use crate::keys::{Family, Key, channel_collection, is_tombstone};
-use crate::model::{CollectionId, PartitionId, SegmentId};
+use crate::model::{CollectionId, SegmentId, SegmentIds};
 use crate::transform::Findings;
-use crate::transform::{MissingCollections, MissingPartitions};
-
-type Ids = (CollectionId, PartitionId, SegmentId);
+use crate::transform::{Living, MissingCollections, MissingPartitions, count_living};
 
 #[derive(Debug, Default)]
 pub(super) struct Segments {
-    /// The numbers of segments that are not dropped and of their rows, by collection and partition.
-    living: BTreeMap<(CollectionId, PartitionId), (u64, u64)>,
-    /// The ids of these segments; sorted by [`Self::seal`].
+    living: Living,
+    /// The ids of segments that are not dropped; sorted by [`Self::seal`].
     ids: Vec<SegmentId>,
     /// Flushed segments with rows.
     flushed: Vec<(SegmentId, CollectionId)>,
@@ -24,7 +21,7 @@ pub(super) struct Segments {
 }
 
 impl Segments {
-    pub(super) fn push(&mut self, ids: Ids, value: &[u8], report: &mut Findings) {
+    pub(super) fn push(&mut self, ids: SegmentIds, value: &[u8], report: &mut Findings) {
         if is_tombstone(value) {
             return;
         }
@@ -39,10 +36,7 @@ impl Segments {
         if !record.is_living() {
             return;
         }
-        let place = (record.collection, record.partition);
-        let (segments, rows) = self.living.entry(place).or_default();
-        *segments += 1;
-        *rows += u64::try_from(record.rows).unwrap_or(0);
+        count_living(&mut self.living, &record);
         self.ids.push(record.segment);
         if record.is_flushed() && record.rows > 0 {
             self.flushed.push((record.segment, record.collection));

@@ -2,62 +2,27 @@
 //! 2.1 read the plain key.
 
 use super::super::findings::Findings;
-use super::super::snapshots::Version;
+use super::super::snapshots::Correction;
 use super::versions::{Record, Versions, plain_key};
-use crate::keys::{TOMBSTONE, Timestamp};
 
-/// An additional snapshot that makes the newest one agree with the plain key.
-#[derive(Debug)]
-pub(super) struct Correction<'v> {
-    pub(super) timestamp: Timestamp,
-    /// The current record, or `None` for a tombstone.
-    record: Option<&'v Record>,
-    /// Whether there is no other snapshot.
-    first: bool,
-}
-
-impl Correction<'_> {
-    pub(super) fn value<E>(&self, edit: impl Fn(&[u8]) -> Result<Vec<u8>, E>) -> Vec<u8> {
-        match self.record {
-            Some(record) => edit(&record.raw).unwrap_or_else(|_| record.raw.clone()),
-            None => TOMBSTONE.to_vec(),
-        }
+pub(super) fn correction(versions: &Versions) -> Option<Correction<'_, Record>> {
+    let values = &versions.values;
+    let mut correction = values.correction(|record| record.record.create_time)?;
+    // Nothing is written at the time of an unreadable snapshot.
+    while versions.unreadable.contains(&correction.timestamp) {
+        correction.timestamp = correction.timestamp.next();
     }
+    Some(correction)
 }
 
-pub(super) fn correction(versions: &Versions) -> Option<Correction<'_>> {
-    match (versions.values.truth(), versions.values.newest()) {
-        (Some(record), None) => Some(Correction {
-            timestamp: free_from(versions, record.record.create_time),
-            record: Some(record),
-            first: true,
-        }),
-        (Some(record), Some((timestamp, Version::Dropped))) => Some(Correction {
-            timestamp: free_from(versions, timestamp.next()),
-            record: Some(record),
-            first: false,
-        }),
-        (None, Some((timestamp, Version::Live(_)))) => Some(Correction {
-            timestamp: free_from(versions, timestamp.next()),
-            record: None,
-            first: false,
-        }),
-        (Some(_), Some((_, Version::Live(_)))) | (None, Some((_, Version::Dropped)) | None) => None,
-    }
-}
-
-/// Returns the first timestamp from this one on that no unreadable snapshot has.
-fn free_from(versions: &Versions, mut timestamp: Timestamp) -> Timestamp {
-    while versions.unreadable.contains(&timestamp) {
-        timestamp = timestamp.next();
-    }
-    timestamp
-}
-
-pub(super) fn report(versions: &Versions, correction: &Correction<'_>, findings: &mut Findings) {
+pub(super) fn report(
+    versions: &Versions,
+    correction: &Correction<'_, Record>,
+    findings: &mut Findings,
+) {
     let key = plain_key(versions.key);
     let collection = versions.title();
-    if correction.first {
+    if correction.is_first {
         findings.notice(
             "snapshot-missing",
             &key,

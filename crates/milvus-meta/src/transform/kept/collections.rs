@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use prost::Message as _;
 
 use super::super::collection::Converted;
-use super::super::database;
 use super::super::findings::Findings;
 use super::super::names::{self, CollectionNames};
 use super::super::snapshots::RawHistory;
+use super::super::{NewKeys, database};
 use super::{Kept, collection_of, contradiction, is_plain};
 use crate::codec::v2_1;
 use crate::keys::{Key, Object, Timestamp, is_tombstone};
@@ -41,8 +41,7 @@ fn form(raw: &[u8]) -> Option<Form> {
 
 /// Returns whether all values of a collection outside databases have the 2.2 form, apart from tombstones.
 pub(in super::super) fn is_of_2_2(history: &RawHistory) -> bool {
-    let values = history.snapshots.values().chain(&history.plain);
-    let mut forms = values.filter_map(|raw| form(raw)).peekable();
+    let mut forms = history.all().filter_map(|(_, raw)| form(raw)).peekable();
     forms.peek().is_some() && forms.all(|form| form == Form::V2_2)
 }
 
@@ -57,24 +56,17 @@ impl Kept {
     ) -> BTreeMap<CollectionId, RawHistory> {
         let mut of_2_1 = BTreeMap::new();
         for (id, history) in collections {
-            let forms = history.snapshots.values().chain(&history.plain);
-            let forms: Vec<Form> = forms.filter_map(|raw| form(raw)).collect();
+            let forms: Vec<Form> = history.all().filter_map(|(_, raw)| form(raw)).collect();
             if !forms.contains(&Form::V2_2) {
                 of_2_1.insert(id, history);
                 continue;
             }
-            let plain = Key::Plain(Object::Collection(id)).render();
             if let Some(live) = history.plain.as_deref().filter(|raw| !is_tombstone(raw))
                 && forms.contains(&Form::V2_1)
             {
-                report_altered(id, &plain, live, &history, findings);
+                report_altered(id, live, &history, findings);
             }
-            let snapshots = history.snapshots.keys();
-            let snapshots = snapshots.map(|at| Key::Snapshot(Object::Collection(id), *at).render());
-            staying.extend(snapshots);
-            if history.plain.is_some() {
-                staying.insert(plain);
-            }
+            staying.extend(history.keys(Object::Collection(id)));
             self.outside.insert(id, history);
         }
         of_2_1
@@ -105,8 +97,11 @@ impl Kept {
 
     /// Returns the collections that 2.2 has or had.
     pub(in super::super) fn known(&self) -> BTreeSet<CollectionId> {
-        let inside = self.keys.keys().filter_map(|key| collection_of(key));
-        inside.chain(self.outside.keys().copied()).collect()
+        self.inside().chain(self.outside.keys().copied()).collect()
+    }
+
+    fn inside(&self) -> impl Iterator<Item = CollectionId> {
+        self.keys.keys().filter_map(|key| collection_of(key))
     }
 
     /// Keeps the collections of 2.2, and returns those that only 2.2 has.
@@ -115,11 +110,7 @@ impl Kept {
         converted: &mut Converted,
         findings: &mut Findings,
     ) -> CollectionNames {
-        let theirs: BTreeSet<CollectionId> = self
-            .keys
-            .keys()
-            .filter_map(|key| collection_of(key))
-            .collect();
+        let theirs: BTreeSet<CollectionId> = self.inside().collect();
         let mine = converted.created.keys().copied();
         let both: BTreeSet<CollectionId> = mine.filter(|id| theirs.contains(id)).collect();
         for id in &both {
@@ -145,24 +136,10 @@ impl Kept {
         others
     }
 
-    fn of_collection(&self, id: CollectionId) -> BTreeMap<&[u8], &[u8]> {
-        let keys = self.keys.iter();
-        keys.filter(|(key, _)| collection_of(key) == Some(id))
-            .map(|(key, value)| (key.as_slice(), value.as_slice()))
-            .collect()
-    }
-
     /// Compares a collection in both layouts: its record, its partitions and its fields.
     fn compare(&self, id: CollectionId, converted: &Converted, findings: &mut Findings) {
-        let lives = |(key, value): &(&[u8], &[u8])| is_plain(key) && !is_tombstone(value);
-        let staged = converted.staged.iter();
-        let old: BTreeMap<&[u8], &[u8]> = staged
-            .map(|(key, value)| (key.as_slice(), value.as_slice()))
-            .filter(|(key, _)| collection_of(key) == Some(id))
-            .filter(lives)
-            .collect();
-        let new: BTreeMap<&[u8], &[u8]> =
-            self.of_collection(id).into_iter().filter(lives).collect();
+        let old = live_keys(&converted.staged, id);
+        let new = live_keys(&self.keys, id);
         if old == new {
             return;
         }
@@ -176,14 +153,19 @@ impl Kept {
     }
 }
 
+/// Returns the plain keys of a collection that are not dropped, with their values.
+fn live_keys(keys: &NewKeys, id: CollectionId) -> BTreeMap<&[u8], &[u8]> {
+    let is_live = |key: &[u8], value: &[u8]| {
+        collection_of(key) == Some(id) && is_plain(key) && !is_tombstone(value)
+    };
+    let live = keys.iter().filter(|(key, value)| is_live(key, value));
+    live.map(|(key, value)| (key.as_slice(), value.as_slice()))
+        .collect()
+}
+
 /// Reports a 2.1 record that 2.2 altered, or vice versa.
-fn report_altered(
-    id: CollectionId,
-    key: &[u8],
-    plain: &[u8],
-    history: &RawHistory,
-    findings: &mut Findings,
-) {
+fn report_altered(id: CollectionId, plain: &[u8], history: &RawHistory, findings: &mut Findings) {
+    let key = Key::Plain(Object::Collection(id)).render();
     let is_other = |raw: &&Vec<u8>| form(raw).is_some_and(|it| Some(it) != form(plain));
     let other = history.snapshots.values().rev().find(is_other);
     let (old, new) = match form(plain) {
@@ -192,10 +174,10 @@ fn report_altered(
     };
     let name = v2_1::collection(plain).ok().and_then(|record| record.name);
     let title = names::named("collection", name.as_deref(), id);
-    let differences = vec![contradiction::compared(key, old, new)];
+    let differences = vec![contradiction::compared(&key, old, new)];
     let advice = "Its record was altered in the other layout. Restore a backup from before that, or decide which \
                   record is right: meta-migration inspect shows the history of the key";
-    contradiction::report(findings, key, &title, differences, advice);
+    contradiction::report(findings, &key, &title, differences, advice);
 }
 
 fn report_same_name(id: CollectionId, name: &str, converted: &Converted, findings: &mut Findings) {

@@ -241,15 +241,7 @@ fn histories(entries: &Keys) -> BTreeMap<Place, RawHistory> {
 
 /// Returns the values of each collection.
 pub(super) fn all_histories(entries: &Keys) -> BTreeMap<Place, RawHistory> {
-    let mut histories: BTreeMap<_, RawHistory> = BTreeMap::new();
-    for (key, value) in entries {
-        if let Some((object, timestamp)) = Key::parse(key).object()
-            && let Some(place) = object.collection_record()
-        {
-            histories.entry(place).or_default().set(timestamp, value);
-        }
-    }
-    histories
+    super::histories(entries, |object| object.collection_record())
 }
 
 pub(super) fn object((database, id): Place) -> Object<'static> {

@@ -14,7 +14,13 @@ use crate::keys::{Key, Object, is_tombstone};
 use crate::model::{CollectionId, DatabaseId};
 
 pub(super) fn repair(plan: &mut Plan<'_>) {
-    let histories = histories(plan.entries);
+    let histories = super::histories(plan.entries, |object| {
+        if let Object::LegacyAlias(name) = object {
+            Some(name)
+        } else {
+            None
+        }
+    });
     if histories.is_empty() {
         return;
     }
@@ -197,17 +203,4 @@ fn contradiction(title: &str, named: &str, other: &str) -> String {
         "{title} is of {named} in keys of 2.1, and {other} in those of 2.2; meta-migration inspect shows both. Drop the \
          alias in Milvus, run the repair again, and create the alias again"
     )
-}
-
-fn histories(entries: &Keys) -> BTreeMap<Vec<u8>, RawHistory> {
-    let mut histories: BTreeMap<Vec<u8>, RawHistory> = BTreeMap::new();
-    for (key, value) in entries {
-        if let Some((Object::LegacyAlias(name), timestamp)) = Key::parse(key).object() {
-            histories
-                .entry(name.to_vec())
-                .or_default()
-                .set(timestamp, value);
-        }
-    }
-    histories
 }

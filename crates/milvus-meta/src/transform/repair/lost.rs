@@ -2,30 +2,23 @@
 //! it, and when 2.3.18, 2.4.5 or later starts; its record is then in the split form. The missing parts are restored from
 //! older snapshots or from a backup.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod complete;
+mod parts;
 
-use prost::Message as _;
-
-use super::super::snapshots::{Child, Children};
+use super::super::snapshots::Children;
 use super::super::{CollectionForm, SchemaSource, database, names};
+use super::Plan;
 use super::collections::{all_histories, object};
 use super::contradictions::{Names, Newest, in_transition};
 use super::moves::Move;
 use super::schemas::{Records, Schema};
 use super::used::Used;
-use super::{Keys, Plan, below, prefix_of};
 use crate::codec::v2_1::{self, Collection};
-use crate::keys::{Family, Key, Object, Timestamp, is_tombstone};
-use crate::model::{CollectionId, FieldId, PartitionId};
-use crate::plural::counted;
-use crate::proto::v2_2::etcd::PartitionInfo;
-use crate::proto::v2_2::schema::FieldSchema;
+use crate::keys::{Key, is_tombstone};
+use crate::model::CollectionId;
 
-/// `RowID` and `Timestamp`, which every collection has.
-const SYSTEM_FIELDS: [i64; 2] = [0, 1];
-
-/// The collection id in the keys of partitions that Milvus 2.2 drops from embedded collections.
-const UNFILED: CollectionId = CollectionId(0);
+use complete::{Complete, Reason};
+use parts::Parts;
 
 /// Restores the collections of which partitions or fields are missing.
 pub(super) struct Lost<'s> {
@@ -61,7 +54,7 @@ impl Lost<'_> {
         for it in damaged {
             plan.touched.insert(it.id);
             if let Some(moves) = &it.moves
-                && let Some(refusal) = moves.refusal(plan, &it.record, &names)
+                && let Some(refusal) = moves.refusal(plan, it.id, &it.record, &names)
             {
                 plan.refuse(it.id, &it.key, &names::collection_of(&it.record), &refusal);
                 continue;
@@ -82,7 +75,7 @@ impl Lost<'_> {
             };
             let is_outside = database == database::NONE && self.form == CollectionForm::Database;
             let moves = match is_outside {
-                true => Move::of(id, &record, &history),
+                true => Move::of_collection(id, &record, &history),
                 false => None,
             };
             let parts = Parts::of(plan.entries, newest, id);
@@ -165,21 +158,6 @@ impl Lost<'_> {
 const SINCE_BACKUP: &str = ". Partitions that were dropped after the backup come back, without rows, and partitions \
     without rows that were created after it are missing: create them again";
 
-/// The reason why a collection is not restored.
-struct Reason {
-    text: String,
-    is_dropped: bool,
-}
-
-impl Reason {
-    fn of(text: impl Into<String>) -> Self {
-        Self {
-            text: text.into(),
-            is_dropped: false,
-        }
-    }
-}
-
 /// Reads a record in the split form, of a collection that is not being created or dropped.
 fn split(value: &[u8]) -> Option<Collection> {
     if is_tombstone(value) || in_transition(value) {
@@ -188,104 +166,6 @@ fn split(value: &[u8]) -> Option<Collection> {
     let record = v2_1::collection(value).ok()?;
     let is_split = record.fields.is_empty() && record.partition_ids.is_empty();
     (is_split && record.name.is_some()).then_some(record)
-}
-
-/// The values of one partition or field.
-#[derive(Debug, Clone, Copy, Default)]
-struct Values<'t> {
-    plain: Option<&'t [u8]>,
-    newest: Option<&'t [u8]>,
-}
-
-impl<'t> Values<'t> {
-    fn is_dropped(&self) -> bool {
-        [self.plain, self.newest]
-            .into_iter()
-            .flatten()
-            .any(is_tombstone)
-    }
-
-    /// Returns the value of the plain key or, without one, of the newest snapshot; `None` if it is dropped.
-    fn live(&self) -> Option<&'t [u8]> {
-        self.plain.or(self.newest).filter(|_| !self.is_dropped())
-    }
-
-    /// Returns whether only a snapshot has the value, as after an interrupted repair.
-    fn lacks_plain(&self) -> bool {
-        self.plain.is_none() && self.live().is_some()
-    }
-}
-
-/// The partitions and fields of one collection in the current metadata.
-struct Parts<'t> {
-    partitions: BTreeMap<i64, Values<'t>>,
-    fields: BTreeMap<i64, Values<'t>>,
-    /// Partitions that Milvus 2.2 dropped while the collection was embedded.
-    unfiled: BTreeSet<i64>,
-}
-
-impl<'t> Parts<'t> {
-    fn of(entries: &'t Keys, newest: &Newest<'t>, id: CollectionId) -> Self {
-        let unfiled = values(entries, newest, Family::Partition, UNFILED).into_iter();
-        let unfiled = unfiled.filter(|(_, values)| {
-            let info = values.live().map(PartitionInfo::decode);
-            info.is_none_or(|info| info.is_ok_and(|info| info.state != 0))
-        });
-        Self {
-            partitions: values(entries, newest, Family::Partition, id),
-            fields: values(entries, newest, Family::Field, id),
-            unfiled: unfiled.map(|(id, _)| id).collect(),
-        }
-    }
-
-    fn are_incomplete(&self) -> bool {
-        let lists = [&self.partitions, &self.fields];
-        lists.iter().any(|list| {
-            let has_plain = |values: &Values<'_>| values.live().is_some() && values.plain.is_some();
-            !list.values().any(has_plain) || list.values().any(Values::lacks_plain)
-        })
-    }
-
-    fn lacking(&self) -> &'static str {
-        let lacks = |list: &BTreeMap<i64, Values<'_>>| !list.values().any(|it| it.live().is_some());
-        match (lacks(&self.fields), lacks(&self.partitions)) {
-            (true, true) => "no fields and no partitions",
-            (true, false) => "no fields",
-            (false, true) => "no partitions",
-            (false, false) => "only a part of its fields and partitions",
-        }
-    }
-}
-
-/// Returns the values of the partitions or fields of a collection.
-fn values<'t>(
-    entries: &'t Keys,
-    newest: &Newest<'t>,
-    family: Family,
-    id: CollectionId,
-) -> BTreeMap<i64, Values<'t>> {
-    let number = |key: &[u8]| {
-        if let Key::Plain(Object::Partition(_, PartitionId(id)) | Object::Field(_, FieldId(id))) =
-            Key::parse(key)
-        {
-            Some(id)
-        } else {
-            None
-        }
-    };
-    let prefix = prefix_of(family, id);
-    let mut values: BTreeMap<i64, Values<'t>> = BTreeMap::new();
-    for (key, value) in below(entries, prefix.clone()) {
-        if let Some(number) = number(key) {
-            values.entry(number).or_default().plain = Some(value);
-        }
-    }
-    for (key, (_, _, value)) in newest.below(prefix) {
-        if let Some(number) = number(key) {
-            values.entry(number).or_default().newest = Some(value);
-        }
-    }
-    values
 }
 
 /// The sources of lost partitions and fields.
@@ -343,143 +223,4 @@ impl Sources<'_> {
         }
         Err(first.unwrap_or_else(|| Reason::of("no record that holds them is left")))
     }
-}
-
-/// All partitions and fields of a collection.
-struct Complete {
-    partitions: Children,
-    fields: Children,
-}
-
-impl Complete {
-    /// Adds the content of a schema to the existing parts. Fails if an existing part contradicts it, or if a part is
-    /// missing to which other records refer.
-    fn of(
-        schema: &Schema,
-        id: CollectionId,
-        parts: &Parts<'_>,
-        used: &Used,
-    ) -> Result<Self, Reason> {
-        let fields = all_fields(schema, parts)?;
-        let partitions = all_partitions(schema, parts)?;
-        if let Some(field) = used.missing_field(id, |field| fields.contains_key(&field.0)) {
-            return Err(Reason::of(format!(
-                "it does not have field {field}, to which segments, indexes or the load state refer"
-            )));
-        }
-        let is_dropped = |id: &i64| {
-            parts.unfiled.contains(id) || parts.partitions.get(id).is_some_and(Values::is_dropped)
-        };
-        let is_known = |it: PartitionId| partitions.contains_key(&it.0) || is_dropped(&it.0);
-        if let Some(partition) = used.missing_partition(id, is_known) {
-            return Err(Reason::of(format!(
-                "it does not have partition {partition}, to which segments or the load state refer"
-            )));
-        }
-        Ok(Self { partitions, fields })
-    }
-
-    /// Writes the missing parts and returns their numbers as text.
-    fn write(self, it: &Damaged<'_>, plan: &mut Plan<'_>) -> String {
-        let partition = |id| Object::Partition(it.id, PartitionId(id));
-        let partitions = write(self.partitions, &it.parts.partitions, partition, it, plan);
-        let field = |id| Object::Field(it.id, FieldId(id));
-        let fields = write(self.fields, &it.parts.fields, field, it, plan);
-        format!(
-            "{} and {}",
-            counted(fields, "field"),
-            counted(partitions, "partition")
-        )
-    }
-}
-
-/// Writes the children without a plain key, with a snapshot if they have none; returns their number.
-fn write(
-    children: Children,
-    existing: &BTreeMap<i64, Values<'_>>,
-    object: impl Fn(i64) -> Object<'static>,
-    it: &Damaged<'_>,
-    plan: &mut Plan<'_>,
-) -> usize {
-    let mut count = 0;
-    for (id, child) in children {
-        let values = existing.get(&id).copied().unwrap_or_default();
-        if values.plain.is_some() {
-            continue;
-        }
-        count += 1;
-        if values.newest.is_none() {
-            let created = [child.created, it.record.create_time, Timestamp(1)];
-            let time = created.into_iter().find(|time| time.0 > 0);
-            let key = Key::Snapshot(object(id), time.unwrap_or_default()).render();
-            plan.changes.visible.insert(key, child.value.clone());
-        }
-        plan.changes
-            .visible
-            .insert(Key::Plain(object(id)).render(), child.value);
-    }
-    count
-}
-
-fn all_fields(schema: &Schema, parts: &Parts<'_>) -> Result<Children, Reason> {
-    let mut all = schema.fields.clone();
-    for (field, values) in &parts.fields {
-        let Some(value) = values.live() else {
-            return Err(Reason {
-                text: format!("its field {field} was dropped, so the collection was"),
-                is_dropped: true,
-            });
-        };
-        let is_other = all.get(field).is_some_and(|child| child.value != value);
-        let is_unknown = !schema.fields.is_empty() && !all.contains_key(field);
-        if is_other || is_unknown {
-            return Err(Reason::of(format!(
-                "the metadata has another field {field}"
-            )));
-        }
-        all.entry(*field).or_insert_with(|| own(value));
-    }
-    let is_primary = |child: &Child| {
-        let field = FieldSchema::decode(child.value.as_slice());
-        field.is_ok_and(|field| field.is_primary_key)
-    };
-    let has_system_fields = SYSTEM_FIELDS.iter().all(|field| all.contains_key(field));
-    if !has_system_fields || !all.values().any(is_primary) {
-        return Err(Reason::of("it does not have every field"));
-    }
-    Ok(all)
-}
-
-fn all_partitions(schema: &Schema, parts: &Parts<'_>) -> Result<Children, Reason> {
-    let mut all = schema.partitions.clone();
-    all.retain(|id, _| !parts.unfiled.contains(id));
-    for (partition, values) in &parts.partitions {
-        match values.live() {
-            Some(value) => all.insert(*partition, own(value)),
-            None => all.remove(partition),
-        };
-    }
-    if all.is_empty() {
-        return Err(Reason::of("it does not have a partition"));
-    }
-    let mut names = BTreeMap::new();
-    for (partition, child) in &all {
-        let Ok(info) = PartitionInfo::decode(child.value.as_slice()) else {
-            return Err(Reason::of(format!("partition {partition} cannot be read")));
-        };
-        if info.state != 0 {
-            continue;
-        }
-        if let Some(other) = names.insert(info.partition_name, partition) {
-            return Err(Reason::of(format!(
-                "partitions {other} and {partition} would have the same name"
-            )));
-        }
-    }
-    Ok(all)
-}
-
-/// Returns an existing partition or field. Its snapshot exists or is written separately.
-fn own(value: &[u8]) -> Child {
-    Child::new(value, Timestamp::default())
 }

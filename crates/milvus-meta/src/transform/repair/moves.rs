@@ -1,5 +1,5 @@
-//! Moves restored collections outside databases into the database `default`, like embedded ones: Milvus 2.3.18, 2.4.5
-//! and later freeze collections outside databases.
+//! Moves objects outside databases into the database `default`: restored collections, like embedded ones, because Milvus
+//! 2.3.18, 2.4.5 and later freeze collections outside databases, and the aliases of moved collections.
 
 use super::super::snapshots::RawHistory;
 use super::super::{NewKeys, database};
@@ -8,42 +8,74 @@ use super::collections::Refusal;
 use super::contradictions::Names;
 use crate::codec::patch;
 use crate::codec::v2_1::Collection;
+use crate::codec::wire::WireError;
 use crate::keys::{Key, Object, TOMBSTONE, Timestamp, is_tombstone};
 use crate::model::CollectionId;
 
-/// A record, with its snapshots, that moves.
+/// An object, with its snapshots, that moves.
 pub(super) struct Move {
-    id: CollectionId,
+    /// The new plain key, which is written last: until then the new snapshots take precedence over the rest of the old
+    /// object.
+    plain: Vec<u8>,
     new: NewKeys,
+    /// The keys that are replaced.
     old: Vec<Vec<u8>>,
+    /// The number of values that cannot be converted.
+    unreadable: usize,
 }
 
 impl Move {
-    /// Plans a move; `None` if a value is not a record, or if Milvus has already frozen the collection.
-    pub(super) fn of(id: CollectionId, record: &Collection, history: &RawHistory) -> Option<Self> {
-        if history.snapshots.contains_key(&Timestamp::LAST) {
-            return None;
-        }
-        let object = Object::DatabaseCollection(database::DEFAULT, id);
-        let inside = |value: &[u8]| match is_tombstone(value) {
-            true => Some(TOMBSTONE.to_vec()),
-            false => patch::split_collection(value, Some(database::DEFAULT.0)).ok(),
+    /// Plans the move of an object with this history; `inside` converts its values. An object without snapshots gets one
+    /// at `created`.
+    pub(super) fn of(
+        history: &RawHistory,
+        old: Object<'_>,
+        new: Object<'_>,
+        created: Option<Timestamp>,
+        inside: impl Fn(&[u8]) -> Result<Vec<u8>, WireError>,
+    ) -> Self {
+        let mut it = Self {
+            plain: Key::Plain(new).render(),
+            new: NewKeys::new(),
+            old: Vec::new(),
+            unreadable: 0,
         };
-        let plain = inside(history.plain.as_deref()?)?;
-        let mut new = NewKeys::new();
-        for (timestamp, value) in &history.snapshots {
-            new.insert(Key::Snapshot(object, *timestamp).render(), inside(value)?);
+        for (timestamp, value) in history.all() {
+            let value = match is_tombstone(value) {
+                true => Ok(TOMBSTONE.to_vec()),
+                false => inside(value),
+            };
+            let Ok(value) = value else {
+                it.unreadable += 1;
+                continue;
+            };
+            if let Some(created) = created.filter(|_| history.snapshots.is_empty()) {
+                let snapshot = Key::Snapshot(new, created).render();
+                it.new.insert(snapshot, value.clone());
+            }
+            it.new.insert(Key::of(new, timestamp).render(), value);
+            it.old.push(Key::of(old, timestamp).render());
         }
-        if history.snapshots.is_empty() {
-            let created = Key::Snapshot(object, record.create_time).render();
-            new.insert(created, plain.clone());
-        }
-        new.insert(Key::Plain(object).render(), plain);
-        Some(Self {
-            id,
-            new,
-            old: history.keys(Object::Collection(id)).collect(),
-        })
+        it
+    }
+
+    /// Plans the move of a collection; `None` if a value is not a record, or if Milvus has already frozen the collection.
+    pub(super) fn of_collection(
+        id: CollectionId,
+        record: &Collection,
+        history: &RawHistory,
+    ) -> Option<Self> {
+        let old = Object::Collection(id);
+        let new = Object::DatabaseCollection(database::DEFAULT, id);
+        let inside = |value: &[u8]| patch::split_collection(value, Some(database::DEFAULT.0));
+        let moves = Self::of(history, old, new, Some(record.create_time), inside);
+        let is_frozen = history.snapshots.contains_key(&Timestamp::LAST);
+        (moves.is_complete() && !is_frozen).then_some(moves)
+    }
+
+    /// Returns whether all values can be converted.
+    pub(super) fn is_complete(&self) -> bool {
+        self.unreadable == 0
     }
 
     /// Returns whether an interrupted repair has begun it.
@@ -51,22 +83,27 @@ impl Move {
         self.new.iter().any(|(key, value)| plan.has(key, value))
     }
 
-    /// Returns why the move is impossible.
+    /// Returns a new key that exists with another value.
+    pub(super) fn conflict(&self, plan: &Plan<'_>) -> Option<&[u8]> {
+        plan.conflict(self.new.iter())
+    }
+
+    /// Returns why the move of a collection is impossible.
     pub(super) fn refusal(
         &self,
         plan: &Plan<'_>,
+        id: CollectionId,
         record: &Collection,
         names: &Names,
     ) -> Option<Refusal> {
         // An interrupted repair deletes old snapshots after it wrote the new record.
-        if let Some(key) = plan
-            .conflict(self.new.iter())
-            .filter(|_| !self.is_written(plan))
+        if !self.is_written(plan)
+            && let Some(key) = self.conflict(plan)
         {
             return Some(Refusal::Conflict(key.to_vec()));
         }
         let name = record.name.as_deref()?;
-        let taken = names.taken(database::DEFAULT, name, self.id)?;
+        let taken = names.taken(database::DEFAULT, name, id)?;
         Some(Refusal::Name(taken.to_vec()))
     }
 
@@ -77,12 +114,9 @@ impl Move {
         plan.changes.replaced.extend(self.old);
     }
 
-    /// Returns whether the new plain key exists, which is written last.
-    fn is_written(&self, plan: &Plan<'_>) -> bool {
-        let plain = Object::DatabaseCollection(database::DEFAULT, self.id);
-        let plain = Key::Plain(plain).render();
-        self.new
-            .get(&plain)
-            .is_some_and(|value| plan.has(&plain, value))
+    /// Returns whether the new plain key exists.
+    pub(super) fn is_written(&self, plan: &Plan<'_>) -> bool {
+        let plain = self.new.get(&self.plain);
+        plain.is_some_and(|value| plan.has(&self.plain, value))
     }
 }

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use prost::Message as _;
 
+use super::super::children::{fields, partitions};
 use super::super::snapshots::{Child, Children};
-use super::super::{field, partition};
 use super::{Keys, below, prefix_of};
 use crate::codec::v2_1::{self, Collection};
 use crate::keys::{Family, Key, Object, Time, Timestamp, is_tombstone};
@@ -152,7 +152,7 @@ fn when(time: Timestamp) -> String {
 fn schema(id: CollectionId, old: &Collection, origin: String) -> Schema {
     Schema {
         origin,
-        partitions: partition::partitions(id, old),
-        fields: field::fields(old),
+        partitions: partitions(id, old),
+        fields: fields(old),
     }
 }

@@ -10,17 +10,15 @@ use super::super::placeholder::PlaceholderIds;
 use super::{Plan, names_of};
 use crate::codec::patch;
 use crate::keys::Key;
-use crate::model::{BuildId, CollectionId, IndexId, PartitionId, SegmentId};
+use crate::model::{BuildId, CollectionId, IndexId, SegmentIds};
 use crate::proto::v2_2::common::IndexState;
 use crate::proto::v2_2::index::SegmentIndex;
-
-type Segment = (CollectionId, PartitionId, SegmentId);
 
 /// A segment index. Kept small, because there may be a million.
 #[derive(Debug)]
 struct Row {
     build: BuildId,
-    segment: Segment,
+    segment: SegmentIds,
     index: IndexId,
 }
 
@@ -30,7 +28,7 @@ impl Row {
     }
 }
 
-fn key_of((collection, partition, segment): Segment, build: BuildId) -> Vec<u8> {
+fn key_of((collection, partition, segment): SegmentIds, build: BuildId) -> Vec<u8> {
     Key::SegmentIndex(collection, partition, segment, build).render()
 }
 
@@ -41,9 +39,9 @@ pub(super) struct SegmentIndexes {
     /// Builds of deleted or unreadable records, whose ids are not free either.
     others: Vec<BuildId>,
     /// The segment indexes with build id 0, by segment.
-    without_build: BTreeMap<Segment, Vec<u8>>,
+    without_build: BTreeMap<SegmentIds, Vec<u8>>,
     /// The build ids that an interrupted repair gave to segments whose record with build id 0 still exists.
-    numbered: BTreeMap<Segment, BuildId>,
+    numbered: BTreeMap<SegmentIds, BuildId>,
 }
 
 /// The segment indexes of one index that have build id 0.
@@ -95,12 +93,12 @@ impl SegmentIndexes {
         self.separate(plan);
     }
 
-    fn number(&self, without_build: BTreeMap<Segment, Vec<u8>>, plan: &mut Plan<'_>) {
+    fn number(&self, without_build: BTreeMap<SegmentIds, Vec<u8>>, plan: &mut Plan<'_>) {
         let others = self.rows.iter().filter(|row| !self.is_numbered(row));
-        let built: BTreeSet<(Segment, IndexId)> =
+        let built: BTreeSet<(SegmentIds, IndexId)> =
             others.map(|row| (row.segment, row.index)).collect();
         let mut counts: BTreeMap<(CollectionId, i64), Counts> = BTreeMap::new();
-        let mut placeholders: BTreeMap<Segment, Vec<u8>> = BTreeMap::new();
+        let mut placeholders: BTreeMap<SegmentIds, Vec<u8>> = BTreeMap::new();
         for (segment, value) in without_build {
             let key = key_of(segment, BuildId(0));
             let Ok(record) = SegmentIndex::decode(value.as_slice()) else {
@@ -156,7 +154,7 @@ impl SegmentIndexes {
     ///
     /// An interrupted repair gave ids in the order of the segments. The remaining segments get the ids that it would
     /// have given them, because the result is compared with the repair of the backup.
-    fn numbers(&self, placeholders: &BTreeMap<Segment, Vec<u8>>) -> Vec<(Segment, BuildId)> {
+    fn numbers(&self, placeholders: &BTreeMap<SegmentIds, Vec<u8>>) -> Vec<(SegmentIds, BuildId)> {
         let beside = |is_known: &dyn Fn(&&Row) -> bool| {
             let rows = self.rows.iter().filter(is_known);
             let known = rows.map(|row| row.build).chain(self.others.iter().copied());
@@ -165,7 +163,7 @@ impl SegmentIndexes {
         let is_ours = |row: &Row| self.is_numbered(row) && placeholders.contains_key(&row.segment);
         let mut free = beside(&|row| !is_ours(row));
         let all: Vec<_> = placeholders.keys().map(|it| (*it, free.next())).collect();
-        let given = |segment: &Segment| self.numbered.get(segment);
+        let given = |segment: &SegmentIds| self.numbered.get(segment);
         let is_same = all
             .iter()
             .all(|(segment, build)| given(segment).is_none_or(|given| given == build));

@@ -1,13 +1,14 @@
 //! Findings about segments whose logs stay in the record or lack row counts: one for each
 //! collection and cause.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
+use std::mem::{Discriminant, discriminant};
 
 use super::super::SegmentForm;
 use super::super::findings::Findings;
-use super::split::{Ids, Obstacle, RowCounts};
+use super::split::{Obstacle, RowCounts};
 use crate::keys::Key;
-use crate::model::{CollectionId, PartitionId, SegmentId};
+use crate::model::{CollectionId, PartitionId, SegmentId, SegmentIds};
 use crate::plural::{agree, counted, listed_of};
 
 /// Maximum number of segments listed in a finding.
@@ -23,38 +24,14 @@ struct Named {
     why: Option<Obstacle>,
 }
 
-/// A remark about segments of a collection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Remark {
-    Unreadable,
-    OtherIds,
-    SharedId,
-    Path,
-    Root,
-    Keys,
-    RowCounts,
-}
-
 /// Collects remarks about segments.
 #[derive(Debug)]
 pub(super) struct Remarks {
     form: SegmentForm,
-    by_kind: BTreeMap<(CollectionId, Remark), Named>,
+    /// By collection and kind of obstacle; segments without row counts have none.
+    by_kind: HashMap<(CollectionId, Option<Discriminant<Obstacle>>), Named>,
     /// Number of segments whose records keep their logs.
     stay: u64,
-}
-
-impl Remark {
-    fn of(obstacle: &Obstacle) -> Self {
-        match obstacle {
-            Obstacle::Unreadable(_) => Self::Unreadable,
-            Obstacle::OtherIds => Self::OtherIds,
-            Obstacle::SharedId => Self::SharedId,
-            Obstacle::Path(_) => Self::Path,
-            Obstacle::Root(_) => Self::Root,
-            Obstacle::Keys(_) => Self::Keys,
-        }
-    }
 }
 
 /// The remedy for segments that later releases would empty.
@@ -64,29 +41,30 @@ impl Remarks {
     pub(super) fn new(form: SegmentForm) -> Self {
         Self {
             form,
-            by_kind: BTreeMap::new(),
+            by_kind: HashMap::new(),
             stay: 0,
         }
     }
 
     /// Adds a segment whose record keeps its logs.
-    pub(super) fn stays(&mut self, ids: Ids, obstacle: Option<Obstacle>, row_counts: RowCounts) {
+    pub(super) fn stays(
+        &mut self,
+        ids: SegmentIds,
+        obstacle: Option<Obstacle>,
+        row_counts: RowCounts,
+    ) {
         self.stay += 1;
         if let Some(obstacle) = obstacle {
-            self.remark(ids, Remark::of(&obstacle), Some(obstacle));
+            self.remark(ids, Some(obstacle));
         }
         if row_counts != RowCounts::Known {
             self.lacks_row_counts(ids);
         }
     }
 
-    fn remark(
-        &mut self,
-        (collection, partition, segment): Ids,
-        remark: Remark,
-        why: Option<Obstacle>,
-    ) {
-        let named = self.by_kind.entry((collection, remark)).or_insert(Named {
+    fn remark(&mut self, (collection, partition, segment): SegmentIds, why: Option<Obstacle>) {
+        let kind = why.as_ref().map(discriminant);
+        let named = self.by_kind.entry((collection, kind)).or_insert(Named {
             count: 0,
             first: BTreeSet::new(),
             why: None,
@@ -102,8 +80,8 @@ impl Remarks {
     }
 
     /// Adds a segment whose insert logs have no row counts and get none.
-    pub(super) fn lacks_row_counts(&mut self, ids: Ids) {
-        self.remark(ids, Remark::RowCounts, None);
+    pub(super) fn lacks_row_counts(&mut self, ids: SegmentIds) {
+        self.remark(ids, None);
     }
 
     /// Reports all remarks; `roots` are the storage roots, the most frequent one first.
@@ -113,17 +91,16 @@ impl Remarks {
         name: impl Fn(CollectionId) -> String,
         findings: &mut Findings,
     ) {
-        for ((collection, remark), named) in &self.by_kind {
+        for ((collection, _), named) in &self.by_kind {
             let Some((segment, partition)) = named.first.first() else {
                 continue;
             };
             let key = Key::Segment(*collection, *partition, *segment).render();
             let who = format!("{} of {}", listed(named), name(*collection));
             let common = roots.first().map_or("", String::as_str);
-            let (code, message) = match (*remark, &named.why) {
-                (Remark::RowCounts, _) => ("segment-row-count", self.without_row_counts(&who)),
-                (_, Some(why)) => ("segment-inline", stays_inline(&who, why, common)),
-                (_, None) => continue,
+            let (code, message) = match &named.why {
+                None => ("segment-row-count", self.without_row_counts(&who)),
+                Some(why) => ("segment-inline", stays_inline(&who, why, common)),
             };
             findings.warning(code, &key, message);
         }

@@ -4,12 +4,9 @@ use crate::codec::patch;
 use crate::codec::v2_1::{self, FieldLogs, Log};
 use crate::codec::v2_2;
 use crate::keys::{LogKind, LogPath};
-use crate::model::{CollectionId, FieldId, PartitionId, SegmentId};
+use crate::model::{FieldId, SegmentIds};
 
 use super::super::segment_index::as_text;
-
-/// The ids that identify a segment.
-pub(in crate::transform) type Ids = (CollectionId, PartitionId, SegmentId);
 
 /// How a segment's logs are migrated, based only on its record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +69,7 @@ pub(in crate::transform) enum Obstacle {
 }
 
 /// Moves the logs out of the record with these ids in its key.
-pub(in crate::transform) fn split(ids: Ids, value: &[u8]) -> Split<'_> {
+pub(in crate::transform) fn split(ids: SegmentIds, value: &[u8]) -> Split<'_> {
     let segment = match v2_1::segment(value) {
         Ok(segment) => segment,
         // A value that is not a segment at all is reported by `RowTable`.
@@ -155,7 +152,7 @@ fn fill(fields: &mut [FieldLogs<'_>], rows: i64) -> RowCounts {
 
 /// Returns the common storage root of all paths, and the new logs of each field.
 fn paths<'v>(
-    ids: Ids,
+    ids: SegmentIds,
     fields: &[FieldLogs<'v>],
 ) -> Result<(Option<&'v str>, Vec<NewLogs>), Obstacle> {
     let mut root = None;

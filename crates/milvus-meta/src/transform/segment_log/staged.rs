@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::super::Put;
 use super::super::arena::Arena;
 use super::packed::unpacked;
-use super::{Fingerprint, Row, by_key, fingerprint};
+use super::{Fingerprint, Row, by_segment, fingerprint};
 use crate::codec::patch;
 use crate::keys::{Family, Key, LogKind, MetaRoot};
 
@@ -88,7 +88,7 @@ impl SegmentLogs {
             return SegmentRewrite::Stays;
         };
         let ids = (collection, partition, segment);
-        let Ok(position) = self.rows.binary_search_by(|row| by_key(row.ids, ids)) else {
+        let Ok(position) = self.rows.binary_search_by(|row| by_segment(row.ids, ids)) else {
             return SegmentRewrite::Stays;
         };
         let wanted = self.rows[position].fingerprint;

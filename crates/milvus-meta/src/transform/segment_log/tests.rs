@@ -8,7 +8,7 @@ use crate::proto::v2_1::data;
 use crate::proto::v2_2::data as new;
 use crate::transform::OnBrokenRecord;
 
-const IDS: Ids = (CollectionId(1), PartitionId(10), SegmentId(50));
+const IDS: SegmentIds = (CollectionId(1), PartitionId(10), SegmentId(50));
 
 fn log(path: &str, entries_num: i64) -> data::Binlog {
     data::Binlog {
@@ -245,7 +245,7 @@ fn root() -> MetaRoot {
 }
 
 /// A segment with one log below a storage root.
-fn placed((c, p, s): (i64, i64, i64), root: &str) -> (Ids, Vec<u8>) {
+fn placed((c, p, s): (i64, i64, i64), root: &str) -> (SegmentIds, Vec<u8>) {
     let path = format!("{root}/insert_log/{c}/{p}/{s}/100/7");
     let record = data::SegmentInfo {
         id: s,
@@ -280,7 +280,7 @@ fn convert(table: LogTable) -> (Vec<String>, Vec<String>, Vec<Warning>) {
     (keys, logs.roots, warnings)
 }
 
-fn table(segments: &[(Ids, Vec<u8>)]) -> LogTable {
+fn table(segments: &[(SegmentIds, Vec<u8>)]) -> LogTable {
     let mut table = LogTable::new(SegmentForm::Auto);
     segments
         .iter()
