@@ -46,7 +46,7 @@ pub(in crate::cli) async fn connect(
 fn failure(error: &StoreError, connection: &Connection) -> Failure {
     let mut failure = Failure::new(Exit::Failed, "cannot connect to etcd").unchanged();
     failure.causes.push(error.message.clone());
-    failure.unreachable = error.is_unreachable();
+    failure.unreachable = error.is_transient();
     let problems = error.problems.iter();
     failure.hints = problems.map(|problem| hint(*problem, connection)).collect();
     failure

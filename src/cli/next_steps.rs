@@ -183,7 +183,7 @@ impl NextSteps {
             .map(|backup| backup.path.as_str().into());
         failure.hints = self.hints(&error);
         if let EngineErrorKind::Store { source, .. } = &*error.failure {
-            failure.unreachable = source.is_unreachable();
+            failure.unreachable = source.is_transient();
         }
         if let EngineErrorKind::Findings(plan) = *error.failure {
             failure.findings = plan.findings.into();

@@ -97,16 +97,6 @@ pub struct StoreError {
 }
 
 impl StoreError {
-    /// Returns whether etcd could not be reached or did not respond in time; the condition may be
-    /// temporary.
-    #[must_use]
-    pub fn is_unreachable(&self) -> bool {
-        matches!(
-            self.kind,
-            StoreErrorKind::Unreachable | StoreErrorKind::Timeout
-        )
-    }
-
     /// Creates an error for a request that was certainly not applied.
     #[must_use]
     pub fn not_applied(kind: StoreErrorKind, message: impl Into<String>) -> Self {
@@ -140,18 +130,13 @@ impl StoreError {
         }
     }
 
-    /// Returns whether the same request may succeed if it is sent again later.
+    /// Returns whether etcd could not be reached or did not respond in time: the same request may succeed if it is sent
+    /// again later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        match self.kind {
-            StoreErrorKind::Unreachable | StoreErrorKind::Timeout => true,
-            StoreErrorKind::Compacted
-            | StoreErrorKind::TooManyOps
-            | StoreErrorKind::TooLarge
-            | StoreErrorKind::NoSpace
-            | StoreErrorKind::LeaseNotFound
-            | StoreErrorKind::Denied
-            | StoreErrorKind::Other => false,
-        }
+        matches!(
+            self.kind,
+            StoreErrorKind::Unreachable | StoreErrorKind::Timeout
+        )
     }
 }

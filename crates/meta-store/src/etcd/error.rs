@@ -104,17 +104,16 @@ pub(super) fn failure(endpoint: &str, error: &EtcdError) -> StoreError {
         | EtcdError::EndpointsNotManaged
         | EtcdError::Internal(_) => (StoreErrorKind::Other, Applied::Unknown, error.to_string()),
     };
-    StoreError {
-        kind,
-        applied,
-        problems: problem(kind, &reason).into_iter().collect(),
-        message: format!("etcd at {endpoint}: {reason}"),
-    }
+    failed(endpoint, kind, applied, &reason)
 }
 
 /// Converts the reason that a server gives for closing a stream.
 pub(super) fn stream_closed(endpoint: &str, reason: &str) -> StoreError {
     let (kind, applied) = classify(code::UNKNOWN, reason, false);
+    failed(endpoint, kind, applied, reason)
+}
+
+fn failed(endpoint: &str, kind: StoreErrorKind, applied: Applied, reason: &str) -> StoreError {
     StoreError {
         kind,
         applied,
