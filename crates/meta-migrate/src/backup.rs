@@ -90,7 +90,7 @@ async fn capture<S: Store>(
     let filter = Filter::all(etcd.root);
     let mut skipped_leased = 0;
     let (range, revision) = (etcd.root.range(), before.read_revision.revision);
-    let mut pages = Pages::begin(etcd.store, etcd.ctx, range, revision).await?;
+    let mut pages = Pages::begin(etcd, range, revision).await?;
     etcd.observer.phase_started("backup", Some(pages.keys()));
     while let Some(mut page) = pages.next().await? {
         page.retain(|entry| {

@@ -58,7 +58,7 @@ pub(super) async fn survey<S: Store>(
     let mut check = EntryCheck::new(etcd.root, context);
     let revision = etcd.newest_revision().await?;
     let range = etcd.root.range();
-    let mut pages = Pages::begin(etcd.store, etcd.ctx, range, revision).await?;
+    let mut pages = Pages::begin(etcd, range, revision).await?;
     etcd.observer.phase_started("check", Some(pages.keys()));
     while let Some(page) = pages.next().await? {
         let kept = page.iter().filter(|entry| filter.keeps(entry));
@@ -92,7 +92,7 @@ pub(super) async fn result_findings<S: Store>(
     let (mut before, mut after) = (checker(), checker());
     let overlay = reading.migration.overlay();
     let revision = reading.read_revision.revision;
-    let mut pages = Pages::begin(etcd.store, etcd.ctx, etcd.root.range(), revision).await?;
+    let mut pages = Pages::begin(etcd, etcd.root.range(), revision).await?;
     while let Some(page) = pages.next().await? {
         for entry in page.into_iter().filter(|entry| filter.keeps(entry)) {
             before.push(&entry);
@@ -179,12 +179,7 @@ pub(super) fn context_of(options: &Options, journal: Option<&Journal>) -> Contex
 pub(super) fn context(target: Option<&Release>, journal: Option<&Journal>) -> Context {
     let planned = journal.and_then(|journal| journal.target_version.as_ref());
     let planned = planned.and_then(|target| target.parse().ok());
-    let made = journal.filter(|journal| {
-        matches!(
-            journal.phase,
-            Phase::Committed | Phase::Tidying | Phase::Done
-        )
-    });
+    let made = journal.filter(|journal| journal.phase.is_committed());
     Context {
         target: target.cloned().or(planned).filter(Release::has_2_2_layout),
         accepts_embedded: false,

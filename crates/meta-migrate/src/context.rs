@@ -1,9 +1,12 @@
 //! The parameters of a run, and the revision that it reads.
 
 use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
 
 use meta_store::{RangeRequest, RangeResponse, Store, StoreErrorKind};
-use milvus_meta::keys::MetaRoot;
+use milvus_meta::keys::{KeyRange, MetaRoot};
+use tokio::time::timeout;
 
 use crate::RunId;
 use crate::error::{EngineErrorKind, while_doing};
@@ -18,7 +21,7 @@ pub(super) struct RunContext<'a> {
     pub(super) root: &'a MetaRoot,
     pub(super) limits: &'a Limits,
     pub(super) stop: &'a CancelToken,
-    pub(super) observer: &'a dyn Observer,
+    pub(super) observer: &'a Arc<dyn Observer>,
     pub(super) holder: &'a str,
     pub(super) run: &'a RunId,
 }
@@ -71,6 +74,36 @@ impl<S: Store> Etcd<'_, S> {
                 Err(failure) if retries.again_after(&failure) => {}
                 outcome => return outcome,
             }
+        }
+    }
+
+    /// Runs `work` to its end, or until a requested cancellation is overdue.
+    pub(super) async fn until_overdue<T>(
+        &self,
+        work: impl Future<Output = Result<T, EngineErrorKind>>,
+    ) -> Result<T, EngineErrorKind> {
+        tokio::select! {
+            biased;
+            outcome = work => outcome,
+            signal = self.stop.overdue() => Err(EngineErrorKind::Interrupted(signal)),
+        }
+    }
+
+    /// Waits for a change in the range after a revision, for at most `limit`; `action` describes the wait in an error.
+    pub(super) async fn wait_for_change(
+        &self,
+        range: KeyRange,
+        revision: i64,
+        limit: Duration,
+        action: &str,
+    ) -> Result<(), EngineErrorKind> {
+        let change = self.store.wait_for_change(range, revision);
+        tokio::select! {
+            signal = self.stop.wait() => Err(EngineErrorKind::Interrupted(signal)),
+            outcome = timeout(limit, change) => match outcome {
+                Ok(Err(error)) if !error.is_transient() => Err(while_doing(action)(error)),
+                Ok(Ok(()) | Err(_)) | Err(_) => Ok(()),
+            },
         }
     }
 

@@ -9,7 +9,7 @@ use milvus_meta::entry::Entry;
 use milvus_meta::finding::Finding;
 use milvus_meta::keys::KeyRange;
 
-use crate::context::RunContext;
+use crate::context::Etcd;
 use crate::error::EngineErrorKind;
 use crate::throughput::pages::Pages;
 
@@ -174,8 +174,7 @@ impl Side {
 }
 
 /// The entries in etcd that are compared.
-pub(super) struct Actual<'a, S: Store> {
-    pub(super) store: &'a S,
+pub(super) struct Actual<'a> {
     /// Ascending and disjoint.
     pub(super) ranges: Vec<KeyRange>,
     pub(super) revision: i64,
@@ -185,14 +184,14 @@ pub(super) struct Actual<'a, S: Store> {
 
 /// Merges both sides and passes the result for every key to `visit`.
 pub(super) async fn compare<S: Store>(
+    etcd: Etcd<'_, S>,
     expected: Expected,
-    actual: Actual<'_, S>,
-    ctx: RunContext<'_>,
+    actual: Actual<'_>,
     mut visit: impl FnMut(Diff) -> Result<(), EngineErrorKind>,
 ) -> Result<(), EngineErrorKind> {
     let mut wanted = Side::new(expected).await?;
     for range in actual.ranges {
-        let mut pages = Pages::begin(actual.store, ctx, range, actual.revision).await?;
+        let mut pages = Pages::begin(etcd, range, actual.revision).await?;
         while let Some(page) = pages.next().await? {
             for entry in page {
                 if (actual.ignore)(&entry) {

@@ -25,7 +25,7 @@ pub async fn entries<S: Store>(
     let read = async {
         let revision = etcd.newest_revision().await?;
         for range in ranges {
-            let mut pages = Pages::begin(store, etcd.ctx, range.clone(), revision).await?;
+            let mut pages = Pages::begin(etcd, range.clone(), revision).await?;
             while let Some(page) = pages.next().await? {
                 for entry in page {
                     if visit(entry).is_break() {

@@ -6,7 +6,7 @@ use crate::journal::{JournalError, Phase};
 use meta_backup::BackupError;
 use meta_report::{BackupRef, RestoreReport, SessionReport, VerifyReport};
 use meta_store::{StoreError, StoreErrorKind};
-use milvus_meta::entry::printable;
+use milvus_meta::entry::{Entry, printable};
 use milvus_meta::keys::MetaRoot;
 use milvus_meta::plural::{agree, counted, listed};
 use milvus_meta::transform::{FormError, PlanReport};
@@ -435,6 +435,12 @@ pub(super) fn while_doing(action: impl Into<String>) -> impl FnOnce(StoreError) 
             EngineErrorKind::Store { action, source }
         }
     }
+}
+
+/// Describes when an entry was last written.
+pub(super) fn written_at(entry: &Entry) -> String {
+    let key = printable(&entry.key);
+    format!("{key} was written at revision {}", entry.mod_revision)
 }
 
 /// Fails if the user declined before the first write, or if a signal arrived.

@@ -76,16 +76,8 @@ impl LockWait {
             ));
         }
         let lock = KeyRange::single(etcd.root.lock_key());
-        let change = etcd.store.wait_for_change(lock, revision);
-        tokio::select! {
-            signal = etcd.stop.wait() => return Err(EngineErrorKind::Interrupted(signal)),
-            outcome = timeout(left, change) => {
-                if let Ok(Err(error)) = outcome && !error.is_transient() {
-                    return Err(while_doing("watching the lock")(error));
-                }
-            }
-        }
-        Ok(())
+        let action = "watching the lock";
+        etcd.wait_for_change(lock, revision, left, action).await
     }
 }
 

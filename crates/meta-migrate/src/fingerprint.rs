@@ -10,7 +10,7 @@ use milvus_meta::plural::counted;
 use milvus_meta::transform::staged_family_ranges;
 
 use crate::context::Etcd;
-use crate::error::{EngineErrorKind, while_doing};
+use crate::error::{EngineErrorKind, while_doing, written_at};
 use crate::retry::RetryingPages;
 
 /// The families that grow with the number of segments, in key order.
@@ -142,11 +142,7 @@ pub(super) async fn changed_since<S: Store>(
         for entry in page.iter().filter(|entry| filter.keeps(entry)) {
             now.add(entry);
             if entry.mod_revision > revision && newer.is_none() {
-                newer = Some(format!(
-                    "{} was written at revision {}",
-                    milvus_meta::entry::printable(&entry.key),
-                    entry.mod_revision
-                ));
+                newer = Some(written_at(entry));
             }
         }
     }

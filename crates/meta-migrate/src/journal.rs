@@ -53,6 +53,12 @@ impl Phase {
         }
     }
 
+    /// Returns whether the commit was applied and no restore has begun since.
+    #[must_use]
+    pub fn is_committed(self) -> bool {
+        matches!(self, Self::Committed | Self::Tidying | Self::Done)
+    }
+
     /// Returns whether the old layout is still intact, so that a rollback needs no backup.
     #[must_use]
     pub fn is_before_commit(self) -> bool {

@@ -95,6 +95,11 @@ impl JournalStore {
         self.journal.as_ref().map(|journal| journal.phase)
     }
 
+    /// Returns whether an unfinished run has not yet committed.
+    pub(super) fn is_before_commit(&self) -> bool {
+        self.phase().is_some_and(Phase::is_before_commit)
+    }
+
     /// Returns the revision at which the journal was last written.
     pub(super) fn mod_revision(&self) -> i64 {
         self.mod_revision

@@ -21,7 +21,7 @@ pub(super) async fn detect<S: Store>(
     let filter = Filter::all(etcd.root);
     let mut detector = LayoutDetector::new(etcd.root.clone());
     let revision = etcd.newest_revision().await?;
-    let mut pages = Pages::begin(etcd.store, etcd.ctx, etcd.root.range(), revision).await?;
+    let mut pages = Pages::begin(etcd, etcd.root.range(), revision).await?;
     while let Some(page) = pages.next().await? {
         page.iter()
             .filter(|entry| filter.keeps(entry) && !except.contains(&entry.key))

@@ -104,18 +104,16 @@ impl Environment {
         root: &'a MetaRoot,
         limits: &'a Limits,
     ) -> Etcd<'a, S> {
-        let ctx = self.ctx(root, limits);
-        Etcd { store, ctx }
-    }
-
-    fn ctx<'a>(&'a self, root: &'a MetaRoot, limits: &'a Limits) -> RunContext<'a> {
-        RunContext {
-            root,
-            limits,
-            stop: &self.stop,
-            observer: &*self.observer,
-            holder: &self.holder,
-            run: &self.run,
+        Etcd {
+            store,
+            ctx: RunContext {
+                root,
+                limits,
+                stop: &self.stop,
+                observer: &self.observer,
+                holder: &self.holder,
+                run: &self.run,
+            },
         }
     }
 }

@@ -69,24 +69,15 @@ pub async fn migrate<S: Store>(
     if !options.transform.target.has_2_2_layout() {
         return Ok(unchanged(MigrateOutcome::NothingToDo, started));
     }
-    let stop = &environment.stop;
-    let entered = tokio::select! {
-        biased;
-        entered = enter(store, options, environment) => entered,
-        signal = stop.overdue() => Err(EngineErrorKind::Interrupted(signal)),
-    };
-    let fence = match entered {
+    let etcd = environment.etcd(store, &options.root, &options.limits);
+    let fence = match etcd.until_overdue(enter(etcd, options)).await {
         Ok(fence) => fence,
-        Err(failure) => return not_entered(store, options, environment, failure, started).await,
+        Err(failure) => return not_entered(etcd, options, failure, started).await,
     };
-    let mut run = Run::new(store, options, environment, fence, started)
+    let mut run = Run::new(etcd, options, fence, started)
         .await
         .map_err(EngineError::before_writing)?;
-    let outcome = tokio::select! {
-        biased;
-        outcome = run.carry_out() => outcome,
-        signal = stop.overdue() => Err(EngineErrorKind::Interrupted(signal)),
-    };
+    let outcome = etcd.until_overdue(run.carry_out()).await;
     let outcome = run
         .journal_store
         .explained(outcome, &run.fence, run.written)
@@ -99,15 +90,14 @@ pub async fn migrate<S: Store>(
 /// Returns the result of a run that did not get the lock: metadata that is already migrated needs no
 /// run, even if Milvus uses it; otherwise the error, with the recorded phase and backup.
 async fn not_entered<S: Store>(
-    store: &S,
+    etcd: Etcd<'_, S>,
     options: &MigrateOptions,
-    environment: &Environment,
     mut failure: EngineErrorKind,
     started: Instant,
 ) -> Result<MigrateReport, EngineError> {
     if options.transform.task == Task::Migration && matches!(failure, EngineErrorKind::Sessions(_))
     {
-        match already_migrated(store, options, environment).await {
+        match already_migrated(etcd, options).await {
             Ok(true) => return Ok(already(None, started)),
             Err(incomplete @ (EngineErrorKind::Findings(_) | EngineErrorKind::Locked(_))) => {
                 failure = incomplete;
@@ -120,10 +110,7 @@ async fn not_entered<S: Store>(
         EngineErrorKind::Sessions(_) | EngineErrorKind::Locked(_)
     );
     let mut error = EngineError::before_writing(failure);
-    if is_rejected
-        && let Ok(journal_store) =
-            JournalStore::load(environment.etcd(store, &options.root, &options.limits)).await
-    {
+    if is_rejected && let Ok(journal_store) = JournalStore::load(etcd).await {
         error.phase = journal_store.phase();
         error.backup = journal_store.backup().cloned();
     }
@@ -132,11 +119,9 @@ async fn not_entered<S: Store>(
 
 /// Waits for components and other runs, then takes the lock.
 async fn enter<S: Store>(
-    store: &S,
+    etcd: Etcd<'_, S>,
     options: &MigrateOptions,
-    environment: &Environment,
 ) -> Result<Fence<S>, EngineErrorKind> {
-    let etcd = environment.etcd(store, &options.root, &options.limits);
     sessions::wait_until_gone(etcd, options.waits.sessions).await?;
     let fence = Fence::acquire(etcd, options.waits.lock).await?;
     // A component may have registered while this run waited for the lock.
@@ -149,11 +134,9 @@ async fn enter<S: Store>(
 
 /// Returns whether etcd has complete 2.2 metadata and no run is working on it.
 async fn already_migrated<S: Store>(
-    store: &S,
+    etcd: Etcd<'_, S>,
     options: &MigrateOptions,
-    environment: &Environment,
 ) -> Result<bool, EngineErrorKind> {
-    let etcd = environment.etcd(store, &options.root, &options.limits);
     let journal_store = JournalStore::load(etcd).await?;
     if !matches!(journal_store.phase(), None | Some(Phase::Done)) {
         return Ok(false);
@@ -186,9 +169,8 @@ fn already(backup: Option<BackupRef>, started: Instant) -> MigrateReport {
 
 /// A run that holds the lock.
 struct Run<'a, S: Store> {
-    store: &'a S,
+    etcd: Etcd<'a, S>,
     options: &'a MigrateOptions,
-    environment: &'a Environment,
     fence: Fence<S>,
     journal_store: JournalStore,
     prepared: Option<Prepared>,
@@ -214,30 +196,25 @@ struct Run<'a, S: Store> {
 
 impl<'a, S: Store> Run<'a, S> {
     async fn new(
-        store: &'a S,
+        etcd: Etcd<'a, S>,
         options: &'a MigrateOptions,
-        environment: &'a Environment,
         fence: Fence<S>,
         started: Instant,
     ) -> Result<Self, EngineErrorKind> {
-        let journal_store =
-            match JournalStore::load(environment.etcd(store, &options.root, &options.limits)).await
-            {
-                Ok(journal_store) => journal_store,
-                Err(failure) => {
-                    fence.release().await;
-                    return Err(failure);
-                }
-            };
+        let journal_store = match JournalStore::load(etcd).await {
+            Ok(journal_store) => journal_store,
+            Err(failure) => {
+                fence.release().await;
+                return Err(failure);
+            }
+        };
+        let phase = journal_store.phase();
         Ok(Self {
-            store,
+            etcd,
             options,
-            environment,
             fence,
             backup: journal_store.backup().cloned(),
-            resumed: journal_store
-                .phase()
-                .is_some_and(|phase| phase != Phase::Done),
+            resumed: phase.is_some_and(|phase| phase != Phase::Done),
             journal_store,
             prepared: None,
             written: WriteState::Nothing,
@@ -253,11 +230,6 @@ impl<'a, S: Store> Run<'a, S> {
         })
     }
 
-    fn etcd(&self) -> Etcd<'a, S> {
-        let (root, limits) = (&self.options.root, &self.options.limits);
-        self.environment.etcd(self.store, root, limits)
-    }
-
     fn error(&self, failure: EngineErrorKind) -> EngineError {
         EngineError {
             failure: Box::new(failure),
@@ -270,9 +242,9 @@ impl<'a, S: Store> Run<'a, S> {
 
     async fn carry_out(&mut self) -> Result<MigrateReport, EngineErrorKind> {
         let mut machine = self.begin().await?;
-        let mut retries = Retries::new(self.etcd().ctx);
+        let mut retries = Retries::new(self.etcd.ctx);
         while machine.step() != Step::Finished {
-            if let Some(signal) = self.environment.stop.requested() {
+            if let Some(signal) = self.etcd.stop.requested() {
                 return Err(EngineErrorKind::Interrupted(signal));
             }
             let step = machine.step();
@@ -289,7 +261,10 @@ impl<'a, S: Store> Run<'a, S> {
                 self.prepare_rest().await?;
             }
             tracing::debug!(?step, "next step");
-            match self.execute(step).await {
+            let started = Instant::now();
+            let outcome = self.execute(step).await;
+            self.count_seconds(step, started.elapsed().as_secs_f64());
+            match outcome {
                 Ok(()) => machine.completed(),
                 // Every step is idempotent.
                 Err(failure) if retries.again_after(&failure) => {}
@@ -297,6 +272,22 @@ impl<'a, S: Store> Run<'a, S> {
             }
         }
         Ok(self.report())
+    }
+
+    fn count_seconds(&mut self, step: Step, seconds: f64) {
+        match step {
+            Step::Stage | Step::Commit | Step::WriteHistory | Step::Rewrite | Step::Cleanup => {
+                self.seconds.write += seconds;
+            }
+            Step::CheckStaged | Step::Verify => self.seconds.verify += seconds,
+            Step::FinishRestore
+            | Step::RecordStaging
+            | Step::RecordStaged
+            | Step::RecordCleanup
+            | Step::RecordCleanupEnd
+            | Step::RecordDone
+            | Step::Finished => {}
+        }
     }
 
     async fn execute(&mut self, step: Step) -> Result<(), EngineErrorKind> {
@@ -327,12 +318,12 @@ impl<'a, S: Store> Run<'a, S> {
             return Ok(self.begin_repair(phase));
         }
         if phase == Some(Phase::Done) {
-            let root = &self.options.root;
+            let root = self.etcd.root;
             let options = &self.options.transform;
             let context = context_of(options, self.journal_store.journal());
-            let found = survey(self.etcd(), context).await?;
+            let found = survey(self.etcd, context).await?;
             let shown = found.detector.layout();
-            let unchanged = unchanged_since_done(self.etcd(), &self.journal_store).await?;
+            let unchanged = unchanged_since_done(self.etcd, &self.journal_store).await?;
             // An embedded collection without index or alias looks the same in both layouts, so
             // metadata that was not written to since the migration counts as migrated. Keys in both
             // layouts are left to `prepare`.

@@ -43,7 +43,7 @@ pub async fn plan<S: Store>(
     let make = async {
         let etcd = environment.etcd(store, root, limits);
         let journal_store = JournalStore::load(etcd).await?;
-        let staged = journal_store.phase().is_some_and(Phase::is_before_commit);
+        let staged = journal_store.is_before_commit();
         let filter = if staged {
             journal_store.source_filter(root)
         } else {

@@ -103,9 +103,8 @@ pub async fn restore<S: Store>(
     environment: &Environment,
 ) -> Result<RestoreReport, EngineError> {
     let mut run = Run {
-        store,
+        etcd: environment.etcd(store, &options.root, &options.limits),
         options,
-        environment,
         written: WriteState::Nothing,
         phase: None,
         backup: None,
@@ -174,9 +173,8 @@ pub async fn diff<S: Store>(
 }
 
 struct Run<'a, S: Store> {
-    store: &'a S,
+    etcd: Etcd<'a, S>,
     options: &'a RestoreOptions,
-    environment: &'a Environment,
     written: WriteState,
     phase: Option<Phase>,
     backup: Option<BackupRef>,
@@ -187,11 +185,6 @@ struct Run<'a, S: Store> {
 }
 
 impl<'a, S: Store> Run<'a, S> {
-    fn etcd(&self) -> Etcd<'a, S> {
-        let (root, limits) = (&self.options.root, &self.options.limits);
-        self.environment.etcd(self.store, root, limits)
-    }
-
     /// Computes the changes, without the lock and without a write.
     async fn plan(&mut self) -> Result<RestoreReport, EngineErrorKind> {
         let journal_store = self.load().await?;
@@ -202,7 +195,7 @@ impl<'a, S: Store> Run<'a, S> {
             return Ok(RestoreReport::default());
         }
         let backup = self.open(&journal_store).await?;
-        let (etcd, families) = (self.etcd(), &self.options.families);
+        let (etcd, families) = (self.etcd, &self.options.families);
         let refusal = match self.options.accept_loss {
             true => None,
             false => data_loss::refusal(etcd, &journal_store, families).await?,
@@ -221,7 +214,7 @@ impl<'a, S: Store> Run<'a, S> {
             Some(refused) if self.options.command == RestoreCommand::Rollback => Err(refused),
             Some(refused) => {
                 let note = format!("without --accept-loss this fails: {refused}");
-                self.environment.observer.note(&note);
+                self.etcd.observer.note(&note);
                 Ok(report)
             }
             None => Ok(report),
@@ -229,24 +222,16 @@ impl<'a, S: Store> Run<'a, S> {
     }
 
     async fn execute(&mut self) -> Result<RestoreReport, EngineErrorKind> {
-        let stop = &self.environment.stop;
-        let fence = tokio::select! {
-            biased;
-            entered = self.enter() => entered?,
-            signal = stop.overdue() => return Err(EngineErrorKind::Interrupted(signal)),
-        };
-        let outcome = tokio::select! {
-            biased;
-            outcome = self.run_locked(&fence) => outcome,
-            signal = stop.overdue() => Err(EngineErrorKind::Interrupted(signal)),
-        };
+        let etcd = self.etcd;
+        let fence = etcd.until_overdue(self.enter()).await?;
+        let outcome = etcd.until_overdue(self.run_locked(&fence)).await;
         fence.release().await;
         outcome
     }
 
     /// Waits for components and other runs, then takes the lock.
     async fn enter(&mut self) -> Result<Fence<S>, EngineErrorKind> {
-        let (etcd, waits) = (self.etcd(), self.options.waits);
+        let (etcd, waits) = (self.etcd, self.options.waits);
         // An error reports the phase and the backup.
         self.load().await?;
         sessions::wait_until_gone(etcd, waits.sessions).await?;
@@ -262,12 +247,12 @@ impl<'a, S: Store> Run<'a, S> {
         let staged = self.staged(journal_store).await?;
         self.confirm(&staged.report).await?;
         self.written = WriteState::Staged;
-        let outcome = unstage::unstage(self.etcd(), fence, journal_store, staged).await;
+        let outcome = unstage::unstage(self.etcd, fence, journal_store, staged).await;
         journal_store.explained(outcome, fence, self.written).await
     }
 
     async fn run_locked(&mut self, fence: &Fence<S>) -> Result<RestoreReport, EngineErrorKind> {
-        let etcd = self.etcd();
+        let etcd = self.etcd;
         sessions::wait_until_gone(etcd, std::time::Duration::ZERO).await?;
         let mut journal_store = self.load().await?;
         if self.discards(&journal_store) {
@@ -284,7 +269,7 @@ impl<'a, S: Store> Run<'a, S> {
         };
         let reference = backup.summary().reference();
         let source = self.source(backup, &journal_store)?;
-        let quota = QuotaCheck::ask(self.store, etcd.limits.retry_timeout);
+        let quota = QuotaCheck::ask(self.etcd.store, etcd.limits.retry_timeout);
         let (losses, since) = (losses.as_ref(), since(&journal_store));
         let diff = source
             .diff(etcd, losses, since, Some(&journal_store))
@@ -352,7 +337,7 @@ impl<'a, S: Store> Run<'a, S> {
         journal_store: &mut JournalStore,
         planned: &RestoreReport,
     ) -> Result<(), EngineErrorKind> {
-        let (etcd, result) = (self.etcd(), self.options.command.result());
+        let (etcd, result) = (self.etcd, self.options.command.result());
         let run = history::restored(result, etcd.ctx, planned, self.backup.clone());
         let ops = history::adding(etcd, run).await;
         self.written = WriteState::Restoring;
@@ -372,7 +357,7 @@ impl<'a, S: Store> Run<'a, S> {
     }
 
     async fn load(&mut self) -> Result<JournalStore, EngineErrorKind> {
-        let journal_store = JournalStore::load(self.etcd()).await?;
+        let journal_store = JournalStore::load(self.etcd).await?;
         self.phase = journal_store.phase();
         self.undoes_repair = journal_store.task() == Task::Repair;
         self.backup = journal_store.backup().cloned();
@@ -392,7 +377,7 @@ impl<'a, S: Store> Run<'a, S> {
     /// staged.
     async fn staged(&mut self, journal_store: &JournalStore) -> Result<Staged, EngineErrorKind> {
         let reported = self.options.dry_run.then_some(DIFF_KEYS_MAX);
-        let staged = unstage::look(self.etcd(), journal_store, reported).await?;
+        let staged = unstage::look(self.etcd, journal_store, reported).await?;
         if !self.options.accept_loss {
             self.diff = Some(staged.report.clone());
             staged.check(journal_store)?;
@@ -403,8 +388,7 @@ impl<'a, S: Store> Run<'a, S> {
 
     /// Returns whether this is a rollback before the commit, which only deletes the staged keys.
     fn discards(&self, journal_store: &JournalStore) -> bool {
-        self.options.command == RestoreCommand::Rollback
-            && journal_store.phase().is_some_and(Phase::is_before_commit)
+        self.options.command == RestoreCommand::Rollback && journal_store.is_before_commit()
     }
 
     /// Returns whether this is 2.1 metadata without a started migration, as for a second rollback.
@@ -412,7 +396,7 @@ impl<'a, S: Store> Run<'a, S> {
         if self.options.command != RestoreCommand::Rollback || journal_store.phase().is_some() {
             return Ok(false);
         }
-        Ok(layout::detect(self.etcd(), &[]).await? == Layout::V2_1)
+        Ok(layout::detect(self.etcd, &[]).await? == Layout::V2_1)
     }
 
     /// Opens the specified backup, or else the one in the journal.
@@ -431,12 +415,12 @@ impl<'a, S: Store> Run<'a, S> {
         let begun = journal_store.phase() == Some(Phase::Restoring)
             && recorded.is_some_and(|recorded| path.as_os_str() == recorded.as_str());
         let moved_from = self.options.moved_from.as_ref();
-        let moved_from = moved_from.or(begun.then_some(&self.options.root));
-        let tolerance = self.options.limits.tolerance;
-        let backup = desired_entries::open(path, &self.options.root, moved_from, tolerance).await?;
+        let moved_from = moved_from.or(begun.then_some(self.etcd.root));
+        let tolerance = self.etcd.limits.tolerance;
+        let backup = desired_entries::open(path, self.etcd.root, moved_from, tolerance).await?;
         for note in &backup.summary().notes {
             let path = backup.summary().path.display();
-            self.environment
+            self.etcd
                 .observer
                 .note(&format!("the backup {path}: {note}"));
         }
@@ -447,7 +431,7 @@ impl<'a, S: Store> Run<'a, S> {
             RestoreCommand::Restore => self.check_staged(&backup, journal_store)?,
         }
         if let Some(families) = backup.coverage().names() {
-            self.environment.observer.note(&format!(
+            self.etcd.observer.note(&format!(
                 "the backup {} holds only a part of the metadata ({}): everything else stays as it is",
                 backup.summary().path.display(),
                 families.join(", ")
@@ -464,7 +448,7 @@ impl<'a, S: Store> Run<'a, S> {
         source: &Source,
         losses: Option<&DataLoss>,
     ) -> Result<Gap, EngineErrorKind> {
-        let (etcd, revision) = (self.etcd(), confirmed.revision);
+        let (etcd, revision) = (self.etcd, confirmed.revision);
         if etcd.newest_revision().await? == revision {
             return Ok(confirmed);
         }
@@ -483,9 +467,9 @@ impl<'a, S: Store> Run<'a, S> {
     }
 
     async fn confirm(&self, diff: &RestoreReport) -> Result<(), EngineErrorKind> {
-        let observer = std::sync::Arc::clone(&self.environment.observer);
+        let observer = std::sync::Arc::clone(self.etcd.observer);
         let diff = diff.clone();
         let yes = blocking(move || observer.confirm_restore(&diff)).await?;
-        agreed(&self.environment.stop, yes)
+        agreed(self.etcd.stop, yes)
     }
 }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use meta_report::SessionReport;
 use meta_store::{RangeRequest, Store, StoreError};
@@ -149,17 +149,9 @@ pub(super) async fn wait_until_gone<S: Store>(
                 sessions[0].ending()
             ));
         }
-        let change = etcd
-            .store
-            .wait_for_change(etcd.root.range_below("session/"), revision);
-        tokio::select! {
-            signal = etcd.stop.wait() => return Err(EngineErrorKind::Interrupted(signal)),
-            outcome = timeout(left, change) => {
-                if let Ok(Err(error)) = outcome && !error.is_transient() {
-                    return Err(while_doing("watching the sessions")(error));
-                }
-            }
-        }
+        let range = etcd.root.range_below("session/");
+        let action = "watching the sessions";
+        etcd.wait_for_change(range, revision, left, action).await?;
     }
 }
 

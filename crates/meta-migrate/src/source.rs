@@ -61,7 +61,7 @@ async fn read_once<S: Store>(
     let transform = TransformJob::start(etcd.root.clone(), options.clone());
     let mut fingerprint = Fingerprint::default();
     let mut splits = RangeSplits::new(leftover_ranges(etcd.root), etcd.limits.delete_keys_max);
-    let mut pages = Pages::begin(etcd.store, etcd.ctx, etcd.root.range(), revision).await?;
+    let mut pages = Pages::begin(etcd, etcd.root.range(), revision).await?;
     etcd.observer.phase_started("read", Some(pages.keys()));
     let mut counter = KeyCounter::new(etcd.root, filter);
     let mut is_saving = backup.is_some();

@@ -158,7 +158,7 @@ async fn count<S: Store>(
     let mut families: BTreeMap<Family, FamilyStatus> = BTreeMap::new();
     let mut detector = LayoutDetector::new(root.clone());
     let revision = etcd.newest_revision().await?;
-    let mut pages = Pages::begin(etcd.store, etcd.ctx, root.range(), revision).await?;
+    let mut pages = Pages::begin(etcd, root.range(), revision).await?;
     etcd.observer.phase_started("read", Some(pages.keys()));
     while let Some(page) = pages.next().await? {
         for entry in &page {

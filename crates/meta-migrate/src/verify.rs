@@ -199,7 +199,6 @@ async fn against_backup<S: Store>(
     let sessions = etcd.root.range_below("session/");
     let filter = Filter::all(etcd.root);
     let actual = Actual {
-        store: etcd.store,
         ranges: vec![etcd.root.range()],
         revision,
         ignore: &mut |entry| !filter.keeps(entry) || sessions.contains(&entry.key),
@@ -207,7 +206,7 @@ async fn against_backup<S: Store>(
     let expected = migrated(backup, Arc::new(migration), etcd.root);
     let keys = key_count::in_ranges(etcd, &actual.ranges, revision);
     etcd.observer.phase_started("compare", Some(keys.await?));
-    compare(expected, actual, etcd.ctx, |diff| {
+    compare(etcd, expected, actual, |diff| {
         collector.add(&diff);
         Ok(())
     })
@@ -225,11 +224,11 @@ async fn migration_of(
     let entries = backup.summary().entries;
     let backup = backup.clone();
     let mut chunks = feed(move |sink| {
-        let mut entries = match backup.entries() {
-            Ok(entries) => entries,
-            Err(error) => return sink.push(Err(EngineErrorKind::Backup(error))),
-        };
-        entries.try_for_each(|entry| sink.push(entry.map_err(EngineErrorKind::Backup)))
+        let mut entries = sink.checked(backup.entries())?;
+        entries.try_for_each(|entry| {
+            let entry = sink.checked(entry)?;
+            sink.push(entry)
+        })
     });
     let transform = TransformJob::start(ctx.root.clone(), options);
     ctx.observer.phase_started("read backup", Some(entries));
@@ -250,14 +249,11 @@ async fn migration_of(
 fn migrated(backup: Backup, migration: Arc<Migration>, root: &MetaRoot) -> Expected {
     let sessions = root.range_below("session/");
     feed(move |sink| {
-        let entries = match backup.entries() {
-            Ok(entries) => entries,
-            Err(error) => return sink.push(Err(EngineErrorKind::Backup(error))),
-        };
+        let entries = sink.checked(backup.entries())?;
         for entry in migration.apply(entries) {
-            match entry {
-                Ok(entry) if sessions.contains(&entry.key) => {}
-                outcome => sink.push(outcome.map_err(EngineErrorKind::Backup))?,
+            let entry = sink.checked(entry)?;
+            if !sessions.contains(&entry.key) {
+                sink.push(entry)?;
             }
         }
         Ok(())

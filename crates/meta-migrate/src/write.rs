@@ -7,8 +7,10 @@
 use std::collections::BTreeMap;
 
 use meta_store::{Compare, Op};
-use milvus_meta::entry::{Entry, printable};
+use milvus_meta::entry::Entry;
 use milvus_meta::keys::{KeyRange, successor};
+
+use crate::error::written_at;
 
 /// An operation, and the range that must be unchanged since it was read.
 #[derive(Debug, Clone)]
@@ -96,13 +98,8 @@ pub(super) fn judge(batch: &[Write], found: &[Entry], revision: i64) -> Held {
         return Held::AsWritten;
     }
     let mut newer = found.iter().filter(|entry| entry.mod_revision > revision);
-    newer.next().map_or(Held::Unchanged, |entry| {
-        Held::Changed(format!(
-            "{} was written at revision {}",
-            printable(&entry.key),
-            entry.mod_revision
-        ))
-    })
+    let changed = |entry| Held::Changed(written_at(entry));
+    newer.next().map_or(Held::Unchanged, changed)
 }
 
 #[cfg(test)]

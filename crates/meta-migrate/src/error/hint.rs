@@ -320,9 +320,6 @@ impl EngineErrorKind {
                 "the backup is of {found:?}: use --root-path with that root to restore it in place, or restore \
                  --to-root to move it"
             ),
-            Self::Store { source, .. } if source.kind == StoreErrorKind::NoSpace => {
-                MAKE_ROOM.to_owned()
-            }
             Self::Store { source, .. } if source.kind == StoreErrorKind::Denied => {
                 "check --root-path; the etcd user needs to read and write everything below it"
                     .to_owned()

@@ -1,7 +1,6 @@
 //! The commit and the writes after it. Milvus 2.2 can start once the commit transaction is applied.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -15,7 +14,7 @@ use milvus_meta::transform::{
 
 use super::Run;
 use crate::commit::{removal_ops, source_compares};
-use crate::error::{EngineErrorKind, WriteState};
+use crate::error::{EngineErrorKind, WriteState, written_at};
 use crate::journal_store::journal_options;
 use crate::range_delete::plan_deletes;
 use crate::restore::finish_interrupted;
@@ -29,11 +28,11 @@ impl<S: Store> Run<'_, S> {
         self.written = WriteState::Restoring;
         if let Some(backup) = self.journal_store.backup() {
             let file = &backup.path;
-            self.environment.observer.note(&format!(
+            self.etcd.observer.note(&format!(
                 "a restore of {file} was interrupted: finishing it before the migration starts"
             ));
         }
-        finish_interrupted(self.etcd(), &self.fence, &mut self.journal_store).await?;
+        finish_interrupted(self.etcd, &self.fence, &mut self.journal_store).await?;
         // The restored backup does not contain what is migrated next.
         self.backup = None;
         self.written = WriteState::Restored;
@@ -43,12 +42,11 @@ impl<S: Store> Run<'_, S> {
     /// Commits: one guarded transaction that deletes what 2.2 must not see and records `committed`.
     /// It also writes the snapshots added to an old family if they fit.
     pub(super) async fn commit(&mut self) -> Result<(), EngineErrorKind> {
-        let started = Instant::now();
         let prepared = self.prepared()?;
         let revision = prepared.revision;
         let removals = removal_ops(&prepared.migration);
         let history: Vec<Op> = prepared.migration.history.iter().map(to_op).collect();
-        let limits = &self.options.limits;
+        let limits = self.etcd.limits;
         let bytes: usize = removals.iter().chain(&history).map(Op::bytes).sum();
         let room_for_journal = removals.len() + history.len() < limits.txn_ops_max;
         let together = room_for_journal && bytes < limits.txn_bytes_max;
@@ -58,8 +56,7 @@ impl<S: Store> Run<'_, S> {
                 ops.extend(history.iter().cloned());
             }
             // Every source key that the commit depends on must be unchanged since it was read.
-            let compares =
-                source_compares(&self.options.root, self.options.transform.task, revision);
+            let compares = source_compares(self.etcd.root, self.options.transform.task, revision);
             let next = self.journal_in(Phase::Committed)?;
             // Set before the request, because the run may be dropped while etcd does not answer.
             let before = std::mem::replace(&mut self.written, WriteState::InDoubt);
@@ -85,7 +82,6 @@ impl<S: Store> Run<'_, S> {
             }
         }
         self.written = WriteState::Committed;
-        self.seconds.write += started.elapsed().as_secs_f64();
         Ok(())
     }
 
@@ -132,10 +128,7 @@ impl<S: Store> Run<'_, S> {
             }
         };
         self.write_few(ops, read_at).await?;
-        let started = Instant::now();
-        let outcome = self.rewrite_segments().await;
-        self.seconds.write += started.elapsed().as_secs_f64();
-        outcome
+        self.rewrite_segments().await
     }
 
     /// Overwrites keys that were read at a revision; fails if one of them has changed since.
@@ -143,18 +136,16 @@ impl<S: Store> Run<'_, S> {
         if ops.is_empty() {
             return Ok(());
         }
-        let started = Instant::now();
-        let observer = &*self.environment.observer;
+        let observer = self.etcd.observer;
         observer.phase_started("rewrite", u64::try_from(ops.len()).ok());
         let writes = ops.into_iter().map(Write::over).collect();
         let limits = match self.options.transform.task {
-            Task::Migration => self.options.limits,
-            Task::Repair => self.options.limits.one_by_one(),
+            Task::Migration => *self.etcd.limits,
+            Task::Repair => self.etcd.limits.one_by_one(),
         };
         let writer = self.writer_within(limits).read_at(read_at);
         let stats = writer.write_all(writes).await;
         observer.phase_finished();
-        self.seconds.write += started.elapsed().as_secs_f64();
         self.own += stats?;
         Ok(())
     }
@@ -162,7 +153,7 @@ impl<S: Store> Run<'_, S> {
     /// Returns the remaining rewrites of an interrupted run, derived from the records, and the
     /// revision of the records.
     async fn remaining(&self) -> Result<(Remaining, i64), EngineErrorKind> {
-        let root = &self.options.root;
+        let root = self.etcd.root;
         let journal = self
             .journal_store
             .journal()
@@ -172,11 +163,11 @@ impl<S: Store> Run<'_, S> {
             on_broken_record,
             ..
         } = journal_options(journal)?;
-        let revision = self.etcd().newest_revision().await?;
+        let revision = self.etcd.newest_revision().await?;
         let mut entries: Vec<Entry> = Vec::new();
         for family in [Family::Collection, Family::CollectionSnapshot] {
             let range = root.range_below(&family.prefix());
-            let mut pages = Pages::begin(self.store, self.etcd().ctx, range, revision).await?;
+            let mut pages = Pages::begin(self.etcd, range, revision).await?;
             while let Some(page) = pages.next().await? {
                 entries.extend(page);
             }
@@ -193,22 +184,19 @@ impl<S: Store> Run<'_, S> {
     /// capture are in no plan and no backup, so they are kept, even in the middle of a range.
     pub(super) async fn cleanup(&mut self) -> Result<(), EngineErrorKind> {
         const ATTEMPTS_MAX: u32 = 5;
-        let started = Instant::now();
         let mut attempt = 1;
-        let outcome = loop {
+        loop {
             match self.cleanup_once().await {
                 Err(EngineErrorKind::SourceChanged { .. }) if attempt < ATTEMPTS_MAX => {
                     attempt += 1;
                 }
-                outcome => break outcome,
+                outcome => return outcome,
             }
-        };
-        self.seconds.write += started.elapsed().as_secs_f64();
-        outcome
+        }
     }
 
     async fn cleanup_once(&mut self) -> Result<(), EngineErrorKind> {
-        let limits = self.options.limits;
+        let limits = self.etcd.limits;
         let known = match &self.prepared {
             // A repair names every key that it deletes.
             Some(prepared) if self.options.transform.task == Task::Repair => {
@@ -223,7 +211,7 @@ impl<S: Store> Run<'_, S> {
             Some(known) => known,
             None => self.remaining_deletes().await?,
         };
-        let observer = &*self.environment.observer;
+        let observer = self.etcd.observer;
         // The commit itself has deleted `own.deleted` keys.
         let planned = self.prepared.as_ref().map(|prepared| prepared.plan.delete);
         let total = planned.and_then(|planned| planned.checked_sub(self.own.deleted));
@@ -238,7 +226,7 @@ impl<S: Store> Run<'_, S> {
             let deletes = deletes.into_iter().map(Op::Delete);
             deletes
                 .map(Write::over)
-                .try_for_each(|write| sink.push(Ok(write)))
+                .try_for_each(|write| sink.push(write))
         });
         let stats = writer.read_at(read_at).run(chunks).await;
         observer.phase_finished();
@@ -249,11 +237,11 @@ impl<S: Store> Run<'_, S> {
     /// Returns the ranges left to delete and the revision at which they were read. Reports newer
     /// keys.
     async fn remaining_deletes(&mut self) -> Result<(Vec<KeyRange>, i64), EngineErrorKind> {
-        let ranges = leftover_ranges(&self.options.root);
+        let ranges = leftover_ranges(self.etcd.root);
         let captured = self.journal_store.capture_revision();
         let trusted = self.journal_store.check_revisions();
         let known = if trusted.is_ok() { captured } else { i64::MAX };
-        let found = plan_deletes(self.etcd(), &ranges, known).await?;
+        let found = plan_deletes(self.etcd, &ranges, known).await?;
         if !found.ranges.is_empty() {
             trusted?;
         }
@@ -276,11 +264,7 @@ impl<S: Store> Run<'_, S> {
         missed.map_or(Ok(()), |entry| {
             Err(EngineErrorKind::SourceChanged {
                 revision: captured,
-                what: format!(
-                    "{} was written at revision {}, just before the commit",
-                    printable(&entry.key),
-                    entry.mod_revision
-                ),
+                what: format!("{}, just before the commit", written_at(entry)),
             })
         })
     }
@@ -290,7 +274,7 @@ impl<S: Store> Run<'_, S> {
         let Some(first) = newer.first() else {
             return;
         };
-        self.environment.observer.note(&format!(
+        self.etcd.observer.note(&format!(
             "keys of the 2.1 layout were written after the commit by a program without a session: {} not changed, \
                 the first is {}. Milvus 2.2 does not read them. Make sure that no component of 2.1 runs, inspect them (etcdctl get {}), then delete them",
             newer.len(),
@@ -321,9 +305,8 @@ fn refuse_newer(
         Some(entry) => Err(EngineErrorKind::SourceChanged {
             revision: captured,
             what: format!(
-                "{} was written at revision {}, in the form of 2.1, and would be rewritten",
-                printable(&entry.key),
-                entry.mod_revision
+                "{}, in the form of 2.1, and would be rewritten",
+                written_at(entry)
             ),
         }),
     }

@@ -61,11 +61,8 @@ impl Prepared {
 impl<S: Store> Run<'_, S> {
     /// Reads, transforms, validates and backs up. Returns a report if there is nothing to do.
     pub(super) async fn prepare(&mut self) -> Result<Option<MigrateReport>, EngineErrorKind> {
-        let staged = self
-            .journal_store
-            .phase()
-            .is_some_and(Phase::is_before_commit);
-        let root = &self.options.root;
+        let staged = self.journal_store.is_before_commit();
+        let root = self.etcd.root;
         let filter = if staged {
             self.journal_store.source_filter(root)
         } else {
@@ -75,8 +72,8 @@ impl<S: Store> Run<'_, S> {
         // that the plan does not show. If nothing changed, the existing file is reused.
         let wanted = self.options.backup.as_ref();
         let options = &self.options.transform;
-        let quota = QuotaCheck::ask(self.store, self.options.limits.retry_timeout);
-        let mut reading = read_source(self.etcd(), &filter, options, wanted).await?;
+        let quota = QuotaCheck::ask(self.etcd.store, self.etcd.limits.retry_timeout);
+        let mut reading = read_source(self.etcd, &filter, options, wanted).await?;
         self.seconds.read = reading.read_seconds;
         self.seconds.transform = reading.transform_seconds;
         let is_repair = options.task == Task::Repair;
@@ -97,7 +94,7 @@ impl<S: Store> Run<'_, S> {
             .check_migration(&plan, staged, reading.fingerprint.bytes)
             .await?
         {
-            self.environment.observer.note(&warning);
+            self.etcd.observer.note(&warning);
         }
         self.check_fit(&reading.migration).await?;
         if reading.backup.as_ref().is_some_and(BackupJob::has_failed) {
@@ -134,7 +131,7 @@ impl<S: Store> Run<'_, S> {
         staged: bool,
         options: &Options,
     ) -> Result<Option<MigrateReport>, EngineErrorKind> {
-        let root = &self.options.root;
+        let root = self.etcd.root;
         match reading.layout {
             // The source is intact, and an unfinished run has staged keys next to it.
             layout if staged && layout != Layout::V2_1 => {
@@ -152,7 +149,7 @@ impl<S: Store> Run<'_, S> {
             }
             Layout::Empty if !reading.migration.has_errors() => {
                 let finding = layout::empty_finding(root);
-                self.environment.observer.note(&finding.message);
+                self.etcd.observer.note(&finding.message);
                 return Ok(Some(unchanged(MigrateOutcome::NothingToDo, self.started)));
             }
             Layout::V2_1 | Layout::Mixed | Layout::Staged | Layout::Empty => {}
@@ -170,9 +167,9 @@ impl<S: Store> Run<'_, S> {
         reading: &Reading,
         options: &Options,
     ) -> Result<PlanReport, EngineErrorKind> {
-        let mut plan = plan_of(reading, &self.options.root, self.journal_store.journal());
+        let mut plan = plan_of(reading, self.etcd.root, self.journal_store.journal());
         plan.findings
-            .extend(result_findings(self.etcd(), filter, reading, options).await?);
+            .extend(result_findings(self.etcd, filter, reading, options).await?);
         plan.findings.sort();
         if plan.findings.iter().any(Finding::is_error) {
             return Err(EngineErrorKind::Findings(Box::new(plan)));
@@ -187,7 +184,7 @@ impl<S: Store> Run<'_, S> {
     /// Milvus must not start on it.
     async fn is_complete(&self, options: &Options) -> Result<bool, EngineErrorKind> {
         let (layout, findings) =
-            completeness::check(self.etcd(), options, &self.journal_store).await?;
+            completeness::check(self.etcd, options, &self.journal_store).await?;
         if has_2_1_run(&findings) {
             return Ok(false);
         }
@@ -282,7 +279,7 @@ impl<S: Store> Run<'_, S> {
             && !unchanged
             && let Some(backup) = self.backup.take()
         {
-            self.environment.observer.note(&format!(
+            self.etcd.observer.note(&format!(
                 "the metadata changed since {} was written, so it is no backup of this migration",
                 backup.path
             ));
@@ -293,17 +290,17 @@ impl<S: Store> Run<'_, S> {
     async fn check_fit(&self, migration: &Migration) -> Result<(), EngineErrorKind> {
         let backup = self.options.backup.as_ref();
         let path_bytes = backup.map_or(0, |backup| backup.path.as_os_str().len());
-        let largest = Largest::of(migration, &self.options.root, path_bytes);
-        largest.check_entry(self.etcd()).await?;
-        largest.check_commit(self.etcd()).await
+        let largest = Largest::of(migration, self.etcd.root, path_bytes);
+        largest.check_entry(self.etcd).await?;
+        largest.check_commit(self.etcd).await
     }
 
     async fn confirm(&mut self, plan: &PlanReport) -> Result<(), EngineErrorKind> {
         let asking = Instant::now();
-        let (observer, plan) = (Arc::clone(&self.environment.observer), plan.clone());
+        let (observer, plan) = (Arc::clone(self.etcd.observer), plan.clone());
         let yes = blocking(move || observer.confirm_migration(&plan)).await?;
         self.asked += asking.elapsed();
-        agreed(&self.environment.stop, yes)
+        agreed(self.etcd.stop, yes)
     }
 }
 

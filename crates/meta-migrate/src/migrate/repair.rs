@@ -30,10 +30,10 @@ impl<S: Store> Run<'_, S> {
     /// Plans the rest of a repair that was interrupted after its commit. Every intermediate state
     /// is 2.2 metadata, so the plan is computed from the current keys.
     pub(super) async fn prepare_rest(&mut self) -> Result<(), EngineErrorKind> {
-        let root = &self.options.root;
+        let root = self.etcd.root;
         let options = &self.options.transform;
         let filter = Filter::all(root);
-        let reading = read_source(self.etcd(), &filter, options, None).await?;
+        let reading = read_source(self.etcd, &filter, options, None).await?;
         let plan = self.planned(&filter, &reading, options).await?;
         self.begin_plan(reading, plan, true);
         Ok(())

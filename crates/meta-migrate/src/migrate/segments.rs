@@ -9,14 +9,14 @@ use bytes::Bytes;
 use tokio::sync::mpsc::{Sender, channel};
 
 use meta_store::{Op, Store};
-use milvus_meta::entry::{Entry, printable};
+use milvus_meta::entry::Entry;
 use milvus_meta::keys::{Family, KeyRange, LogKind};
 use milvus_meta::plural::{agree, counted};
 use milvus_meta::transform::{Migration, Put, SegmentForm, SegmentRewrite, remaining_segment};
 
 use super::Run;
 use crate::diff::{Collector, Diff};
-use crate::error::EngineErrorKind;
+use crate::error::{EngineErrorKind, written_at};
 use crate::throughput::pages::Pages;
 use crate::write::Write;
 
@@ -33,9 +33,9 @@ impl<S: Store> Run<'_, S> {
         if planned == Some(0) || planned.is_none() && self.keeps_segments()? {
             return Ok(());
         }
-        let observer = &*self.environment.observer;
+        let observer = self.etcd.observer;
         observer.phase_started("rewrite segments", planned);
-        let revision = self.etcd().newest_revision().await?;
+        let revision = self.etcd.newest_revision().await?;
         let (sender, receiver) = channel(PAGES_AHEAD);
         // The writer receives an error as well, and waits for the requests in flight before it
         // returns.
@@ -69,8 +69,8 @@ impl<S: Store> Run<'_, S> {
         sender: &Sender<Result<Vec<Write>, EngineErrorKind>>,
         revision: i64,
     ) -> Result<(), EngineErrorKind> {
-        let range = self.options.root.range_below(&Family::Segment.prefix());
-        let mut pages = Pages::begin(self.store, self.etcd().ctx, range, revision).await?;
+        let range = self.etcd.root.range_below(&Family::Segment.prefix());
+        let mut pages = Pages::begin(self.etcd, range, revision).await?;
         while let Some(page) = pages.next().await? {
             let ops = match &self.prepared {
                 Some(prepared) => planned(&prepared.migration, &page, prepared.revision)?,
@@ -93,7 +93,7 @@ impl<S: Store> Run<'_, S> {
         revision: i64,
     ) -> Result<Vec<Op>, EngineErrorKind> {
         let keys = self.logs_of(page, revision).await?;
-        let root = &self.options.root;
+        let root = self.etcd.root;
         let captured = self.journal_store.capture_revision();
         let mut ops = Vec::new();
         for entry in page {
@@ -116,7 +116,7 @@ impl<S: Store> Run<'_, S> {
         page: &[Entry],
         revision: i64,
     ) -> Result<BTreeMap<Bytes, Bytes>, EngineErrorKind> {
-        let root = &self.options.root;
+        let root = self.etcd.root;
         let segments = root.join(Family::Segment.prefix().as_bytes()).len();
         let mut keys = BTreeMap::new();
         let (Some(first), Some(last)) = (page.first(), page.last()) else {
@@ -130,7 +130,7 @@ impl<S: Store> Run<'_, S> {
                 KeyRange::prefix(key)
             };
             let range = KeyRange::new(of(first).start, of(last).end);
-            let mut pages = Pages::begin(self.store, self.etcd().ctx, range, revision).await?;
+            let mut pages = Pages::begin(self.etcd, range, revision).await?;
             while let Some(page) = pages.next().await? {
                 keys.extend(page.into_iter().map(|entry| (entry.key, entry.value)));
             }
@@ -149,8 +149,8 @@ impl<S: Store> Run<'_, S> {
         if missing == 0 {
             return Ok(());
         }
-        let range = self.options.root.range_below(&Family::Segment.prefix());
-        let mut pages = Pages::begin(self.store, self.etcd().ctx, range, revision).await?;
+        let range = self.etcd.root.range_below(&Family::Segment.prefix());
+        let mut pages = Pages::begin(self.etcd, range, revision).await?;
         while let Some(page) = pages.next().await? {
             for entry in page {
                 let is_done = match migration.rewritten_segment(&entry) {
@@ -175,7 +175,7 @@ impl<S: Store> Run<'_, S> {
                 counted(missing, "segment"),
                 agree(missing, "is", "are")
             );
-            let key = self.options.root.join(Family::Segment.prefix().as_bytes());
+            let key = self.etcd.root.join(Family::Segment.prefix().as_bytes());
             collector.push(milvus_meta::finding::Finding::error(
                 "missing", &key, message,
             ));
@@ -204,9 +204,8 @@ fn changed(entry: &Entry, captured: i64) -> EngineErrorKind {
     EngineErrorKind::SourceChanged {
         revision: captured,
         what: format!(
-            "{} was written at revision {}, with logs in the record, and would be rewritten",
-            printable(&entry.key),
-            entry.mod_revision
+            "{}, with logs in the record, and would be rewritten",
+            written_at(entry)
         ),
     }
 }

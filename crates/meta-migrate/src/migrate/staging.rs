@@ -1,7 +1,6 @@
 //! Staging: writes the new keys next to the old layout, which stays intact until the commit.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::sync::mpsc::Receiver;
 
@@ -38,12 +37,12 @@ impl<S: Store> Run<'_, S> {
     }
 
     pub(super) fn writer(&self) -> Writer<'_, S> {
-        self.writer_within(self.options.limits)
+        self.writer_within(*self.etcd.limits)
     }
 
     pub(super) fn writer_within(&self, limits: Limits) -> Writer<'_, S> {
         let guards = self.journal_store.guards(&self.fence);
-        Writer::new(self.etcd(), guards, limits)
+        Writer::new(self.etcd, guards, limits)
     }
 
     pub(super) async fn record_staging(&mut self) -> Result<(), EngineErrorKind> {
@@ -51,7 +50,7 @@ impl<S: Store> Run<'_, S> {
         let prepared = self.prepared()?;
         let now = now();
         let journal = Journal {
-            run: self.environment.run.id.clone(),
+            run: self.etcd.run.id.clone(),
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             source_version: options.source_version.as_ref().map(ToString::to_string),
             target_version: Some(options.transform.target.to_string()),
@@ -134,7 +133,6 @@ impl<S: Store> Run<'_, S> {
 
     /// Writes the new keys; if an earlier run has written some, only the missing ones.
     pub(super) async fn stage(&mut self) -> Result<(), EngineErrorKind> {
-        let started = Instant::now();
         self.written = WriteState::Staged;
         let prepared = self.prepared()?;
         let migration = Arc::clone(&prepared.migration);
@@ -143,7 +141,7 @@ impl<S: Store> Run<'_, S> {
         } else {
             None
         };
-        let observer = &*self.environment.observer;
+        let observer = self.etcd.observer;
         observer.phase_started("stage", Some(prepared.migration.staged_count));
         let written = match found {
             Some(found) => {
@@ -153,15 +151,14 @@ impl<S: Store> Run<'_, S> {
             }
             None => {
                 let ops = staged(migration, |put| Op::put(put.key, put.value).into());
-                let ranges = staged_family_ranges(&self.options.root);
-                let limits = &self.options.limits;
+                let ranges = staged_family_ranges(self.etcd.root);
+                let limits = self.etcd.limits;
                 let others = Others::Source(Box::new(self.source_filter()));
-                let read_back = ReadBack::new(self.store, limits, ranges, others);
+                let read_back = ReadBack::new(self.etcd.store, limits, ranges, others);
                 read_back.along(self.writer(), ops).await
             }
         };
         observer.phase_finished();
-        self.seconds.write += started.elapsed().as_secs_f64();
         let (stats, is_read_back) = written?;
         self.own += stats;
         // If `false`, `check_staged` reads again and reports the differences.
@@ -199,7 +196,7 @@ impl<S: Store> Run<'_, S> {
         .await?;
         if let Some(first) = lost.filter(|_| was_whole) {
             let missing = missing.len();
-            self.environment.observer.note(&format!(
+            self.etcd.observer.note(&format!(
                 "{missing} staged keys are missing, the first is {first}; staging them again. etcd lost them \
                     (3.5.0 to 3.5.2 may when killed), or another program deleted them"
             ));
@@ -212,7 +209,7 @@ impl<S: Store> Run<'_, S> {
 
     /// Returns the filter that separates source keys from staged keys.
     fn source_filter(&self) -> Filter {
-        self.journal_store.source_filter(&self.options.root)
+        self.journal_store.source_filter(self.etcd.root)
     }
 
     async fn compare_staged(
@@ -222,13 +219,12 @@ impl<S: Store> Run<'_, S> {
     ) -> Result<(), EngineErrorKind> {
         let filter = self.source_filter();
         let actual = Actual {
-            store: self.store,
-            ranges: staged_family_ranges(&self.options.root),
-            revision: self.etcd().newest_revision().await?,
+            ranges: staged_family_ranges(self.etcd.root),
+            revision: self.etcd.newest_revision().await?,
             ignore: &mut |entry| entry.lease != 0 || filter.keeps(entry),
         };
         let expected = staged_entries(Arc::clone(migration));
-        compare(expected, actual, self.etcd().ctx, visit).await
+        compare(self.etcd, expected, actual, visit).await
     }
 
     /// Reads the new families and collects the differences from the plan.
@@ -248,8 +244,7 @@ impl<S: Store> Run<'_, S> {
     /// Compares the new families with the plan, and checks that no source key changed since the
     /// capture. The read-back during staging is sufficient if no other program wrote since.
     pub(super) async fn check_staged(&mut self) -> Result<(), EngineErrorKind> {
-        let started = Instant::now();
-        let observer = &*self.environment.observer;
+        let observer = self.etcd.observer;
         let prepared = self.prepared()?;
         if self.is_read_back && self.nobody_else_wrote(prepared).await? {
             return Ok(());
@@ -263,7 +258,6 @@ impl<S: Store> Run<'_, S> {
         }
         let outcome = self.check_source_unchanged(prepared).await;
         self.is_read_back = true;
-        self.seconds.verify += started.elapsed().as_secs_f64();
         outcome
     }
 
@@ -273,7 +267,7 @@ impl<S: Store> Run<'_, S> {
         &self,
         prepared: &Prepared,
     ) -> Result<bool, EngineErrorKind> {
-        let now = self.etcd().newest_revision().await?;
+        let now = self.etcd.newest_revision().await?;
         Ok(self.only_we_wrote(prepared, now))
     }
 
@@ -290,7 +284,7 @@ impl<S: Store> Run<'_, S> {
             return Ok(());
         }
         let (filter, revision) = (self.source_filter(), prepared.revision);
-        match changed_since(self.etcd(), &filter, &prepared.fingerprint, revision).await? {
+        match changed_since(self.etcd, &filter, &prepared.fingerprint, revision).await? {
             None => Ok(()),
             Some(what) => Err(EngineErrorKind::SourceChanged { revision, what }),
         }
@@ -306,7 +300,7 @@ fn chosen(
         let mut wanted = positions.into_iter().peekable();
         for (position, put) in (0..).zip(migration.staged()) {
             if wanted.next_if_eq(&position).is_some() {
-                sink.push(Ok(Op::put(put.key, put.value).into()))?;
+                sink.push(Op::put(put.key, put.value).into())?;
             }
         }
         Ok(())

@@ -1,7 +1,6 @@
 //! Verification after all writes; then the journal records `done`.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::journal::{Journal, Phase};
 use meta_report::VerifyReport;
@@ -28,8 +27,7 @@ impl<S: Store> Run<'_, S> {
     /// resumed after the commit compares with the backup if available, otherwise it checks the
     /// layout for consistency.
     pub(super) async fn verify(&mut self) -> Result<(), EngineErrorKind> {
-        let started = Instant::now();
-        let observer = &*self.environment.observer;
+        let observer = self.etcd.observer;
         observer.phase_started("verify", None);
         // A repair is compared with all of its backup.
         let report = if self.prepared.is_some() && self.options.transform.task == Task::Migration {
@@ -38,7 +36,6 @@ impl<S: Store> Run<'_, S> {
             self.compare_with_record().await
         };
         observer.phase_finished();
-        self.seconds.verify += started.elapsed().as_secs_f64();
         let report = report?;
         if !report.ok {
             return Err(EngineErrorKind::Verification(Box::new(report)));
@@ -50,10 +47,10 @@ impl<S: Store> Run<'_, S> {
     /// Compares the result with the backup and with the recorded number of keys. If 2.2 was started
     /// after the commit, which is allowed, neither accounts for what it wrote and deleted.
     async fn compare_with_record(&mut self) -> Result<VerifyReport, EngineErrorKind> {
-        let unchanged = unchanged_since_done(self.etcd(), &self.journal_store).await?;
+        let unchanged = unchanged_since_done(self.etcd, &self.journal_store).await?;
         let mut backup = self.backup.as_ref();
         if backup.is_some() && !unchanged {
-            self.environment.observer.note(
+            self.etcd.observer.note(
                 "keys may have been written since the commit, so the result is checked for consistency and not \
                     compared with the backup",
             );
@@ -67,9 +64,9 @@ impl<S: Store> Run<'_, S> {
             context: context_of(transform, self.journal_store.journal()),
             backup_is_optional: true,
         };
-        let mut report = verify_against(self.etcd(), expectation).await?;
+        let mut report = verify_against(self.etcd, expectation).await?;
         if !self.left_alone.is_empty()
-            && layout::detect(self.etcd(), &self.left_alone).await? == Layout::V2_2
+            && layout::detect(self.etcd, &self.left_alone).await? == Layout::V2_2
         {
             report
                 .findings
@@ -82,7 +79,7 @@ impl<S: Store> Run<'_, S> {
                 report.findings.sort();
                 report.ok = false;
             } else {
-                self.environment.observer.note(&finding.message);
+                self.etcd.observer.note(&finding.message);
             }
         }
         Ok(report)
@@ -90,13 +87,13 @@ impl<S: Store> Run<'_, S> {
 
     /// Returns a finding if there are fewer keys than the plan leaves.
     async fn keys_gone(&mut self) -> Result<Option<Finding>, EngineErrorKind> {
-        let root = &self.options.root;
+        let root = self.etcd.root;
         let expected = self
             .journal_store
             .journal()
             .map_or(0, |it| it.keys_expected);
-        let revision = self.etcd().newest_revision().await?;
-        let found = key_count::keys(self.etcd(), revision).await?;
+        let revision = self.etcd.newest_revision().await?;
+        let found = key_count::keys(self.etcd, revision).await?;
         self.counted = Some((revision, found));
         Ok((found < expected).then(|| {
             let message = format!(
@@ -113,13 +110,13 @@ impl<S: Store> Run<'_, S> {
         let prepared = self.prepared()?;
         // The read-back before the commit is still valid if no other program has written since:
         // this run has written only to other ranges.
-        let mut revision = self.etcd().newest_revision().await?;
+        let mut revision = self.etcd.newest_revision().await?;
         let only_we_wrote = self.only_we_wrote(prepared, revision);
         let mut collector = if self.is_read_back && only_we_wrote {
             Collector::default()
         } else {
             let collector = self.collect_staged(&prepared.migration).await?;
-            revision = self.etcd().newest_revision().await?;
+            revision = self.etcd.newest_revision().await?;
             collector
         };
         self.compare_collections(revision, &mut collector).await?;
@@ -140,7 +137,7 @@ impl<S: Store> Run<'_, S> {
         collector: &mut Collector,
     ) -> Result<(), EngineErrorKind> {
         let prepared = self.prepared()?;
-        let root = &self.options.root;
+        let root = self.etcd.root;
         let migration = Arc::clone(&prepared.migration);
         let expected = feed(move |sink| {
             let mut puts: Vec<_> = migration
@@ -150,17 +147,16 @@ impl<S: Store> Run<'_, S> {
                 .collect();
             puts.sort_by(|left, right| left.key.cmp(&right.key));
             puts.into_iter()
-                .try_for_each(|put| sink.push(Ok(Entry::new(put.key.clone(), put.value.clone()))))
+                .try_for_each(|put| sink.push(Entry::new(put.key.clone(), put.value.clone())))
         });
         let ranges = [Family::Collection, Family::CollectionSnapshot]
             .map(|family| root.range_below(&family.prefix()));
         let actual = Actual {
-            store: self.store,
             ranges: ranges.into(),
             revision,
             ignore: &mut |_| false,
         };
-        compare(expected, actual, self.etcd().ctx, |diff| {
+        compare(self.etcd, expected, actual, |diff| {
             if !matches!(diff, Diff::Extra(_)) {
                 collector.add(&diff);
             }
@@ -178,11 +174,9 @@ impl<S: Store> Run<'_, S> {
         let unread = removals.len();
         let committed = self.journal_store.committed_revision();
         let mut newer = Vec::new();
-        let gone = removals
-            .into_iter()
-            .chain(leftover_ranges(&self.options.root));
+        let gone = removals.into_iter().chain(leftover_ranges(self.etcd.root));
         let requests = gone.map(|range| RangeRequest::new(range).keys_only().limit(SHOWN));
-        let mut replies = Prefetch::new(self.store, self.options.limits.retry_timeout, requests);
+        let mut replies = Prefetch::new(self.etcd.store, self.etcd.limits.retry_timeout, requests);
         let mut index = 0;
         while let Some(reply) = replies.next("reading back").await? {
             for entry in reply.entries {
@@ -209,7 +203,7 @@ impl<S: Store> Run<'_, S> {
         collector: &mut Collector,
     ) -> Result<u64, EngineErrorKind> {
         let prepared = self.prepared()?;
-        let root = &self.options.root;
+        let root = self.etcd.root;
         let expected = prepared.keys_expected().map(|keys| keys + left_alone);
         if let Some(expected) = expected
             && only_we_wrote
@@ -218,7 +212,7 @@ impl<S: Store> Run<'_, S> {
         {
             return Ok(expected);
         }
-        let found = key_count::keys(self.etcd(), revision).await?;
+        let found = key_count::keys(self.etcd, revision).await?;
         if Some(found) != expected {
             let message = format!(
                 "etcd holds {}, but {} were read, {} put and {} deleted",
@@ -237,17 +231,17 @@ impl<S: Store> Run<'_, S> {
     }
 
     pub(super) async fn record_done(&mut self) -> Result<(), EngineErrorKind> {
-        let revision = self.etcd().newest_revision().await?;
+        let revision = self.etcd.newest_revision().await?;
         let keys_when_done = match self.counted {
             Some((then, keys)) if then == revision => keys,
-            Some(_) | None => key_count::keys(self.etcd(), revision).await?,
+            Some(_) | None => key_count::keys(self.etcd, revision).await?,
         };
         let next = Journal {
             keys_when_done,
             ..self.journal_in(Phase::Done)?
         };
-        let run = history::finished(&next, self.etcd().ctx);
-        let ops = history::adding(self.etcd(), run).await;
+        let run = history::finished(&next, self.etcd.ctx);
+        let ops = history::adding(self.etcd, run).await;
         self.advance_with(next, ops).await
     }
 }

@@ -155,7 +155,6 @@ impl<S: Store> Restorer<'_, S> {
         image: &DesiredEntries,
     ) -> Result<(), EngineErrorKind> {
         let actual = Actual {
-            store: self.etcd.store,
             ranges: vec![self.etcd.root.range()],
             revision: self.etcd.newest_revision().await?,
             ignore: &mut |entry| image.ignores(entry),

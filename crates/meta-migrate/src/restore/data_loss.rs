@@ -171,26 +171,21 @@ impl Ours {
                 (committed, journal_revision)
             }
         };
-        let collections = root.range_below(&Family::Collection.prefix());
-        let mut in_place = vec![collections.clone()];
+        let below = |family: Family| root.range_below(&family.prefix());
+        let collections = [Family::Collection, Family::CollectionSnapshot].map(below);
+        let mut in_place = vec![collections[0].clone()];
+        let mut rewritten = Vec::new();
         let is_repair = task_of(journal) == Task::Repair;
-        let mut rewritten = if journal.collection_form == CollectionForm::Database.name() {
-            Vec::new()
-        } else {
-            let snapshots = root.range_below(&Family::CollectionSnapshot.prefix());
-            vec![collections, snapshots]
-        };
+        if is_repair || journal.collection_form != CollectionForm::Database.name() {
+            rewritten.extend(collections);
+        }
         if is_repair {
             // After its commit, a repair writes to every family that it stages to.
-            rewritten = [Family::Collection, Family::CollectionSnapshot]
-                .map(|family| root.range_below(&family.prefix()))
-                .into();
             rewritten.extend(staged_family_ranges(root));
         }
         if journal.counts.segments > 0 {
-            let segments = root.range_below(&Family::Segment.prefix());
-            in_place.push(segments.clone());
-            rewritten.push(segments);
+            in_place.push(below(Family::Segment));
+            rewritten.push(below(Family::Segment));
         }
         Self {
             staged: staged_family_ranges(root),

@@ -163,18 +163,11 @@ impl DesiredEntries {
     ) -> tokio::sync::mpsc::Receiver<Result<Vec<T>, EngineErrorKind>> {
         let image = self.clone();
         feed(move |sink| {
-            let entries = match image.entries() {
-                Ok(entries) => entries,
-                Err(error) => return sink.push(Err(EngineErrorKind::Backup(error))),
-            };
+            let entries = sink.checked(image.entries())?;
             for (index, entry) in (0..).zip(entries) {
-                match entry {
-                    Ok(entry) => {
-                        if let Some(item) = make(index, entry) {
-                            sink.push(Ok(item))?;
-                        }
-                    }
-                    Err(error) => sink.push(Err(EngineErrorKind::Backup(error)))?,
+                let entry = sink.checked(entry)?;
+                if let Some(item) = make(index, entry) {
+                    sink.push(item)?;
                 }
             }
             Ok(())

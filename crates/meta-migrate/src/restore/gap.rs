@@ -21,7 +21,7 @@ use crate::diff::{Actual, Diff, Expected, compare};
 use crate::error::EngineErrorKind;
 use crate::journal_store::JournalStore;
 use crate::key_count;
-use crate::observer::Silent;
+use crate::observer::{Observer, Silent};
 use crate::range_delete::DeleteRanges;
 
 /// An open backup.
@@ -219,7 +219,6 @@ impl Source {
         let mut reported = self.reported.map(builder);
         let mut old_root = image.old_root();
         let actual = Actual {
-            store: etcd.store,
             ranges: vec![etcd.root.range()],
             revision,
             ignore: &mut |entry| {
@@ -281,7 +280,7 @@ impl Source {
         &self,
         etcd: Etcd<'_, S>,
         expected: Expected,
-        actual: Actual<'_, S>,
+        actual: Actual<'_>,
         mut visit: impl FnMut(Diff) -> Result<(), EngineErrorKind>,
     ) -> Result<(), EngineErrorKind> {
         let keys = key_count::in_ranges(etcd, &actual.ranges, actual.revision);
@@ -289,11 +288,15 @@ impl Source {
         let total = keys.await?.saturating_add(self.backup.summary().entries);
         etcd.observer.phase_started("compare", Some(total));
         let mut left = total;
-        let reading = RunContext {
-            observer: &Silent,
-            ..etcd.ctx
+        let observer: Arc<dyn Observer> = Arc::new(Silent);
+        let silent = Etcd {
+            ctx: RunContext {
+                observer: &observer,
+                ..etcd.ctx
+            },
+            ..etcd
         };
-        let outcome = compare(expected, actual, reading, |diff| {
+        let outcome = compare(silent, expected, actual, |diff| {
             let read = left.min(diff.sides());
             left -= read;
             etcd.observer.advanced(read);

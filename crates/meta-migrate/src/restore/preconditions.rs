@@ -23,7 +23,7 @@ impl<S: Store> Run<'_, S> {
         backup: &Backup,
         journal_store: &JournalStore,
     ) -> Result<(), EngineErrorKind> {
-        if !journal_store.phase().is_some_and(Phase::is_before_commit) {
+        if !journal_store.is_before_commit() {
             return Ok(());
         }
         let why = match backup.coverage() {
@@ -110,10 +110,7 @@ impl<S: Store> Run<'_, S> {
         backup: &Backup,
         journal_store: &JournalStore,
     ) -> Result<(), EngineErrorKind> {
-        let is_committed = matches!(
-            journal_store.phase(),
-            Some(Phase::Committed | Phase::Tidying | Phase::Done)
-        );
+        let is_committed = journal_store.phase().is_some_and(Phase::is_committed);
         if self.options.keep_extra && is_committed {
             return Err(EngineErrorKind::Usage(
                 "--keep-extra would keep the 2.2 keys of the migration beside the 2.1 metadata, and neither \
@@ -127,7 +124,7 @@ impl<S: Store> Run<'_, S> {
             if self.options.backup.is_none() {
                 desired_entries::check_digest(backup, recorded)?;
             } else if recorded.digest != reference.digest {
-                self.environment.observer.note(&format!(
+                self.etcd.observer.note(&format!(
                     "{} does not hold what the migration saved in {}: what changed between the two is \
                      undone, too",
                     reference.path, recorded.path

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::journal::{Journal, Phase};
+use crate::journal::Journal;
 use meta_backup::Backup;
 use milvus_meta::entry::{Entry, printable};
 use milvus_meta::keys::{Family, Key, KeyRange, MetaRoot};
@@ -83,14 +83,10 @@ impl Rewriting {
         journal_store: &'a JournalStore,
     ) -> Option<(&'a Journal, Self)> {
         let journal = journal_store.journal()?;
-        let is_rewritten = matches!(
-            journal.phase,
-            Phase::Committed | Phase::Tidying | Phase::Done
-        );
         let options = journal_options(journal).ok()?;
         let is_repair = options.task == Task::Repair;
         let stays = is_repair || options.form != CollectionForm::Database;
-        if !is_rewritten || !stays || journal_store.check_revisions().is_err() {
+        if !journal.phase.is_committed() || !stays || journal_store.check_revisions().is_err() {
             return None;
         }
         let below = |family: Family| root.range_below(&family.prefix());

@@ -93,7 +93,6 @@ async fn look_once<S: Store>(
     let present = key_count::in_ranges(etcd, &ranges, read_at).await?;
     etcd.observer.phase_started("compare", Some(present));
     let actual = Actual {
-        store: etcd.store,
         ranges: ranges.clone(),
         revision: read_at,
         ignore: &mut |entry| entry.lease != 0 || filter.keeps(entry),
@@ -104,7 +103,7 @@ async fn look_once<S: Store>(
     };
     let mut ranges = ranges.into_iter().peekable();
     let expected = staged_entries(Arc::new(reading.migration));
-    compare(expected, actual, etcd.ctx, |diff| {
+    compare(etcd, expected, actual, |diff| {
         // No deletion may contain keys between two families.
         while ranges
             .next_if(|range| !range.contains(diff.key()))

@@ -18,18 +18,19 @@ pub(crate) struct Pages<'a, S: Store> {
 
 impl<'a, S: Store> Pages<'a, S> {
     pub(crate) async fn begin(
-        store: &S,
-        ctx: RunContext<'a>,
+        etcd: Etcd<'a, S>,
         range: KeyRange,
         revision: i64,
     ) -> Result<Self, EngineErrorKind> {
-        let retrying = Etcd { store, ctx }.retrying_pages();
-        let cuts = family_starts(ctx.root);
+        let cuts = family_starts(etcd.root);
         let limits = PageLimits::default();
-        let scan = Scan::in_parts(retrying, range, &cuts, Some(revision), limits)
+        let scan = Scan::in_parts(etcd.retrying_pages(), range, &cuts, Some(revision), limits)
             .await
             .map_err(while_doing("reading the metadata"))?;
-        Ok(Self { scan, ctx })
+        Ok(Self {
+            scan,
+            ctx: etcd.ctx,
+        })
     }
 
     /// Returns the number of keys in the range at that revision, as counted by etcd.

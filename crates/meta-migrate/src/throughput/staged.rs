@@ -24,7 +24,7 @@ pub(crate) fn staged<T: Send + 'static>(
 ) -> Receiver<Result<Vec<T>, EngineErrorKind>> {
     feed(move |sink| {
         for put in migration.staged() {
-            sink.push(Ok(make(put)))?;
+            sink.push(make(put))?;
         }
         Ok(())
     })

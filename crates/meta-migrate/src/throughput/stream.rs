@@ -19,21 +19,27 @@ pub(crate) struct Sink<T> {
 }
 
 impl<T> Sink<T> {
-    /// Sends an item, or an error, which ends the stream.
-    pub(crate) fn push(&mut self, item: Result<T, EngineErrorKind>) -> Result<(), Ended> {
-        match item {
-            Ok(item) => self.chunk.push(item),
-            Err(error) => {
-                self.flush()?;
-                drop(self.sender.blocking_send(Err(error)));
-                return Err(Ended);
-            }
-        }
+    /// Sends an item.
+    pub(crate) fn push(&mut self, item: T) -> Result<(), Ended> {
+        self.chunk.push(item);
         if self.chunk.len() == CHUNK {
             self.flush()
         } else {
             Ok(())
         }
+    }
+
+    /// Returns the result of a step, or sends its error, which ends the stream.
+    pub(crate) fn checked<U>(
+        &mut self,
+        step: Result<U, impl Into<EngineErrorKind>>,
+    ) -> Result<U, Ended> {
+        step.map_err(|error| {
+            if self.flush().is_ok() {
+                drop(self.sender.blocking_send(Err(error.into())));
+            }
+            Ended
+        })
     }
 
     fn flush(&mut self) -> Result<(), Ended> {
@@ -78,7 +84,7 @@ mod tests {
 
     #[tokio::test]
     async fn stream_yields_all_items_in_order() {
-        let mut items = feed(|sink| (0..3000).try_for_each(|item| sink.push(Ok(item))));
+        let mut items = feed(|sink| (0..3000).try_for_each(|item| sink.push(item)));
         let mut seen = Vec::new();
         while let Some(chunk) = items.recv().await {
             seen.extend(chunk.unwrap());
@@ -91,7 +97,7 @@ mod tests {
         let mut items = feed(|sink| {
             (0..3000).try_for_each(|item| {
                 assert!(item < 2000, "on purpose");
-                sink.push(Ok(item))
+                sink.push(item)
             })
         });
         let mut seen = 0;
