@@ -1,5 +1,6 @@
 //! `migrate`.
 
+use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use super::backup_target::{TargetOptions, warn_if_ephemeral};
