@@ -9,8 +9,10 @@ use saphyr_parser::{Event, Parser, ScalarStyle, StrInput};
 
 /// Maximum nesting, which limits the recursion. No configuration is that deep.
 const DEPTH_MAX: usize = 32;
-/// Maximum number of settings, which limits the expansion of aliases.
+/// Maximum number of settings.
 const SETTINGS_MAX: usize = 10_000;
+/// Maximum number of values that aliases add, because aliases of aliases grow exponentially.
+const ALIASED_MAX: usize = 10_000;
 
 /// One setting of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +52,7 @@ pub fn parse(text: &str) -> Result<Vec<Setting>, YamlError> {
     let mut reader = Reader {
         parser: Parser::new_from_str(text),
         anchors: Vec::new(),
+        aliased: 0,
     };
     let root = loop {
         match reader.next()? {
@@ -96,9 +99,22 @@ enum Kind {
     Map(Vec<(String, Node)>),
 }
 
+impl Node {
+    /// Returns the number of values in this node, itself included.
+    fn size(&self) -> usize {
+        1 + match &self.kind {
+            Kind::Scalar(_) => 0,
+            Kind::List(items) => items.iter().map(Self::size).sum(),
+            Kind::Map(members) => members.iter().map(|(_, node)| node.size()).sum(),
+        }
+    }
+}
+
 struct Reader<'t> {
     parser: Parser<'t, StrInput<'t>>,
     anchors: Vec<(usize, Node)>,
+    /// Number of values that aliases have added.
+    aliased: usize,
 }
 
 impl<'t> Reader<'t> {
@@ -152,11 +168,13 @@ impl<'t> Reader<'t> {
 
     fn map(&mut self, depth: usize) -> Result<Kind, YamlError> {
         let mut members = Vec::new();
+        let mut merged = Vec::new();
         loop {
             let (event, line) = self.next()?;
             if matches!(event, Event::MappingEnd | Event::StreamEnd) {
-                return Ok(Kind::Map(members));
+                break;
             }
+            let is_merge = is_merge_key(&event);
             let Kind::Scalar(key) = self.node(event, line, depth + 1)?.kind else {
                 return Err(YamlError {
                     line,
@@ -165,11 +183,22 @@ impl<'t> Reader<'t> {
             };
             let (event, line) = self.next()?;
             let value = self.node(event, line, depth + 1)?;
-            members.push((key.unwrap_or_default(), value));
+            if is_merge {
+                merged.extend(merged_members(value)?);
+            } else {
+                members.push((key.unwrap_or_default(), value));
+            }
         }
+        for (key, value) in merged {
+            let name = normalize(&key);
+            if members.iter().all(|(known, _)| normalize(known) != name) {
+                members.push((key, value));
+            }
+        }
+        Ok(Kind::Map(members))
     }
 
-    fn alias(&self, anchor: usize, line: usize) -> Result<Node, YamlError> {
+    fn alias(&mut self, anchor: usize, line: usize) -> Result<Node, YamlError> {
         let found = self.anchors.iter().find(|(id, _)| *id == anchor);
         let Some((_, node)) = found else {
             return Err(YamlError {
@@ -177,14 +206,37 @@ impl<'t> Reader<'t> {
                 message: "an alias refers to itself".to_owned(),
             });
         };
-        // A list or map could contain aliases and expand without limit.
-        match &node.kind {
-            Kind::Scalar(_) => Ok(node.clone()),
-            Kind::List(_) | Kind::Map(_) => Err(YamlError {
+        self.aliased += node.size();
+        if self.aliased > ALIASED_MAX {
+            return Err(YamlError {
                 line,
-                message: "an alias must refer to a single value".to_owned(),
-            }),
+                message: format!("aliases add more than {ALIASED_MAX} values"),
+            });
         }
+        Ok(node.clone())
+    }
+}
+
+/// Returns whether the key is `<<`, which inserts the members of other maps.
+fn is_merge_key(event: &Event<'_>) -> bool {
+    matches!(event, Event::Scalar(text, ScalarStyle::Plain, _, _) if text == "<<")
+}
+
+/// Returns the members of the map, or of the list of maps, that a merge key inserts.
+fn merged_members(value: Node) -> Result<Vec<(String, Node)>, YamlError> {
+    match value.kind {
+        Kind::Map(members) => Ok(members),
+        Kind::List(items) => {
+            let mut members = Vec::new();
+            for item in items {
+                members.extend(merged_members(item)?);
+            }
+            Ok(members)
+        }
+        Kind::Scalar(_) => Err(YamlError {
+            line: value.line,
+            message: "the value of << must be a map, or a list of maps".to_owned(),
+        }),
     }
 }
 
@@ -311,13 +363,60 @@ mod tests {
     }
 
     #[test]
-    fn only_aliases_of_single_values_are_accepted() {
+    fn aliases_stand_for_values_lists_and_maps() {
         assert_eq!(
-            texts("a: &x v\nb: *x\n"),
-            [("a".to_owned(), text("v")), ("b".to_owned(), text("v"))]
+            texts("a: &x v\nb: *x\nc: &y [1, *x]\nd: *y\ne: &z {f: *x}\ng: *z\n"),
+            [
+                ("a".to_owned(), text("v")),
+                ("b".to_owned(), text("v")),
+                (
+                    "c".to_owned(),
+                    Value::List(vec!["1".to_owned(), "v".to_owned()])
+                ),
+                (
+                    "d".to_owned(),
+                    Value::List(vec!["1".to_owned(), "v".to_owned()])
+                ),
+                ("e.f".to_owned(), text("v")),
+                ("g.f".to_owned(), text("v")),
+            ]
         );
-        assert!(parse("a: &x [1, 1]\nb: [*x, *x]\n").is_err());
+        assert!(parse("a: &x [*x]\n").is_err());
+    }
+
+    #[test]
+    fn a_merge_key_inserts_the_members_that_the_map_does_not_have() {
+        let bases = "x: &x {a: 1, b: 2}\ny: &y {b: 3, c: 4}\n";
+        for (map, expected) in [
+            ("<<: *x", "z.a=1 z.b=2"),
+            ("<<: *x\n  b: 5", "z.b=5 z.a=1"),
+            ("B: 5\n  <<: *x", "z.B=5 z.a=1"),
+            ("<<: [*x, *y]", "z.a=1 z.b=2 z.c=4"),
+            ("\"<<\": v", "z.<<=v"),
+        ] {
+            let settings = texts(&format!("{bases}z:\n  {map}\n"));
+            let found: Vec<_> = settings
+                .into_iter()
+                .filter(|(path, _)| path.starts_with('z'))
+                .map(|(path, value)| match value {
+                    Value::Text(text) => format!("{path}={text}"),
+                    Value::Null | Value::List(_) | Value::Nested => path,
+                })
+                .collect();
+            assert_eq!(found.join(" "), expected, "{map}");
+        }
+        assert_eq!(parse("a:\n  <<: 1\n").unwrap_err().line, 2);
+    }
+
+    #[test]
+    fn nesting_and_aliases_are_limited() {
         let deep = "[".repeat(100_000);
         assert!(parse(&format!("a: {deep}")).is_err());
+        let mut bomb = "a0: &a0 {}\n".to_owned();
+        for level in 1..64 {
+            let below = format!("*a{}", level - 1);
+            bomb.push_str(&format!("a{level}: &a{level} [{below}, {below}]\n"));
+        }
+        assert!(parse(&bomb).unwrap_err().message.contains("10000 values"));
     }
 }
