@@ -318,6 +318,9 @@ fn resolve_login(
 ) -> Result<Option<(String, Password)>, ConfigError> {
     let user = given.user.as_ref().or(file.user.as_ref());
     let user = user.filter(|user| !user.is_empty()).cloned();
+    if user.as_ref().is_some_and(|user| user.contains(':')) {
+        return Err(ConfigError::PasswordInUser);
+    }
     let from_environment = given.password.as_ref().filter(|it| !it.is_empty());
     let password = match (&given.password_file, from_environment, &file.password_file) {
         (Some(path), _, _) | (None, None, Some(path)) => Some(read_password(path)?),

@@ -92,6 +92,12 @@ pub enum ConfigError {
         /// The missing option.
         missing: &'static str,
     },
+    /// A user in the form of etcdctl, with the password. It is not printed.
+    #[error(
+        "the etcd user (--user, etcd.auth.userName) contains a colon: give only the name there, and the password with \
+         --password-file, META_MIGRATION_PASSWORD or etcd.auth.password"
+    )]
+    PasswordInUser,
     /// A user without a password.
     #[error(
         "the etcd user {0:?} (--user, etcd.auth.userName) is given without a password (--password-file, \

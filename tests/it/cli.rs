@@ -239,6 +239,16 @@ fn a_password_is_never_printed() {
         ])
         .expect(2)
         .hides(secret);
+
+    // The form of etcdctl, without and with another password.
+    for password in ["", "another"] {
+        Tool::new()
+            .env("META_MIGRATION_PASSWORD", password)
+            .run(&["status", "--user", "root:correct-horse-battery"])
+            .expect(2)
+            .says("contains a colon")
+            .hides(secret);
+    }
 }
 
 #[test]
