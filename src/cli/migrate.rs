@@ -16,11 +16,13 @@ use super::report::{self, ReportOptions};
 use super::target::Target;
 use super::{Outcome, output, plan};
 use crate::config::number;
-use meta_migrate::{BackupTarget, EngineError, EngineErrorKind, Limits, MigrateOptions, Waits};
+use meta_migrate::{
+    BackupSource, BackupTarget, EngineError, EngineErrorKind, Limits, MigrateOptions, Waits,
+};
 use meta_report::{BackupRef, MigrateOutcome, MigrateReport};
 use meta_store::etcd::EtcdStore;
 use milvus_meta::finding::Finding;
-use milvus_meta::transform::{Options, Task};
+use milvus_meta::transform::{Options, PlanReport, Task};
 
 /// Migrate the metadata: plan, back up, stage, commit, clean up, verify
 ///
@@ -71,10 +73,17 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let mut context = CommandContext::begin(&args.common)?;
     context.next_steps.set_planning(planning(args));
     let Target::Migrate(target) = Target::of(&context, &args.transform)? else {
+        let source = args.from.as_ref();
+        let source = source.map(|from| context.open(from, args.reading));
+        let done = nothing_to_do(
+            &context,
+            source.transpose()?.as_ref(),
+            args.empty.allow_empty,
+        )?;
         if let Some(report) = args.report.target()? {
-            report.done(&context, &nothing_to_do(), None);
+            report.done(&context, &done, None);
         }
-        return finish(&context, &nothing_to_do());
+        return finish(&context, &done);
     };
     if let (Some(from), Some(to)) = (&args.from, &args.to) {
         let source = context.open(from, args.reading)?;
@@ -121,12 +130,7 @@ pub(in crate::cli) fn require_confirmation(
         return Ok(());
     };
     let plan = plan::of_etcd(context, target, may_be_empty)?.plan;
-    if plan.findings.iter().any(Finding::is_error) {
-        let errors = EngineErrorKind::Findings(Box::new(plan));
-        return Err(context
-            .next_steps
-            .failure(EngineError::before_writing(errors)));
-    }
+    fail_on_errors(context, plan)?;
     Err(failure)
 }
 
@@ -247,9 +251,28 @@ async fn compact(store: &EtcdStore, options: &MigrateOptions) {
     }
 }
 
-/// Returns the report for a target that reads the 2.1 layout.
-pub(in crate::cli) fn nothing_to_do() -> MigrateReport {
-    MigrateReport::unchanged(MigrateOutcome::NothingToDo)
+/// Returns the report for a target that reads the 2.1 layout. Fails if the metadata is in the 2.2 layout; etcd need not
+/// be reachable.
+pub(in crate::cli) fn nothing_to_do(
+    context: &CommandContext,
+    source: Option<&BackupSource>,
+    may_be_empty: bool,
+) -> Result<MigrateReport, Failure> {
+    match plan::idle(context, source, may_be_empty) {
+        Ok(plan) => fail_on_errors(context, plan)?,
+        Err(failure) => tracing::warn!("the layout was not checked: {}", failure.message),
+    }
+    Ok(MigrateReport::unchanged(MigrateOutcome::NothingToDo))
+}
+
+fn fail_on_errors(context: &CommandContext, plan: PlanReport) -> Result<(), Failure> {
+    if !plan.findings.iter().any(Finding::is_error) {
+        return Ok(());
+    }
+    let errors = EngineErrorKind::Findings(Box::new(plan));
+    Err(context
+        .next_steps
+        .failure(EngineError::before_writing(errors)))
 }
 
 /// Prints the result and the next commands.

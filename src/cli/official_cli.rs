@@ -99,7 +99,8 @@ fn backup(context: &CommandContext, args: &Args) -> Outcome {
 fn migrate(context: &mut CommandContext, args: &Args) -> Outcome {
     let config = &context.config;
     let Target::Migrate(target) = Target::of(context, &args.transform)? else {
-        return migrate::finish(context, &migrate::nothing_to_do());
+        let done = migrate::nothing_to_do(context, None, may_be_empty(context, args))?;
+        return migrate::finish(context, &done);
     };
     let path = config.backup_file.as_deref();
     let has_backup = path.is_some() || config.drop_in.run_with_backup != Some(false);

@@ -63,7 +63,9 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
             }
             None => of_etcd(&context, &options, args.empty.allow_empty)?,
         },
-        Target::NothingToDo => Planned::new(idle(layout(&context, args, source.as_ref())?)),
+        Target::NothingToDo => {
+            Planned::new(idle(&context, source.as_ref(), args.empty.allow_empty)?)
+        }
     };
     if args.ignore_sessions {
         planned.ignore_sessions();
@@ -154,15 +156,13 @@ pub(in crate::cli) fn of_etcd(
 
 fn layout(
     context: &CommandContext,
-    args: &Args,
     source: Option<&BackupSource>,
+    may_be_empty: bool,
 ) -> Result<Layout, Failure> {
     match source {
         Some(source) => context.offline(|environment| Ok(source.layout(environment)?.0)),
         None => context.read(async |store, environment| {
-            context
-                .require_metadata(store, args.empty.allow_empty)
-                .await?;
+            context.require_metadata(store, may_be_empty).await?;
             let limits = limits();
             let found = meta_migrate::status(store, &context.config.root, &limits, environment);
             Ok(found.await?.layout)
@@ -170,8 +170,13 @@ fn layout(
     }
 }
 
-/// The plan for a target that reads the 2.1 layout.
-fn idle(layout: Layout) -> PlanReport {
+/// The plan for a target that reads the 2.1 layout, with an error if the metadata is in the 2.2 layout.
+pub(in crate::cli) fn idle(
+    context: &CommandContext,
+    source: Option<&BackupSource>,
+    may_be_empty: bool,
+) -> Result<PlanReport, Failure> {
+    let layout = layout(context, source, may_be_empty)?;
     let finding = match layout {
         Layout::V2_1 | Layout::Staged | Layout::Empty => Finding::notice(
             "nothing-to-do",
@@ -185,9 +190,9 @@ fn idle(layout: Layout) -> PlanReport {
              or run meta-migration rollback",
         ),
     };
-    PlanReport {
+    Ok(PlanReport {
         layout,
         findings: vec![finding],
         ..PlanReport::default()
-    }
+    })
 }

@@ -11,7 +11,7 @@ use super::output::exit::Exit;
 use super::output::failure::Failure;
 use super::plan;
 use super::report::ReportOptions;
-use super::{Outcome, output};
+use super::{Outcome, output, target};
 use meta_migrate::{MigrateOptions, RunKind};
 use milvus_meta::transform::{FormChoice, OnBrokenRecord, Options, SegmentForm, Task};
 
@@ -86,12 +86,7 @@ fn target(context: &CommandContext, args: &Args) -> Result<Options, Failure> {
         .target_version
         .clone()
         .ok_or_else(|| context.next_steps.missing_target())?;
-    if !target.has_2_2_layout() {
-        return Err(Failure::usage(format!(
-            "{target} reads the 2.1 layout, and repair works on the 2.2 layout: --target-version is the release of 2.2 \
-             or later that will read the metadata"
-        )));
-    }
+    target::require_2_2_layout(Some(&target), "repair works on")?;
     let form = FormChoice::Auto
         .resolve(&target)
         .map_err(|error| Failure::from_error(Exit::Usage, &error).unchanged())?;

@@ -82,6 +82,20 @@ pub(in crate::cli) fn check_versions(config: &Config) -> Result<(), ConfigError>
     Ok(version_check::check(source.as_ref(), target.as_ref())?)
 }
 
+/// Fails if the target reads the 2.1 layout, for a command that works on the 2.2 layout.
+pub(in crate::cli) fn require_2_2_layout(
+    target: Option<&Release>,
+    command: &str,
+) -> Result<(), Failure> {
+    match target.filter(|target| !target.has_2_2_layout()) {
+        None => Ok(()),
+        Some(target) => Err(Failure::usage(format!(
+            "{target} reads the 2.1 layout, and {command} the 2.2 layout: --target-version is the release of 2.2 \
+             or later that will read the metadata"
+        ))),
+    }
+}
+
 fn form(config: &Config, given: &TransformOptions) -> FormChoice {
     given
         .collection_form

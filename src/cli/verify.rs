@@ -32,6 +32,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let backup = args.common.etcd.named_backup();
     let options = target::past_options(&context, &args.transform)?;
     let release = context.config.target_version.clone();
+    target::require_2_2_layout(release.as_ref(), "verify checks")?;
     let found = match &args.from {
         Some(path) => {
             let source = context.open(path, args.reading)?;

@@ -27,10 +27,12 @@ async fn without_metadata_no_milvus_is_mentioned() {
 }
 
 #[tokio::test]
-async fn a_plan_for_a_2_1_target_has_nothing_to_do() {
+async fn a_2_1_target_needs_no_migration_but_does_not_read_2_2() {
     let it = Instance::small().await;
     let tool = it.tool();
     let plan = ["plan", "--target-version", "2.1.4"];
+    let migrate = ["migrate", "--target-version", "2.1.4", "--no-backup"];
+    tool.run(&migrate).expect(0).shows("Nothing to do");
     let ended = tool.run(&plan);
     ended
         .expect(0)
@@ -43,6 +45,20 @@ async fn a_plan_for_a_2_1_target_has_nothing_to_do() {
         .shows("newer-layout")
         .shows("meta-migration rollback")
         .shows("Not ready: the target version cannot read this layout");
+    tool.run(&migrate)
+        .expect(4)
+        .says("newer-layout")
+        .says("nothing was changed in etcd");
+    tool.run(&["verify", "--target-version", "2.1.4"])
+        .expect(2)
+        .says("2.1.4 reads the 2.1 layout, and verify checks the 2.2 layout");
+    let yaml = format!(
+        "cmd.type: run\nconfig: {{sourceVersion: 2.1.0, targetVersion: 2.1.4}}\netcd.endpoints: {}\netcd.rootPath: {}\n",
+        it.endpoint(),
+        it.root.root_path()
+    );
+    let file = tool.file("m.yaml", &yaml);
+    tool.run(&["-config", file.to_str().unwrap()]).expect(4);
 }
 
 #[tokio::test]

@@ -147,6 +147,26 @@ fn the_target_must_read_the_form() {
             "{form} for {target}"
         );
     }
+    for (form, target, lost) in [
+        (Split, "2.2.8", None),
+        (
+            Split,
+            "2.2.9",
+            Some("altered aliases of such collections are lost. "),
+        ),
+        (
+            Split,
+            "2.4.24",
+            Some("renames and property changes are undone"),
+        ),
+        (Database, "2.4.24", None),
+    ] {
+        let found = within(&migrated(form), &recorded(form, target));
+        let wanted: Vec<_> = lost.iter().map(|_| "split-form").collect();
+        assert_eq!(codes(&found, Severity::Warning), wanted, "{form} {target}");
+        let message = found.first().map_or("", |one| one.message.as_str());
+        assert!(message.contains(lost.unwrap_or_default()), "{message}");
+    }
     let accepted = Context {
         accepts_embedded: true,
         ..recorded(Embedded, "2.4.24")

@@ -122,6 +122,13 @@ impl LiveCollections {
         &self.in_database
     }
 
+    /// Collections in the split form, outside a database.
+    pub(super) fn split(&self) -> BTreeSet<CollectionId> {
+        let all = self.members.keys().copied();
+        all.filter(|id| !self.in_database.contains(id) && !self.embedded.contains(id))
+            .collect()
+    }
+
     pub(super) fn indexes(&self) -> impl Iterator<Item = (CollectionId, IndexId)> + '_ {
         let of = |(collection, indexes): (&CollectionId, &Vec<IndexId>)| {
             let collection = *collection;

@@ -6,6 +6,7 @@ use super::Context;
 use super::collection::LiveCollections;
 use crate::model::CollectionId;
 use crate::plural::{agree, counted};
+use crate::release::Release;
 use crate::transform::CollectionForm;
 use crate::transform::Findings;
 
@@ -31,6 +32,35 @@ pub(super) fn check(live: &LiveCollections, context: &Context, report: &mut Find
         );
         report.error("database-form", b"", message);
     }
+    let split = staying(&live.split());
+    if let Some(target) = context.target.as_ref()
+        && target.has_databases()
+        && !split.is_empty()
+    {
+        report.warning("split-form", b"", split_message(live, &split, target));
+    }
+}
+
+/// What the target does to collections outside a database.
+fn split_message(
+    live: &LiveCollections,
+    split: &BTreeSet<CollectionId>,
+    target: &Release,
+) -> String {
+    let lost = match target.empties_embedded_collections() {
+        true => {
+            "altered aliases of such collections are lost, their renames and property changes are \
+                 undone, and dropped ones return"
+        }
+        false => "altered aliases of such collections are lost",
+    };
+    format!(
+        "{} {} to no database, as Milvus 2.2.0 to 2.2.8 writes them: {}. At restarts of {target} {lost}. \
+         If a migration wrote them, roll back and migrate again with --target-version {target}",
+        counted(split.len(), "collection"),
+        agree(split.len(), "belongs", "belong"),
+        live.names(split)
+    )
 }
 
 fn check_embedded(
