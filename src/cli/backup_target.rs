@@ -8,7 +8,7 @@ use super::context::CommandContext;
 use super::output::failure::Failure;
 use meta_backup::{Ephemeral, STDOUT, WriteOptions, lost_with_container};
 use meta_migrate::BackupTarget;
-use meta_report::shell::quoted;
+use meta_report::shell::option_text;
 
 /// Options for the place of a backup.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
@@ -94,7 +94,10 @@ fn reject_folder(path: Option<&Path>) -> Result<(), Failure> {
     Err(Failure::usage(format!(
         "cannot write a backup to {name}: it is a directory"
     ))
-    .hint(format!("--backup-file {}   # a file in it", quoted(&file))))
+    .hint(format!(
+        "{}   # a file in it",
+        option_text("--backup-file", &file).trim_start()
+    )))
 }
 
 /// Warns about a backup that is lost with the container or pod.

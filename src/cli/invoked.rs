@@ -5,6 +5,8 @@ use std::sync::OnceLock;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 
+use meta_report::shell;
+
 use super::unused;
 use meta_report::shell::quoted;
 
@@ -51,7 +53,7 @@ pub(in crate::cli) fn keep(program: &Command, matches: &ArgMatches) {
         let values = given.get_raw(argument.get_id().as_str())?;
         let values: Vec<_> = values.map(|value| value.to_string_lossy()).collect();
         if argument.get_action().takes_values() {
-            return Some(vec![option, values.join(",")]);
+            return Some(shell::option(&option, &values.join(",")));
         }
         let is_on = given.get_flag(argument.get_id().as_str());
         is_on.then(|| vec![option])

@@ -21,7 +21,7 @@ use meta_kube::options::{Access, RepeatedOptions, UpgradeOptions, toleration_tex
 use meta_kube::progress::Answer;
 use meta_kube::progress::ProgressObserver;
 use meta_migrate::Signal;
-use meta_report::shell::quoted;
+use meta_report::shell::option_text;
 use milvus_meta::finding::Finding;
 
 const DEFAULT_TIMEOUT: &str = "15m";
@@ -134,7 +134,7 @@ fn repeated_aim(given: &UpgradeOptions) -> String {
 fn words<'o>(options: impl IntoIterator<Item = (&'o str, Option<String>)>) -> String {
     let given = options.into_iter();
     given
-        .filter_map(|(option, value)| Some(format!(" {option} {}", quoted(&value?))))
+        .filter_map(|(option, value)| Some(option_text(option, &value?)))
         .collect()
 }
 

@@ -12,7 +12,7 @@ use super::{invoked, signals, unused};
 use crate::config::{Config, ConfigError};
 use meta_backup::{BackupError, FormatError};
 use meta_migrate::{EngineError, EngineErrorKind, ErrorClass, Hint, NextCommand, RunKind};
-use meta_report::shell::quoted;
+use meta_report::shell::{option, option_text, quoted};
 use meta_store::{ConnectProblem, StoreErrorKind};
 use milvus_meta::release::Release;
 
@@ -80,9 +80,9 @@ impl NextSteps {
     /// Returns the command line of this run on an instance with another root path, and sub-path if that is not `meta`.
     pub(in crate::cli) fn again_at(&self, root_path: &str, sub_path: &str) -> String {
         let mut call = without(&without(&self.call, "--root-path"), "--meta-sub-path");
-        call.extend(["--root-path".to_owned(), root_path.to_owned()]);
+        call.extend(option("--root-path", root_path));
         if sub_path != "meta" {
-            call.extend(["--meta-sub-path".to_owned(), sub_path.to_owned()]);
+            call.extend(option("--meta-sub-path", sub_path));
         }
         self.with_call(&call)
     }
@@ -160,8 +160,7 @@ impl NextSteps {
     fn with_backup(&self, name: &str, backup: Option<&str>) -> String {
         let mut command = self.command(name);
         if let Some(path) = backup.or(self.backup.as_deref()) {
-            command.push_str(" --backup-file ");
-            command.push_str(&quoted(path));
+            command.push_str(&option_text("--backup-file", path));
         }
         command
     }
@@ -331,8 +330,10 @@ impl NextSteps {
 }
 
 fn joined(options: &[[String; 2]]) -> String {
-    let words = options.iter().flatten();
-    words.map(|word| format!(" {}", quoted(word))).collect()
+    let options = options.iter();
+    options
+        .map(|[name, value]| option_text(name, value))
+        .collect()
 }
 
 /// Returns the arguments without an option and its value.
@@ -371,13 +372,15 @@ fn call(words: Vec<String>, options: &[[String; 2]]) -> Vec<String> {
         _ => !has(&call, "--from"),
     };
     if reads_etcd {
-        let is_missing = |option: &str| {
+        let is_missing = |name: &str| {
             // With `--to-root`, the other option selects an instance in the file.
-            let is_in_file = option == "--root-path" && has(&call, "--to-root");
-            !has(&call, option) && !is_in_file
+            let is_in_file = name == "--root-path" && has(&call, "--to-root");
+            !has(&call, name) && !is_in_file
         };
-        let missing = options.iter().filter(|[option, _]| is_missing(option));
-        let missing: Vec<String> = missing.flatten().cloned().collect();
+        let missing = options.iter().filter(|[name, _]| is_missing(name));
+        let missing: Vec<String> = missing
+            .flat_map(|[name, value]| option(name, value))
+            .collect();
         call.extend(missing);
     }
     call

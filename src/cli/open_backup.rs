@@ -8,7 +8,7 @@ use super::output::exit::Exit;
 use super::output::failure::Failure;
 use meta_backup::{Backup, BackupError, Tolerance};
 use meta_migrate::BackupSource;
-use milvus_meta::keys::MetaRoot;
+use milvus_meta::keys::{MetaRoot, root_options};
 
 impl CommandContext {
     /// Opens a backup for work without etcd, at the meta root in the file. The given root path decides if the file has
@@ -78,7 +78,7 @@ impl CommandContext {
     fn unusable_file(&self, error: &BackupError) -> Failure {
         let mut failure = Failure::from_error(Exit::Failed, error);
         for root in error.instances() {
-            let (path, sub_path) = root.rsplit_once('/').unwrap_or(("", root));
+            let (path, sub_path) = root_options(root);
             failure.hints.push(self.next_steps.again_at(path, sub_path));
         }
         if !failure.hints.is_empty() {

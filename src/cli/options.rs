@@ -13,7 +13,7 @@ use crate::config::{self, Config, ConfigError, Password};
 pub(in crate::cli) use crate::config::{ETCD_HEADING, EtcdOptions};
 use meta_backup::Tolerance;
 use meta_migrate::Waits;
-use milvus_meta::keys::Family;
+use milvus_meta::keys::{Family, path_option};
 use milvus_meta::transform::{FormChoice, OnBrokenRecord, SegmentForm};
 
 /// How long a command waits for the lock: the lock of a killed run expires after 20 s.
@@ -98,7 +98,8 @@ impl EtcdOptions {
             .endpoints
             .as_ref()
             .unwrap_or(&config.connection.endpoints);
-        let root_path = self.root_path.as_deref().unwrap_or(config.root.root_path());
+        let configured = path_option(config.root.root_path());
+        let root_path = self.root_path.as_deref().unwrap_or(configured);
         let meta_sub_path = Some(&config.sub_paths.0).filter(|sub_path| *sub_path != "meta");
         // The other command reads the YAML file again, but may run without etcdctl's variables.
         let from_etcdctl = self.config.is_none().then_some(&config.connection);

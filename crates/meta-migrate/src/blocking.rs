@@ -3,6 +3,7 @@
 
 use crate::journal::Phase;
 use meta_report::SessionReport;
+use meta_report::shell::quoted;
 use meta_store::{Compare, Op, Store, StoreErrorKind, Txn};
 use milvus_meta::entry::printable;
 use milvus_meta::finding::Finding;
@@ -143,11 +144,10 @@ async fn write_permission<S: Store>(etcd: Etcd<'_, S>) -> Result<Option<Finding>
     let Some(why) = denied(etcd, ranges.map(Op::Delete).into()).await? else {
         return Ok(None);
     };
+    let prefix = quoted(&root.prefix());
     let message = format!(
-        "the etcd user may not write below {}/ ({why}); grant it: etcdctl role grant-permission ROLE \
-         --prefix=true readwrite {}/",
-        root.root_path(),
-        root.root_path()
+        "the etcd user may not write below {prefix} ({why}); grant it: etcdctl role grant-permission ROLE \
+         --prefix=true readwrite {prefix}"
     );
     let key = root.join(b"");
     Ok(Some(Finding::error("no-write-permission", &key, message)))

@@ -257,6 +257,17 @@ pub enum EngineErrorKind {
         /// How many.
         keys: u64,
     },
+    /// The given backup is not the one that the migration saved.
+    #[error(
+        "the backup {path} does not hold what was saved in {recorded}: a rollback to it loses what changed \
+         between the two"
+    )]
+    NotSaved {
+        /// The given backup.
+        path: String,
+        /// The backup in the journal.
+        recorded: String,
+    },
     /// The metadata changed after the migration had finished.
     #[error("the metadata changed after the migration was finished: {what}")]
     WouldLose {
@@ -398,6 +409,7 @@ impl EngineError {
             | EngineErrorKind::StagedFromOther { .. }
             | EngineErrorKind::NotStaged { .. }
             | EngineErrorKind::ChangedWhileRestoring { .. }
+            | EngineErrorKind::NotSaved { .. }
             | EngineErrorKind::WouldLose { .. }
             | EngineErrorKind::OtherEtcd { .. }
             | EngineErrorKind::Backup(BackupError::Ephemeral { .. }) => ErrorClass::Refused,

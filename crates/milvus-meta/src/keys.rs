@@ -25,7 +25,7 @@ pub(crate) use key::watched_collection;
 pub use key::{Key, Object, channel_collection};
 pub use log_path::{LogKind, LogPath};
 pub use range::{KeyRange, successor};
-pub use root::{MetaRoot, RootError, clean_join, path_part};
+pub use root::{MetaRoot, RootError, clean_join, path_option, path_part, root_options};
 pub use time::Time;
 pub use timestamp::{
     SNAPSHOT_PREFIX, TOMBSTONE, Timestamp, is_tombstone, push_timestamp, split_timestamp,

@@ -97,6 +97,7 @@ async fn a_wrong_root_path_lists_the_existing_roots() {
         format!("{top}2/meta"),
         format!("{top}-a/b/c/meta"),
         format!("/{top}-slash/meta"),
+        format!("-{top}/meta"),
         "meta".to_owned(),
     ] {
         it.put_absolute(&format!("{root}/channelwatch/1/c"), b"")
@@ -125,9 +126,17 @@ async fn a_wrong_root_path_lists_the_existing_roots() {
             .says(&format!("{top}2/meta (--root-path {top}2)"))
             .says(&format!("{top}-a/b/c/meta (--root-path {top}-a/b/c)"))
             .says(&format!("/{top}-slash/meta (--root-path /{top}-slash)"))
-            .says("meta (empty etcd.rootPath)")
+            .says("meta (--root-path .)")
+            .says(&format!("-{top}/meta (--root-path=-{top})"))
             .says(&format!("(--root-path {top}-new --meta-sub-path metadata)"))
             .says("--allow-empty");
+    }
+    for (option, root) in [
+        ("--root-path=.".to_owned(), "meta".to_owned()),
+        (format!("--root-path=-{top}"), format!("-{top}/meta")),
+    ] {
+        let shown = tool.run(&["status", &option]);
+        shown.shows(&format!("Instance: {root} on"));
     }
     tool.run(&["status", "--allow-empty"]).expect(0);
     tool.run(&[

@@ -22,7 +22,7 @@ fn an_empty_path_is_rejected() {
             "--endpoints",
             UNUSED_ENDPOINT,
         ];
-        for empty in ["", " ", "/", "./"] {
+        for empty in ["", " ", "/", "./", "/./", " ."] {
             Tool::new()
                 .run(&[&restore[..], &[option, empty]].concat())
                 .expect(2)

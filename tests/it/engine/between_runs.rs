@@ -6,7 +6,8 @@ use meta_backup::WriteOptions;
 use meta_migrate::journal::Phase;
 use meta_migrate::{
     BackupOptions, BackupTarget, EngineErrorKind, Environment, ErrorClass, MigrateOptions,
-    Observer, RestoreCommand, RestoreOptions, Waits, WriteState, backup, migrate, restore,
+    NextCommand, Observer, RestoreCommand, RestoreOptions, RunKind, Waits, WriteState, backup,
+    migrate, restore,
 };
 use meta_report::{MigrateOutcome, RestoreOutcome, RestoreReport};
 use milvus_meta::keys::KeyRange;
@@ -156,6 +157,61 @@ async fn a_swapped_backup_file_is_rejected() {
         instance.roll_back().await.unwrap();
         assert!(instance.get("root-coord/credential/users/more").is_some());
     }
+}
+
+#[tokio::test]
+async fn a_rollback_to_another_backup_than_the_saved_one_needs_acceptance() {
+    for form in FORMS {
+        let instance = Instance::small(form);
+        let without_user = save(&instance, "without-user.mmb").await;
+        let before = instance.image();
+        instance.put("root-coord/credential/users/more", b"{}");
+        let with_user = save(&instance, "with-user.mmb").await;
+        instance.migrate().await.unwrap();
+        let migrated = instance.image();
+        let rollback = restore_options_from(&instance, RestoreCommand::Rollback, &without_user);
+        let refused = instance.restore_with(&rollback).await.unwrap_err();
+        assert!(
+            matches!(&*refused.failure, EngineErrorKind::NotSaved { path, .. } if path.ends_with("without-user.mmb")),
+            "{form}: {refused:?}"
+        );
+        assert_eq!(refused.kind(), ErrorClass::Refused);
+        let hints: Vec<_> = refused.hints(RunKind::Restore);
+        assert!(
+            matches!(&hints[1].command, Some(NextCommand::Rollback { backup: Some(path), .. }) if *path == instance.backup().display().to_string()),
+            "{hints:?}"
+        );
+        assert_eq!(instance.image(), migrated);
+        // The same content in another file is the same backup.
+        let same = restore_options_from(&instance, RestoreCommand::Rollback, &with_user);
+        let next = RestoreOptions {
+            dry_run: true,
+            ..same
+        };
+        instance.restore_with(&next).await.unwrap();
+        let accepted = RestoreOptions {
+            accept_loss: true,
+            ..rollback
+        };
+        instance.restore_with(&accepted).await.unwrap();
+        assert_eq!(instance.image(), before);
+    }
+}
+
+#[tokio::test]
+async fn a_rollback_whose_backup_is_missing_names_no_command_that_fails_again() {
+    let instance = Instance::small(CollectionForm::Split);
+    instance.kill_after(Phase::Committed, 1);
+    instance.migrate().await.unwrap_err();
+    let next = instance.next();
+    next.end_lock();
+    std::fs::remove_file(next.backup()).unwrap();
+    let failed = next.roll_back().await.unwrap_err();
+    assert!(
+        matches!(&*failed.failure, EngineErrorKind::Backup(_)),
+        "{failed:?}"
+    );
+    assert_eq!(failed.hints(RunKind::Restore), []);
 }
 
 #[tokio::test]

@@ -6,10 +6,10 @@
 
 use crate::error::{CommitSize, EngineError, EngineErrorKind, Instances, WriteState};
 use crate::journal::Phase;
-use meta_report::shell::quoted;
+use meta_report::shell::{option_text, quoted};
 use meta_store::StoreErrorKind;
 use milvus_meta::finding::Finding;
-use milvus_meta::keys::MetaRoot;
+use milvus_meta::keys::{MetaRoot, root_options};
 use milvus_meta::transform::PlanReport;
 
 /// The remedy of the alarm NOSPACE.
@@ -134,7 +134,12 @@ impl EngineError {
         }
         // The same command would be rejected again.
         if self.failure.is_loss() {
-            return vec![self.accepting_loss(kind)];
+            let saved = matches!(*self.failure, E::NotSaved { .. });
+            let saved = saved.then(|| Hint::run(self.rollback(false), "restores what was saved"));
+            return saved
+                .into_iter()
+                .chain([self.accepting_loss(kind)])
+                .collect();
         }
         if self.is_taken_over() {
             return vec![Hint::run(
@@ -181,6 +186,12 @@ impl EngineError {
         if written == WriteState::Committed
             || matches!(phase, Some(Phase::Committed | Phase::Tidying))
         {
+            if is_restore {
+                // Without the backup the same command fails again.
+                let is_unread = matches!(*self.failure, EngineErrorKind::Backup(_));
+                let again = (!is_unread).then(|| Hint::run(C::Again, "rolls back"));
+                return again.into_iter().collect();
+            }
             let warning = (kind == RunKind::Repair).then(|| Hint::text(REPAIR_UNFINISHED));
             let back = match self.backup {
                 Some(_) => Hint::run(self.rollback(false), "rolls back"),
@@ -245,6 +256,7 @@ impl EngineErrorKind {
             self,
             Self::UnknownLoss { .. }
                 | Self::ChangedWhileRestoring { .. }
+                | Self::NotSaved { .. }
                 | Self::WouldLose { .. }
                 | Self::OtherEtcd { .. }
         )
@@ -340,6 +352,7 @@ impl EngineErrorKind {
             | Self::NotStaged { .. }
             | Self::StagedWouldStay { .. }
             | Self::ChangedWhileRestoring { .. }
+            | Self::NotSaved { .. }
             | Self::WouldLose { .. }
             | Self::OtherEtcd { .. }
             | Self::Verification(_)
@@ -405,16 +418,14 @@ fn other_instances(root: &MetaRoot, instances: Option<&Instances>) -> String {
         more => format!(" and {more} more"),
     };
     let options = instances.roots.iter().take(SHOWN).map(|found| {
-        let parts = found.rsplit_once('/').unwrap_or(("", found));
-        match parts {
-            ("", "") => "at the top level".to_owned(),
-            ("", _) => format!("{found} (empty etcd.rootPath)"),
-            (path, last) if last == sub_path => format!("{found} (--root-path {})", quoted(path)),
-            (path, last) => format!(
-                "{found} (--root-path {} --meta-sub-path {})",
-                quoted(path),
-                quoted(last)
-            ),
+        let (path, last) = root_options(found);
+        let mut options = option_text("--root-path", path);
+        if last != sub_path {
+            options.push_str(&option_text("--meta-sub-path", last));
+        }
+        match last {
+            "" => "at the top level".to_owned(),
+            _ => format!("{found} ({})", options.trim_start()),
         }
     });
     format!(

@@ -60,16 +60,20 @@ pub(super) struct Gap {
 impl Gap {
     /// Fails if a key would be deleted or overwritten; `why` is the reason why its origin is unknown.
     pub(super) fn check_lost(&self, why: &'static str) -> Result<(), EngineErrorKind> {
-        let (extra, different) = (self.keys.deleted, self.keys.different);
-        if extra + different == 0 {
+        if !self.loses() {
             return Ok(());
         }
         Err(EngineErrorKind::UnknownLoss {
             why,
-            extra,
-            different,
+            extra: self.keys.deleted,
+            different: self.keys.different,
             examples: self.keys.lost.clone(),
         })
+    }
+
+    /// Returns whether a key would be deleted or overwritten.
+    pub(super) fn loses(&self) -> bool {
+        self.keys.deleted + self.keys.different > 0
     }
 
     /// Fails if a record would be lost that was changed while the migration rewrote its family.

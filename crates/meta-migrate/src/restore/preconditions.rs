@@ -120,16 +120,10 @@ impl<S: Store> Run<'_, S> {
             ));
         }
         let reference = backup.summary().reference();
-        if let Some(recorded) = self.backup.as_ref() {
-            if self.options.backup.is_none() {
-                desired_entries::check_digest(backup, recorded)?;
-            } else if recorded.digest != reference.digest {
-                self.etcd.observer.note(&format!(
-                    "{} does not hold what the migration saved in {}: what changed between the two is \
-                     undone, too",
-                    reference.path, recorded.path
-                ));
-            }
+        if let Some(recorded) = self.backup.as_ref()
+            && self.options.backup.is_none()
+        {
+            desired_entries::check_digest(backup, recorded)?;
         }
         let is_partial = !matches!(backup.coverage(), Coverage::All);
         if is_partial
@@ -143,6 +137,16 @@ impl<S: Store> Run<'_, S> {
                 reference.path
             )));
         }
+        Ok(())
+    }
+
+    /// Rejects a backup that is not the one that the migration saved, unless the loss is accepted.
+    fn check_other(&self, path: String, recorded: String) -> Result<(), EngineErrorKind> {
+        let other = EngineErrorKind::NotSaved { path, recorded };
+        if !self.options.accept_loss {
+            return Err(other);
+        }
+        self.etcd.observer.note(&other.to_string());
         Ok(())
     }
 
@@ -181,6 +185,10 @@ impl<S: Store> Run<'_, S> {
                     migration saved, or use restore for this one",
                 backup.path
             )));
+        }
+        let is_other = !is_saved && unknown.is_none() && diff.loses();
+        if is_rollback && let Some(recorded) = recorded.filter(|_| is_other) {
+            self.check_other(backup.path.clone(), recorded.path.clone())?;
         }
         match unknown {
             Some(why) if !self.options.accept_loss => diff.check_lost(why),

@@ -44,6 +44,16 @@ impl MetaRoot {
         &self.root_path
     }
 
+    /// Returns the prefix of all keys below the root path: empty without a root path, else with a
+    /// trailing slash.
+    #[must_use]
+    pub fn prefix(&self) -> String {
+        match self.root_path.as_str() {
+            "" => String::new(),
+            path => format!("{}/", path.trim_end_matches('/')),
+        }
+    }
+
     /// Returns the meta root without a trailing slash, for example `by-dev/meta`.
     #[must_use]
     pub fn meta_root(&self) -> &str {
@@ -121,7 +131,8 @@ impl MetaRoot {
     }
 
     fn record_key(&self, kind: &str) -> Vec<u8> {
-        let below = self.meta_root.strip_prefix(self.root_path.as_str());
+        let root_path = self.root_path.trim_end_matches('/');
+        let below = self.meta_root.strip_prefix(root_path);
         let sub_path = match below {
             Some(rest) if rest.is_empty() || rest.starts_with('/') => rest.to_owned(),
             Some(_) if self.root_path.is_empty() => format!("/{}", self.meta_root),
@@ -186,16 +197,41 @@ pub fn clean_join(parts: &[&str]) -> String {
 }
 
 /// Accepts a root path or sub-path unless it is empty: that would select another location, and the
-/// usual cause is an unset shell variable.
+/// usual cause is an unset shell variable. [`NO_PATH`] and [`ONLY_SLASH`] state it explicitly.
 ///
 /// # Errors
 /// Why it is rejected.
 pub fn path_part(text: &str) -> Result<String, &'static str> {
     let is_empty = text.split('/').all(|part| matches!(part.trim(), "" | "."));
-    if is_empty {
-        Err("the path is empty; leave it out for the default")
+    if is_empty && !matches!(text, NO_PATH | ONLY_SLASH) {
+        Err("the path is empty; leave it out for the default, or write . for no path")
     } else {
         Ok(text.to_owned())
+    }
+}
+
+/// An empty path, in an option or a YAML file.
+const NO_PATH: &str = ".";
+/// The path `/`, in an option or a YAML file.
+const ONLY_SLASH: &str = "/.";
+
+/// Returns a cleaned path for an option: see [`path_part`].
+#[must_use]
+pub fn path_option(path: &str) -> &str {
+    match path {
+        "" => NO_PATH,
+        "/" => ONLY_SLASH,
+        other => other,
+    }
+}
+
+/// Splits a meta root into the options for root path and meta sub-path.
+#[must_use]
+pub fn root_options(meta_root: &str) -> (&str, &str) {
+    match meta_root.rsplit_once('/') {
+        None => (NO_PATH, meta_root),
+        Some(("", sub_path)) => (ONLY_SLASH, sub_path),
+        Some(parts) => parts,
     }
 }
 
@@ -211,11 +247,15 @@ mod tests {
             ("a//b", "./meta", "a/b/meta"),
             ("a/../b", "meta", "b/meta"),
             ("", "meta", "meta"),
+            (".", "meta", "meta"),
+            ("/.", "meta", "/meta"),
         ] {
-            assert_eq!(
-                MetaRoot::new(root, meta, "kv").unwrap().meta_root(),
-                expected
-            );
+            let joined = MetaRoot::new(root, meta, "kv").unwrap();
+            assert_eq!(joined.meta_root(), expected);
+            let (path, sub_path) = root_options(joined.meta_root());
+            assert_eq!(MetaRoot::new(path, sub_path, "kv").unwrap(), joined);
+            assert_eq!(path_option(joined.root_path()), path);
+            assert_eq!(path_part(path).unwrap(), path);
         }
         assert_eq!(
             MetaRoot::new("one", "", "../kv").unwrap().meta_root(),
@@ -245,6 +285,7 @@ mod tests {
             ("by-dev", "", "by-dev/migration/journal"),
             ("/by-dev", "meta", "/by-dev/migration/journal/meta"),
             ("", "meta", "migration/journal/meta"),
+            ("/.", "meta", "/migration/journal/meta"),
             ("by-dev", "../meta", "by-dev/migration/journal//meta"),
             ("by-dev", "../by-dev2", "by-dev/migration/journal//by-dev2"),
         ]
@@ -253,6 +294,7 @@ mod tests {
             assert_eq!(root.journal_key(), expected.as_bytes());
             let history = expected.replace("journal", "history");
             assert_eq!(root.history_key(), history.as_bytes());
+            assert!(expected.starts_with(&root.prefix()), "{:?}", root.prefix());
             expected.to_owned()
         })
         .into();
