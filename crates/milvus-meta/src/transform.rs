@@ -33,6 +33,7 @@ mod load_state;
 mod migration;
 mod missing;
 mod names;
+mod nested;
 mod objects;
 mod options;
 mod pending_ddl;

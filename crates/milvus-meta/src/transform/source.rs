@@ -9,6 +9,7 @@ use super::index::{Definitions, IndexContext};
 use super::kept::Kept;
 use super::load_state::LoadTable;
 use super::migration::Migration;
+use super::nested::NestedInstances;
 use super::objects::{self, ObjectKind, Objects};
 use super::pending_ddl::LastOperation;
 use super::repair::Repair;
@@ -42,6 +43,7 @@ pub struct Source {
     loads: LoadTable,
     checkpoints: Checkpoints,
     references: References,
+    nested: NestedInstances,
     /// The 2.2 metadata that exists next to the 2.1 metadata.
     kept: Kept,
     /// Whether the database `default` exists.
@@ -72,6 +74,7 @@ impl Source {
             loads: LoadTable::default(),
             checkpoints: Checkpoints::default(),
             references: References::default(),
+            nested: NestedInstances::default(),
             kept: Kept::default(),
             has_database: false,
             staying: BTreeSet::new(),
@@ -99,6 +102,9 @@ impl Source {
         if family.evidence() == Evidence::V2_2 {
             self.kept.push(relative, &entry.value);
             return;
+        }
+        if family == Family::Other {
+            self.nested.push(relative);
         }
         if !is_read(family) {
             return;
@@ -273,6 +279,7 @@ impl Source {
             Task::Migration => {
                 advise(&self.options, &mut self.findings);
                 self.last_operation.check(&mut self.findings);
+                self.nested.check(&mut self.findings);
                 if self.detector.layout() == Layout::V2_1 {
                     let traces = self.detector.traces();
                     incomplete::check_traces(&traces, &mut self.findings);
