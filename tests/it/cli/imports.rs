@@ -160,8 +160,8 @@ async fn a_wal_newer_than_the_database_is_reported() {
     assert!(newer.is_some_and(|newer| newer >= 7), "{}", ended.stderr);
 }
 
-#[tokio::test]
-async fn a_snapshot_of_several_instances_requires_a_root_path() {
+/// A server with the same metadata below two root paths.
+async fn server_with_two_instances() -> Etcd {
     let etcd = Etcd::start(Settings::default());
     let store = etcd.connect().await;
     let entries = Metadata::small().list();
@@ -180,6 +180,12 @@ async fn a_snapshot_of_several_instances_requires_a_root_path() {
         }
     }
     store.defragment(&store.endpoints()[0]).await.unwrap();
+    etcd
+}
+
+#[tokio::test]
+async fn a_snapshot_of_several_instances_requires_a_root_path() {
+    let etcd = server_with_two_instances().await;
     let path = etcd.data();
     let path = path.to_str().unwrap();
     let tool = Tool::new().env("META_MIGRATION_ENDPOINTS", etcd.endpoint());
