@@ -77,15 +77,19 @@ impl<S: Store> Etcd<'_, S> {
         }
     }
 
-    /// Runs `work` to its end, or until a requested cancellation is overdue.
-    pub(super) async fn until_overdue<T>(
+    /// Runs `work` to its end, or until a requested cancellation is overdue. `work` is moved to the
+    /// heap: a future of a complete run is too large for every stack.
+    pub(super) fn until_overdue<T>(
         &self,
         work: impl Future<Output = Result<T, EngineErrorKind>>,
-    ) -> Result<T, EngineErrorKind> {
-        tokio::select! {
-            biased;
-            outcome = work => outcome,
-            signal = self.stop.overdue() => Err(EngineErrorKind::Interrupted(signal)),
+    ) -> impl Future<Output = Result<T, EngineErrorKind>> {
+        let work = Box::pin(work);
+        async {
+            tokio::select! {
+                biased;
+                outcome = work => outcome,
+                signal = self.stop.overdue() => Err(EngineErrorKind::Interrupted(signal)),
+            }
         }
     }
 
