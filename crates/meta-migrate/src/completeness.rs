@@ -206,6 +206,6 @@ pub(super) async fn check<S: Store>(
 pub(super) fn is_form(finding: &Finding) -> bool {
     matches!(
         finding.code.as_str(),
-        "embedded-form" | "database-form" | "2.1-ran"
+        "embedded-form" | "database-form" | "split-form" | "2.1-ran"
     )
 }

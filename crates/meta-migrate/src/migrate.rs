@@ -149,7 +149,7 @@ async fn already_migrated<S: Store>(
     if layout != Layout::V2_2 {
         return Ok(false);
     }
-    refuse_incomplete(layout, findings, wanted)?;
+    refuse_incomplete(etcd, layout, findings, wanted)?;
     Ok(true)
 }
 
@@ -344,7 +344,7 @@ impl<'a, S: Store> Run<'a, S> {
                 // Problems of the source were reported when it was migrated.
                 findings.retain(is_form);
             }
-            refuse_incomplete(shown, findings, options)?;
+            refuse_incomplete(self.etcd, shown, findings, options)?;
         }
         if matches!(phase, Some(Phase::Committed | Phase::Tidying)) {
             self.written = WriteState::Committed;

@@ -99,6 +99,27 @@ async fn a_recorded_backup_is_shown_only_where_it_exists() {
     assert!(!ended.stdout.contains("b.mmb"), "{}", ended.stdout);
 }
 
+/// The form for 2.2.0 loses changes on later releases: stopped, and while Milvus runs.
+#[tokio::test]
+async fn already_migrated_warns_of_the_form_of_an_earlier_target() {
+    let it = Instance::small().await;
+    let tool = it.tool();
+    tool.run(&["migrate", "--target-version", "2.2.0", "--no-backup"])
+        .expect(0)
+        .shows("Migrated\n");
+    let again = ["migrate", "--target-version", "2.4.24", "--no-backup"];
+    let warning = "to no database, as Milvus 2.2.0 to 2.2.8 writes them";
+    tool.run(&again)
+        .expect(0)
+        .shows("Already migrated")
+        .says(warning);
+    it.register("rootcoord", Duration::from_secs(60)).await;
+    tool.run(&again)
+        .expect(0)
+        .shows("Already migrated")
+        .says(warning);
+}
+
 #[tokio::test]
 async fn inspect_accepts_the_full_root_as_prefix() {
     let it = Instance::small().await;

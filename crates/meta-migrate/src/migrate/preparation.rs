@@ -8,7 +8,7 @@ use crate::journal::Phase;
 use meta_report::{MigrateOutcome, MigrateReport};
 use meta_store::Store;
 use milvus_meta::entry::printable;
-use milvus_meta::finding::Finding;
+use milvus_meta::finding::{Finding, Severity};
 use milvus_meta::keys::KeyRange;
 use milvus_meta::layout::Layout;
 use milvus_meta::transform::{Migration, Options, PlanReport, Task};
@@ -16,6 +16,7 @@ use milvus_meta::transform::{Migration, Options, PlanReport, Task};
 use super::{Run, already, unchanged};
 use crate::background::blocking;
 use crate::completeness::{has_2_1_run, result_findings};
+use crate::context::Etcd;
 use crate::error::{EngineErrorKind, agreed};
 use crate::fingerprint::{Filter, Fingerprint};
 use crate::plan_report::{nothing, plan_of};
@@ -188,7 +189,7 @@ impl<S: Store> Run<'_, S> {
         if has_2_1_run(&findings) {
             return Ok(false);
         }
-        refuse_incomplete(layout, findings, options)?;
+        refuse_incomplete(self.etcd, layout, findings, options)?;
         Ok(true)
     }
 
@@ -304,7 +305,9 @@ impl<S: Store> Run<'_, S> {
     }
 }
 
-pub(super) fn refuse_incomplete(
+/// Fails if metadata that needs no migration is incomplete; reports its warnings.
+pub(super) fn refuse_incomplete<S: Store>(
+    etcd: Etcd<'_, S>,
     layout: Layout,
     findings: Vec<Finding>,
     options: &Options,
@@ -312,6 +315,12 @@ pub(super) fn refuse_incomplete(
     if findings.iter().any(Finding::is_error) {
         let nothing = nothing(layout, options, findings);
         return Err(EngineErrorKind::Findings(Box::new(nothing)));
+    }
+    for warning in findings
+        .iter()
+        .filter(|one| one.severity == Severity::Warning)
+    {
+        etcd.observer.note(&warning.message);
     }
     Ok(())
 }
