@@ -130,19 +130,26 @@ fn text(found: &Listed, style: Style) -> String {
             lines.extend(style.wrapped(&problem, "  "));
         }
     }
-    if !others.is_empty() {
-        let names: Vec<_> = others.iter().map(|it| line(name(&it.path))).collect();
-        let number = others.len() as u64;
-        let summary = format!(
-            "{}, not {}: {}",
-            counted(number, "other file"),
-            agree(number, "a backup", "backups"),
-            names.join(", ")
-        );
-        lines.extend(style.wrapped(&summary, "  "));
-    }
+    let others: Vec<_> = others.iter().map(|it| name(&it.path)).collect();
+    lines.extend(other_files(&others, style));
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// Names the files of a folder that are no backups.
+pub(super) fn other_files(names: &[&str], style: Style) -> Vec<String> {
+    if names.is_empty() {
+        return Vec::new();
+    }
+    let number = names.len() as u64;
+    let names: Vec<_> = names.iter().copied().map(line).collect();
+    let summary = format!(
+        "{}, not {}: {}",
+        counted(number, "other file"),
+        agree(number, "a backup", "backups"),
+        names.join(", ")
+    );
+    style.wrapped(&summary, "  ")
 }
 
 fn table(backups: &[&Line], has_roots: bool, style: Style) -> Vec<String> {
@@ -170,6 +177,6 @@ fn table(backups: &[&Line], has_roots: bool, style: Style) -> Vec<String> {
 }
 
 /// Returns the name of the file.
-fn name(path: &str) -> &str {
+pub(super) fn name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }

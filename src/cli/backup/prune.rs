@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::list::{name, other_files};
 use crate::cli::options::OutputOptions;
 use crate::cli::output::exit::Exit;
 use crate::cli::output::failure::Failure;
 use crate::cli::output::style::Style;
+use crate::cli::output::terminal::line;
 use crate::cli::{Outcome, confirm, logging, output};
 use crate::config::number;
 use meta_backup::repository::{PrunePlan, Repository};
@@ -21,7 +23,7 @@ const KEEP_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(999_999);
 /// Delete all but the newest backups of a folder
 ///
 /// Counts and deletes valid backups in the native format only, separately for each cluster, meta root and
-/// layout. Reports all other files and leaves them alone. Asks for confirmation; without a terminal it requires --yes.
+/// layout. Skips all other files, and reports them. Asks for confirmation; without a terminal it requires --yes.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     /// The folder
@@ -68,6 +70,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
             .map(|file| Untouched {
                 path: file.path.display().to_string(),
                 reason: file.reason.clone(),
+                is_other: file.is_other,
             })
             .collect(),
     };
@@ -114,25 +117,27 @@ struct Pruned {
 struct Untouched {
     path: String,
     reason: String,
+    #[serde(skip)]
+    is_other: bool,
 }
 
 fn text(done: &Pruned, style: Style) -> String {
-    let (removes, keeps) = match done.dry_run {
-        true => ("would remove", "would keep"),
-        false => ("removed", "kept"),
+    let (removes, keeps, skips) = match done.dry_run {
+        true => ("would remove", "would keep", "would skip"),
+        false => ("removed", "kept", "skipped"),
     };
-    let removed = done
-        .removed
-        .iter()
-        .map(|path| format!("{removes} {path}\n"));
-    let kept = done.kept.iter().map(|path| format!("{keeps} {path}\n"));
-    let untouched = done.untouched.iter().map(|file| {
-        format!(
-            "{} {}: {}\n",
-            style.careful("left alone"),
-            file.path,
-            file.reason
-        )
+    let removed = done.removed.iter();
+    let removed = removed.map(|path| format!("{removes} {}", line(path)));
+    let kept = done.kept.iter();
+    let kept = kept.map(|path| format!("{keeps} {}", line(path)));
+    let (others, skipped): (Vec<&Untouched>, Vec<&Untouched>) =
+        done.untouched.iter().partition(|file| file.is_other);
+    let skipped = skipped.iter().map(|file| {
+        let (path, reason) = (line(&file.path), line(&file.reason));
+        format!("{} {path}: {reason}", style.careful(skips))
     });
-    removed.chain(kept).chain(untouched).collect()
+    let others: Vec<_> = others.iter().map(|file| name(&file.path)).collect();
+    let lines = removed.chain(kept).chain(skipped);
+    let lines = lines.chain(other_files(&others, style));
+    lines.map(|line| line + "\n").collect()
 }

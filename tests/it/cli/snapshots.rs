@@ -1243,9 +1243,9 @@ async fn backup_commands_name_each_file() {
     insta::assert_snapshot!(it.text(&prune, 0), @r"
     would keep ./before-2.2.mmb
     would keep ./after-2.2.mmb
-    left alone ./cut.mmb: cut short in the header, at byte 3
-    left alone ./official.bak: it is of the import format official
-    left alone ./plan.html: it is not a backup
+    would skip ./cut.mmb: cut short in the header, at byte 3
+    would skip ./official.bak: it is of the import format official
+    1 other file, not a backup: plan.html
     ");
     insta::assert_snapshot!(it.json(&prune, 0), @r#"
     {

@@ -25,6 +25,8 @@ pub struct Untouched {
     pub path: PathBuf,
     /// The reason.
     pub reason: String,
+    /// Whether the file is no backup at all.
+    pub is_other: bool,
 }
 
 /// The backups to remove and to keep.
@@ -53,6 +55,7 @@ impl PrunePlan {
         let unfinished = unfinished.into_iter().map(|temp_file| Untouched {
             path: temp_file.path,
             reason: String::from("it is unfinished, and was written to less than a day ago"),
+            is_other: false,
         });
         let mut plan = Self {
             remove: Vec::new(),
@@ -151,6 +154,7 @@ fn candidate(listing: Listing) -> Result<(Group, Timestamp, Summary), Untouched>
     let untouched = |reason: String| Untouched {
         path: path.clone(),
         reason,
+        is_other,
     };
     let summary = check.map_err(|error| {
         if is_other {
