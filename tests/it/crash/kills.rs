@@ -54,7 +54,11 @@ async fn killed_at_each_transaction(dump: &str, form: CollectionForm) {
             expect(0, &program.rollback().await, &note);
             case.expect_before(&store, &note).await;
             kill_at(&proxy, &program, number);
-            assert_eq!(program.migrate().await.status.code(), None, "{note}");
+            // A run that waits for the lock sends one transaction more than one that need not.
+            let second = program.migrate().await;
+            if second.status.code().is_some() {
+                expect(0, &second, &note);
+            }
             end_lock_lease(&case, &store).await;
             stop_killing(&proxy);
             expect(0, &program.migrate().await, &note);
