@@ -5,7 +5,8 @@
 //!   image, volume, etcd, and the complete plan.
 //! - Every step is recorded in the cluster before it starts. After a crash at any point, the same
 //!   command resumes.
-//! - Milvus 2.2 is started only on metadata verified to be 2.2, and 2.1 only on metadata verified to   be 2.1.
+//! - Milvus 2.2 is started only on metadata verified to be 2.2, and 2.1 only on metadata verified
+//!   to be 2.1.
 //! - Every wait has a timeout and reports what it waits for.
 //!
 //! # Objects in the namespace

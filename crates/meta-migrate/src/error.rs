@@ -259,8 +259,8 @@ pub enum EngineErrorKind {
     },
     /// The given backup is not the one that the migration saved.
     #[error(
-        "the backup {path} does not hold what was saved in {recorded}: a rollback to it loses what changed \
-         between the two"
+        "{path} is not the backup that the migration saved ({recorded}): a rollback to it loses the \
+         differences"
     )]
     NotSaved {
         /// The given backup.

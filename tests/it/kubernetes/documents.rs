@@ -79,7 +79,7 @@ fn expect(scenario: &Scenario, step: Step, ended: &Ended) {
         (TOOL_IMAGE, IMAGE),
     ];
     let output = ended.stderr.clone() + &ended.stdout;
-    // Only whole names: one may be the prefix of another.
+    // Only complete names: one may be the prefix of another.
     let output = names.iter().fold(output, |output, (real, documented)| {
         let real = Regex::new(&format!(r"\b{}\b", regex::escape(real))).unwrap();
         real.replace_all(&output, *documented).into_owned()

@@ -33,8 +33,9 @@ pub(super) fn is_protobuf(start: &[u8]) -> bool {
     matches!(start, [0x0a, 1..=0x40, 0x08 | 0x10 | 0x18 | 0x20, ..])
 }
 
-/// Whether a file starts with a printed key: a line of visible characters with a slash, or with
-/// `--hex` of escapes only. The length of a frame has zeros at the start. A script starts with `#!`.
+/// Whether a file starts with a printed key: a line of visible characters with a slash, or, from
+/// `--hex`, a line of escapes. A frame starts with its length, which contains zeros; a script starts
+/// with `#!`.
 pub(super) fn is_printed(start: &[u8]) -> bool {
     let Some(end) = start.iter().position(|byte| *byte == b'\n') else {
         return false;

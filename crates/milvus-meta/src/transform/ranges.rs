@@ -116,7 +116,7 @@ mod tests {
         MetaRoot::new("by-dev", "meta", "kv").unwrap()
     }
 
-    /// The families as in Milvus' own code, not as in the table of families.
+    /// The expected families are from the specification, not from the table.
     #[test]
     fn new_families_are_exactly_those_of_2_2() {
         let new = [
